@@ -1,0 +1,1 @@
+//! The embedded broker: one node, Kafka's protocol and semantics.

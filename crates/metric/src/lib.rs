@@ -1,0 +1,1 @@
+//! Prometheus metrics: registries, families, the text format.

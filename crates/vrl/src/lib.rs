@@ -1,0 +1,1 @@
+//! VRL expressions: compiled and type-checked against the detection, then run.

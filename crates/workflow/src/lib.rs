@@ -1,0 +1,1 @@
+//! Workflows: the language, its checks, the trigger index, the steps. Pure.

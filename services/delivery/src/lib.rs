@@ -1,0 +1,1 @@
+//! Hands payloads to external systems, idempotent and retried, and records their receipts.

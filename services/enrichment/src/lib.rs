@@ -1,0 +1,1 @@
+//! Assets, policies, known vulnerabilities, repeats, risk, incidents: added to every detection.

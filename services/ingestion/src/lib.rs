@@ -1,0 +1,1 @@
+//! Takes what tools send: HTTP, files, directories, tables.

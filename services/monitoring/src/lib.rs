@@ -1,0 +1,1 @@
+//! The one writer of definitions, change events and the audit log.

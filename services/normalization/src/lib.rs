@@ -1,0 +1,1 @@
+//! Raw events to detections in STIX 2.1.

@@ -1,0 +1,1 @@
+//! A Confluent-compatible schema registry kept in the compacted topic _schemas.

@@ -1,0 +1,1 @@
+//! Matches detections against workflows and runs their branches.
