@@ -1,0 +1,22 @@
+//! What people and tools ask for, on `atio.commands`: the only way in to definitions.
+use crate::{Timestamp, detection::text_enum};
+use serde::{Deserialize, Serialize};
+
+text_enum! { Action { Apply = "apply", Delete = "delete", Pause = "pause", Resume = "resume" } }
+text_enum! { ObjectKind { Workflow = "workflow", Source = "source", Sink = "sink", Table = "table" } }
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// UUID of the command: its answer (change or refusal) carries it.
+    pub command_id: String,
+    pub action: Action,
+    pub kind: ObjectKind,
+    pub name: String,
+    /// The version that the sender saw; 0 = must not exist. Another version in force = refused `version_conflict`.
+    pub expected_version: i64,
+    /// The declaration as YAML text, for apply.
+    pub definition: Option<String>,
+    pub actor: String,
+    pub reason: Option<String>,
+    pub sent_at: Timestamp,
+}

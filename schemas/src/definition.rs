@@ -1,0 +1,43 @@
+//! Definitions in force, and what changed them.
+use crate::{Timestamp, command::ObjectKind, detection::text_enum};
+use serde::{Deserialize, Serialize};
+
+/// On `atio.workflows` (compacted): key `<name>@<n>` holds an immutable definition, key `<name>` points to the one in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Definition {
+    pub kind: ObjectKind,
+    pub name: String,
+    pub version: i64,
+    /// True on the record under the bare name.
+    pub pointer: bool,
+    pub paused: bool,
+    /// YAML text; empty on a pointer.
+    pub definition: String,
+    /// sha256 of `definition`, hex.
+    pub sha256: String,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    pub command_id: String,
+}
+
+text_enum! { ChangeType { Creation = "CreationEvents", Modification = "ModificationEvents", Deletion = "DeletionEvents", Refusal = "RefusalEvents" } }
+
+/// On `atio.workflow-changes`: what a command did, with before and after; a refusal says why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    pub change_id: String,
+    pub command_id: String,
+    pub change_type: ChangeType,
+    pub kind: ObjectKind,
+    pub name: String,
+    pub before_version: Option<i64>,
+    pub after_version: Option<i64>,
+    pub before: Option<String>,
+    pub after: Option<String>,
+    pub actor: String,
+    pub reason: Option<String>,
+    /// For a refusal: a reason code and a sentence.
+    pub refused_code: Option<String>,
+    pub refused_message: Option<String>,
+    pub at: Timestamp,
+}
