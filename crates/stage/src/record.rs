@@ -1,0 +1,79 @@
+//! Records as a stage sees them and as it makes them. Owns nothing of how they travel.
+use atio_schemas::{Timestamp, header};
+use std::sync::Arc;
+
+/// One input record, borrowed from the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+    /// The broker's (LogAppendTime on topics of ours).
+    pub timestamp: Timestamp,
+    pub key: Option<&'a [u8]>,
+    /// None = tombstone.
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a Headers,
+}
+
+impl Record<'_> {
+    /// `topic/partition/offset`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// Record headers in order; a name may repeat, the last one counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(pub Vec<(Arc<str>, Vec<u8>)>);
+
+impl Headers {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().rev().find(|(n, _)| &**n == name).map(|(_, v)| v.as_slice())
+    }
+    /// The header as text, where it is UTF-8.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|v| std::str::from_utf8(v).ok())
+    }
+    pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+        self.0.retain(|(n, _)| &**n != name);
+        self.0.push((Arc::from(name), value.into()));
+    }
+    /// What a stage hands on from its input to its outputs ([`header::CARRIED`]).
+    #[must_use]
+    pub fn carried(&self) -> Self {
+        Self(self.0.iter().filter(|(n, _)| header::CARRIED.contains(&&**n)).cloned().collect())
+    }
+}
+
+/// One record to produce, in the transaction of its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub topic: Arc<str>,
+    /// None = by the key (murmur2), or spread.
+    pub partition: Option<i32>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Headers,
+}
+
+impl Output {
+    #[must_use]
+    pub fn new(
+        topic: impl Into<Arc<str>>,
+        key: impl Into<Vec<u8>>,
+        value: Vec<u8>,
+        headers: Headers,
+    ) -> Self {
+        Self { topic: topic.into(), partition: None, key: Some(key.into()), value: Some(value), headers }
+    }
+    /// key + value + headers + 100: what is held against `max.message.bytes` (exactly-once, rule 13).
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.0.iter().map(|(n, v)| n.len() + v.len() + 10).sum();
+        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len) + headers + 100
+    }
+}

@@ -1,0 +1,91 @@
+//! What a processor may touch while it handles a record: time, stores, tables. All of it is one transaction.
+use crate::{
+    outcome::{Outcome, StageError},
+    state::{Entry, Overlay, State, StateKey, Store},
+    table::{Tables, View},
+};
+use atio_schemas::{Code, Timestamp};
+use std::marker::PhantomData;
+
+/// One input partition's part of the open transaction.
+pub struct Tx<'a> {
+    now: Timestamp,
+    state: &'a State,
+    overlay: &'a mut Overlay,
+    tables: &'a Tables,
+    settled: Vec<(StateKey, Outcome)>,
+}
+
+impl<'a> Tx<'a> {
+    /// For whoever runs stages: the driver and the harness.
+    pub fn new(now: Timestamp, state: &'a State, overlay: &'a mut Overlay, tables: &'a Tables) -> Self {
+        Self { now, state, overlay, tables, settled: vec![] }
+    }
+    /// Live: wall clock; replay: the record's time. The same for a whole batch.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+    pub fn store<S: Store>(&mut self) -> Keyed<'_, 'a, S> {
+        Keyed { tx: self, store: PhantomData }
+    }
+    /// The view of a table.
+    ///
+    /// # Errors
+    /// `internal`, where the stage did not declare this table with this type.
+    pub fn table<V: View>(&self, name: &str) -> Result<&'a V, StageError> {
+        self.tables.get(name).ok_or_else(|| StageError {
+            code: Code::Internal,
+            message: format!("table {name} is not declared by this stage"),
+        })
+    }
+    /// Ends something that was held, with its outcome.
+    pub fn settle(&mut self, key: StateKey, end: Outcome) {
+        self.settled.push((key, end));
+    }
+    /// What was settled in this call: for whoever runs stages.
+    pub fn take_settled(&mut self) -> Vec<(StateKey, Outcome)> {
+        std::mem::take(&mut self.settled)
+    }
+    fn entry(&self, key: &StateKey) -> Option<&Entry> {
+        match self.overlay.0.get(key) {
+            Some(changed) => changed.as_ref(),
+            None => self.state.get(key.store, &key.key),
+        }
+    }
+}
+
+/// One store in a transaction: each put is a changelog record of it.
+pub struct Keyed<'t, 'a, S: Store> {
+    tx: &'t mut Tx<'a>,
+    store: PhantomData<S>,
+}
+
+impl<S: Store> Keyed<'_, '_, S> {
+    fn key(key: &str) -> StateKey {
+        StateKey { store: S::NAME, key: key.to_owned() }
+    }
+    /// # Errors
+    /// `internal`: what is stored does not read as this type.
+    pub fn get(&self, key: &str) -> Result<Option<S::Value>, StageError> {
+        let Some(entry) = self.tx.entry(&Self::key(key)) else { return Ok(None) };
+        if S::RETENTION_MS.is_some_and(|ms| entry.updated_at.plus_millis(ms) < self.tx.now) {
+            return Ok(None);
+        }
+        let read = serde_json::from_slice(&entry.value);
+        read.map(Some)
+            .map_err(|e| StageError { code: Code::Internal, message: format!("store {}: {e}", S::NAME) })
+    }
+    /// # Errors
+    /// `internal`: the value can't be written as JSON.
+    pub fn put(&mut self, key: &str, value: &S::Value) -> Result<(), StageError> {
+        let value = serde_json::to_vec(value)
+            .map_err(|e| StageError { code: Code::Internal, message: format!("store {}: {e}", S::NAME) })?;
+        let entry = Entry { value, layout: S::LAYOUT, updated_at: self.tx.now };
+        self.tx.overlay.0.insert(Self::key(key), Some(entry));
+        Ok(())
+    }
+    pub fn delete(&mut self, key: &str) {
+        self.tx.overlay.0.insert(Self::key(key), None);
+    }
+}
