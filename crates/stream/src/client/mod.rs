@@ -1,0 +1,23 @@
+//! The Kafka client: every setting, and the wrappers that keep its types in here. Owns what is said to librdkafka and how its answers are
+//! read; must not know stages, state or the ledger.
+use crate::config::Kafka;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+/// What every client of ours starts from. `client_id` names it in the broker's log and metrics, e.g. `atio-normalization-0`.
+/// Pass-through properties are applied last, so call the role's own setters on the result only for what must not be overridden.
+#[must_use]
+pub fn base(kafka: &Kafka, client_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", client_id)
+        .set("broker.address.family", "v4")
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("log.connection.close", "false")
+        .set_log_level(RDKafkaLogLevel::Info);
+    for (name, value) in &kafka.properties {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", &kafka.bootstrap);
+    config
+}
