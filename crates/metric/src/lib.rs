@@ -38,6 +38,18 @@ enum Family {
     Histogram(HistogramVec),
 }
 
+impl Family {
+    fn counter(&self) -> Option<&IntCounterVec> {
+        if let Self::Counter(c) = self { Some(c) } else { None }
+    }
+    fn gauge(&self) -> Option<&GaugeVec> {
+        if let Self::Gauge(g) = self { Some(g) } else { None }
+    }
+    fn histogram(&self) -> Option<&HistogramVec> {
+        if let Self::Histogram(h) = self { Some(h) } else { None }
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     registry: Registry,
@@ -113,8 +125,7 @@ impl Service {
     /// The name or a label is not valid, or the name is taken by another type.
     pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<Counter, MetricError> {
         let make = || IntCounterVec::new(self.opts(name, help), labels);
-        let unwrap = |f: &Family| if let Family::Counter(c) = f { Some(c) } else { None };
-        self.metrics.family(self.key(name), make, Family::Counter, unwrap).map(Counter)
+        self.metrics.family(self.key(name), make, Family::Counter, Family::counter).map(Counter)
     }
     /// A gauge family.
     ///
@@ -122,8 +133,7 @@ impl Service {
     /// As [`Self::counter`].
     pub fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<Gauge, MetricError> {
         let make = || GaugeVec::new(self.opts(name, help), labels);
-        let unwrap = |f: &Family| if let Family::Gauge(g) = f { Some(g) } else { None };
-        self.metrics.family(self.key(name), make, Family::Gauge, unwrap).map(Gauge)
+        self.metrics.family(self.key(name), make, Family::Gauge, Family::gauge).map(Gauge)
     }
     /// A histogram family; `buckets` are upper bounds, in the unit of the name (`_seconds`).
     ///
@@ -142,8 +152,7 @@ impl Service {
                 .buckets(buckets.to_vec());
             HistogramVec::new(opts, labels)
         };
-        let unwrap = |f: &Family| if let Family::Histogram(h) = f { Some(h) } else { None };
-        self.metrics.family(self.key(name), make, Family::Histogram, unwrap).map(Histogram)
+        self.metrics.family(self.key(name), make, Family::Histogram, Family::histogram).map(Histogram)
     }
 }
 
