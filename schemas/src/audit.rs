@@ -61,9 +61,16 @@ pub enum ChainError {
 #[must_use]
 pub fn append(chain: &str, head: &ChainHead, intent: &AuditIntent) -> (AuditEntry, ChainHead) {
     let mut entry = AuditEntry {
-        chain: chain.to_owned(), sequence: head.sequence + 1, previous: head.hash.clone(), intent_id: intent.intent_id.clone(),
-        actor: intent.actor.clone(), action: intent.action.clone(), object: intent.object.clone(), details: intent.details.clone(),
-        at: intent.at, hash: String::new(),
+        chain: chain.to_owned(),
+        sequence: head.sequence + 1,
+        previous: head.hash.clone(),
+        intent_id: intent.intent_id.clone(),
+        actor: intent.actor.clone(),
+        action: intent.action.clone(),
+        object: intent.object.clone(),
+        details: intent.details.clone(),
+        at: intent.at,
+        hash: String::new(),
     };
     entry.hash = hash(&entry);
     let next = ChainHead { sequence: entry.sequence, hash: entry.hash.clone() };
@@ -76,8 +83,15 @@ pub fn hash(e: &AuditEntry) -> String {
     let mut h = Sha256::new();
     let (sequence, at) = (e.sequence.to_be_bytes(), e.at.0.to_be_bytes());
     let fields: [&[u8]; 9] = [
-        e.chain.as_bytes(), &sequence, e.previous.as_bytes(), e.intent_id.as_bytes(), e.actor.as_bytes(), e.action.as_bytes(),
-        e.object.as_bytes(), e.details.as_bytes(), &at,
+        e.chain.as_bytes(),
+        &sequence,
+        e.previous.as_bytes(),
+        e.intent_id.as_bytes(),
+        e.actor.as_bytes(),
+        e.action.as_bytes(),
+        e.object.as_bytes(),
+        e.details.as_bytes(),
+        &at,
     ];
     for field in fields {
         h.update((field.len() as u64).to_be_bytes());
@@ -90,7 +104,10 @@ pub fn hash(e: &AuditEntry) -> String {
 ///
 /// # Errors
 /// The first entry that was altered, is missing, or does not link.
-pub fn verify<'a>(head: ChainHead, entries: impl IntoIterator<Item = &'a AuditEntry>) -> Result<ChainHead, ChainError> {
+pub fn verify<'a>(
+    head: ChainHead,
+    entries: impl IntoIterator<Item = &'a AuditEntry>,
+) -> Result<ChainHead, ChainError> {
     entries.into_iter().try_fold(head, |head, e| {
         if e.sequence != head.sequence + 1 {
             return Err(ChainError::Gap { after: head.sequence, sequence: e.sequence });
@@ -110,7 +127,14 @@ mod tests {
     use super::*;
 
     fn intent(n: i64) -> AuditIntent {
-        AuditIntent { intent_id: n.to_string(), actor: "a".into(), action: "apply".into(), object: "w".into(), details: "{}".into(), at: Timestamp(n) }
+        AuditIntent {
+            intent_id: n.to_string(),
+            actor: "a".into(),
+            action: "apply".into(),
+            object: "w".into(),
+            details: "{}".into(),
+            at: Timestamp(n),
+        }
     }
 
     #[test]

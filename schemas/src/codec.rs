@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 pub mod bytes;
+mod guard;
 mod records;
 mod static_ids;
 
@@ -48,6 +49,8 @@ pub enum CodecError {
     UnknownSchema(i32),
     #[error("schema id {id} is of {found}, not of {expected}")]
     WrongSchema { id: i32, expected: &'static str, found: String },
+    #[error("schema id {0} is recursive, nested too deep, or has list items without a length")]
+    UnsafeSchema(i32),
     #[error("cannot be read as {subject}: {reason}")]
     DecodeFailed { subject: &'static str, reason: String },
     #[error("subject {0} has no registered schema")]
@@ -65,7 +68,7 @@ impl CodecError {
         match self {
             Self::NotAvro => Code::NotAvro,
             Self::UnknownSchema(_) | Self::Unregistered(_) => Code::UnknownSchema,
-            Self::WrongSchema { .. } => Code::WrongSchema,
+            Self::WrongSchema { .. } | Self::UnsafeSchema(_) => Code::WrongSchema,
             Self::DecodeFailed { .. } => Code::DecodeFailed,
             Self::EncodeFailed { .. } => Code::EncodeFailed,
             Self::TooLarge(_) => Code::TooLarge,
@@ -99,14 +102,23 @@ static PARSED: LazyLock<Vec<(&'static str, Schema)>> = LazyLock::new(|| {
     SUBJECTS.iter().filter_map(|(subject, text)| Some((*subject, Schema::parse_str(text).ok()?))).collect()
 });
 
-static OWN: LazyLock<HashMap<&'static str, Own>> =
-    LazyLock::new(|| PARSED.iter().filter_map(|(subject, schema)| Some((*subject, own(subject, schema)?))).collect());
+static OWN: LazyLock<HashMap<&'static str, Own>> = LazyLock::new(|| {
+    PARSED.iter().filter_map(|(subject, schema)| Some((*subject, own(subject, schema)?))).collect()
+});
 
 fn own(subject: &'static str, schema: &'static Schema) -> Option<Own> {
     let resolved = ResolvedSchema::try_from(schema).ok()?;
     let writer = GenericDatumWriter::builder(schema).human_readable(false).build().ok()?;
     let reader = GenericDatumReader::builder(schema).human_readable(false).build().ok()?;
-    Some(Own { subject, name: record(schema)?.name.name(), canonical: schema.canonical_form(), resolved, schema, writer, reader })
+    Some(Own {
+        subject,
+        name: record(schema)?.name.name(),
+        canonical: schema.canonical_form(),
+        resolved,
+        schema,
+        writer,
+        reader,
+    })
 }
 
 fn record(schema: &Schema) -> Option<&RecordSchema> {
@@ -184,7 +196,13 @@ impl Codec {
         if record(own.schema).is_none_or(|r| r.name.to_string() != found) {
             return Err(CodecError::WrongSchema { id, expected: own.name, found });
         }
-        let path = if writer.canonical_form() == own.canonical { Path::Same } else { Path::Resolve(writer) };
+        let path = if writer.canonical_form() == own.canonical {
+            Path::Same
+        } else if guard::is_safe(&writer) {
+            Path::Resolve(writer)
+        } else {
+            return Err(CodecError::UnsafeSchema(id));
+        };
         self.paths.write().unwrap_or_else(PoisonError::into_inner).insert(key, path.clone());
         Ok(path)
     }

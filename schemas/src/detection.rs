@@ -24,21 +24,21 @@ macro_rules! text_enum {
 pub(crate) use text_enum;
 
 text_enum! { /// What someone must see, and the bulk (`log`).
-    Kind { Threat = "threat", Vulnerability = "vulnerability", Log = "log", Intelligence = "intelligence", Playbook = "playbook", Operational = "operational" } }
+Kind { Threat = "threat", Vulnerability = "vulnerability", Log = "log", Intelligence = "intelligence", Playbook = "playbook", Operational = "operational" } }
 text_enum! { /// Where the asset lives.
-    Zone { It = "it", Ot = "ot" } }
+Zone { It = "it", Ot = "ot" } }
 text_enum! { /// What the tool did about it.
-    Disposition { Allowed = "allowed", Blocked = "blocked", Quarantined = "quarantined" } }
+Disposition { Allowed = "allowed", Blocked = "blocked", Quarantined = "quarantined" } }
 text_enum! { /// Where the finding is in its life.
-    Status { New = "new", Recurring = "recurring", Reopened = "reopened", Fixed = "fixed", Suppressed = "suppressed" } }
+Status { New = "new", Recurring = "recurring", Reopened = "reopened", Fixed = "fixed", Suppressed = "suppressed" } }
 text_enum! { /// SSVC (CISA) decision for a vulnerability. Avro symbols can't hold `*`: `track_star`.
-    Decision { Act = "act", Attend = "attend", TrackStar = "track_star", Track = "track" } }
+Decision { Act = "act", Attend = "attend", TrackStar = "track_star", Track = "track" } }
 text_enum! { /// TLP 2.0 (FIRST).
-    Tlp { Clear = "clear", Green = "green", Amber = "amber", AmberStrict = "amber_strict", Red = "red" } }
+Tlp { Clear = "clear", Green = "green", Amber = "amber", AmberStrict = "amber_strict", Red = "red" } }
 text_enum! { Criticality { Low = "low", Medium = "medium", High = "high", Extreme = "extreme" } }
 text_enum! { Exposure { Isolated = "isolated", Internal = "internal", Internet = "internet" } }
 text_enum! { /// How the canonical asset was found.
-    AssetResolvedBy { Inventory = "inventory", Host = "host", Address = "address", Sensor = "sensor" } }
+AssetResolvedBy { Inventory = "inventory", Host = "host", Address = "address", Sensor = "sensor" } }
 
 /// The rule that fired: for Suricata `gid:sid`, for OpenVAS the NVT's OID.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -172,19 +172,88 @@ impl Detection {
     #[must_use]
     pub fn new(event_id: String, kind: Kind, tenant: &str, source: &str) -> Self {
         Self {
-            event_id, finding_uid: None, kind, category: None, tenant: tenant.to_owned(), zone: Zone::It, source: source.to_owned(),
-            product: None, sensor: None, rule: Rule::default(), code: None, provider: None, channel: None, severity_id: None,
-            severity_score: None, severity_raw: None, confidence: None, importance: None, asset_risk: None, reasons: vec![],
-            decision: None, disposition: None, outcome: None, status: None, count: None, asset: None, asset_resolved_by: None,
-            criticality: None, exposure: None, policies: vec![], host: None, users: vec![], process: None, parent: None,
-            command_line: None, hashes: vec![], domains: vec![], urls: vec![], email_from: None, email_to: vec![],
-            email_subject: None, src: Endpoint::default(), dst: Endpoint::default(), proto: None, direction: None, actor: None,
-            target: None, community_id: None, flow_id: None, bytes_out: None, cloud_account: None, resource: None, cves: vec![],
-            cpes: vec![], cvss: None, epss: None, kev: None, fix_available: None, capecs: vec![], tactics: vec![],
-            techniques: vec![], matched_indicators: vec![], recommended_actions: vec![], occurred_at: None, reported_at: None,
-            received_at: None, first_seen: None, last_seen: None, tlp: Tlp::Amber, labels: vec![], quality: vec![],
-            incident_id: None, iris_id: None, misp_id: None, external_ids: vec![], analysts: vec![], tools: vec![],
-            raw_ref: None, raw_sha256: None, tool_url: None, suppressed_by: None, bundle: Arc::from(&[][..]),
+            event_id,
+            finding_uid: None,
+            kind,
+            category: None,
+            tenant: tenant.to_owned(),
+            zone: Zone::It,
+            source: source.to_owned(),
+            product: None,
+            sensor: None,
+            rule: Rule::default(),
+            code: None,
+            provider: None,
+            channel: None,
+            severity_id: None,
+            severity_score: None,
+            severity_raw: None,
+            confidence: None,
+            importance: None,
+            asset_risk: None,
+            reasons: vec![],
+            decision: None,
+            disposition: None,
+            outcome: None,
+            status: None,
+            count: None,
+            asset: None,
+            asset_resolved_by: None,
+            criticality: None,
+            exposure: None,
+            policies: vec![],
+            host: None,
+            users: vec![],
+            process: None,
+            parent: None,
+            command_line: None,
+            hashes: vec![],
+            domains: vec![],
+            urls: vec![],
+            email_from: None,
+            email_to: vec![],
+            email_subject: None,
+            src: Endpoint::default(),
+            dst: Endpoint::default(),
+            proto: None,
+            direction: None,
+            actor: None,
+            target: None,
+            community_id: None,
+            flow_id: None,
+            bytes_out: None,
+            cloud_account: None,
+            resource: None,
+            cves: vec![],
+            cpes: vec![],
+            cvss: None,
+            epss: None,
+            kev: None,
+            fix_available: None,
+            capecs: vec![],
+            tactics: vec![],
+            techniques: vec![],
+            matched_indicators: vec![],
+            recommended_actions: vec![],
+            occurred_at: None,
+            reported_at: None,
+            received_at: None,
+            first_seen: None,
+            last_seen: None,
+            tlp: Tlp::Amber,
+            labels: vec![],
+            quality: vec![],
+            incident_id: None,
+            iris_id: None,
+            misp_id: None,
+            external_ids: vec![],
+            analysts: vec![],
+            tools: vec![],
+            raw_ref: None,
+            raw_sha256: None,
+            tool_url: None,
+            suppressed_by: None,
+            bundle: Arc::from(&[][..]),
         }
     }
 }
@@ -201,7 +270,9 @@ mod bytes_or_json {
         if bytes.is_empty() {
             return s.serialize_none();
         }
-        serde_json::from_slice::<&serde_json::value::RawValue>(bytes).map_err(serde::ser::Error::custom)?.serialize(s)
+        serde_json::from_slice::<&serde_json::value::RawValue>(bytes)
+            .map_err(serde::ser::Error::custom)?
+            .serialize(s)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<[u8]>, D::Error> {

@@ -19,6 +19,6 @@ pub mod state;
 pub mod time;
 
 pub use code::Code;
-pub use codec::{Codec, CodecError, Record, SchemaIds, SUBJECTS};
+pub use codec::{Codec, CodecError, Record, SUBJECTS, SchemaIds};
 pub use detection::Detection;
 pub use time::Timestamp;

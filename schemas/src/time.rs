@@ -58,12 +58,20 @@ impl Timestamp {
         text.push('Z');
         text
     }
-    /// Reads an RFC 3339 time as this type writes it, with 0 to 9 digits of fraction and any offset.
+    /// Reads an RFC 3339 time as this type writes it, with 0 to 9 digits of fraction and any offset; years 0001 to 9999 throughout
+    /// (`9999-12-31T23:59:59Z` stands for "never" in intelligence, and is beyond the time library's own range).
     ///
     /// # Errors
     /// The parser's message, where the text is no RFC 3339 time.
     pub fn parse(text: &str) -> Result<Self, String> {
-        text.parse::<jiff::Timestamp>().map(|t| Self(t.as_microsecond())).map_err(|e| e.to_string())
+        let pieces = jiff::fmt::temporal::Pieces::parse(text).map_err(|e| e.to_string())?;
+        let (Some(time), Some(offset)) = (pieces.time(), pieces.to_numeric_offset()) else {
+            return Err("a time needs a time of day and an offset".to_owned());
+        };
+        let epoch = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+        let local = pieces.date().to_datetime(time).duration_since(epoch).as_nanos();
+        let nanos = local - i128::from(offset.seconds()) * 1_000_000_000;
+        i64::try_from(nanos.div_euclid(1000)).map(Self).map_err(|e| e.to_string())
     }
 }
 
@@ -110,10 +118,27 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        for text in ["2026-01-02T03:04:05.000000Z", "1969-12-31T23:59:59.999999Z", "2024-02-29T12:00:00.123456Z", "9999-12-31T23:59:59.999999Z"] {
+        for text in [
+            "2026-01-02T03:04:05.000000Z",
+            "1969-12-31T23:59:59.999999Z",
+            "2024-02-29T12:00:00.123456Z",
+            "9999-12-31T23:59:59.999999Z",
+        ] {
             assert_eq!(Timestamp::parse(text).unwrap().rfc3339_micros(), text);
         }
-        assert_eq!(Timestamp::parse("2024-01-01T01:00:00+01:00").unwrap().rfc3339_millis(), "2024-01-01T00:00:00.000Z");
+        assert_eq!(
+            Timestamp::parse("2024-01-01T01:00:00+01:00").unwrap().rfc3339_millis(),
+            "2024-01-01T00:00:00.000Z"
+        );
+        assert_eq!(
+            Timestamp::parse("2024-01-01T00:00:00.1234567-00:30").unwrap().rfc3339_micros(),
+            "2024-01-01T00:30:00.123456Z"
+        );
+        for bad in
+            ["", "2024-01-01", "2024-01-01T00:00:00", "2024-13-01T00:00:00Z", "now", "2024-01-01T25:00:00Z"]
+        {
+            assert!(Timestamp::parse(bad).is_err(), "{bad}");
+        }
         assert_eq!(Timestamp(i64::MAX).rfc3339_millis(), "9999-12-31T23:59:59.999Z");
     }
 }
