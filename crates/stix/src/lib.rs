@@ -1,1 +1,15 @@
 //! STIX 2.1: objects, ids, bundles, the ATIO extension, graphs. Pure.
+//!
+//! Owns what STIX says and how ATIO says it. Must not know: Kafka, tools, the clock, I/O.
+pub mod bundle;
+pub mod canon;
+pub mod constants;
+pub mod extension;
+pub mod ids;
+pub mod object;
+pub mod scan;
+pub mod stamp;
+
+pub use bundle::{Bundle, BundleError};
+pub use ids::Id;
+pub use stamp::Stamp;

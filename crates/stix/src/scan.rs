@@ -1,0 +1,199 @@
+//! Reading our own compact bundles without building values: where each object lies, its id and type; depth; mentions.
+//!
+//! Owns byte positions. Must not know: what an object means. Works on any JSON, but only finds what lies at the places
+//! where [`crate::bundle::Bundle`] writes it.
+
+/// One object of a bundle: its bytes and what its own level says.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    pub json: &'a [u8],
+    pub id: Option<&'a str>,
+    pub kind: Option<&'a str>,
+}
+
+/// The objects of a bundle, in order.
+#[derive(Debug)]
+pub struct Objects<'a>(Vec<Found<'a>>);
+
+impl<'a> Objects<'a> {
+    /// None when the bytes are not a bundle with a list of objects that closes it.
+    #[must_use]
+    pub fn of(bundle: &'a [u8]) -> Option<Self> {
+        let list = objects_start(bundle)?;
+        let mut found = vec![];
+        let mut at = list;
+        loop {
+            match bundle.get(at)? {
+                b'{' => {
+                    let end = value_end(bundle, at)?;
+                    found.push(describe(bundle.get(at..end)?));
+                    at = end;
+                }
+                b',' | b' ' | b'\n' | b'\r' | b'\t' => at += 1,
+                b']' => break,
+                _ => return None,
+            }
+        }
+        Some(Self(found))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Found<'a>> {
+        self.0.iter()
+    }
+}
+
+/// The position after `[` of the top-level member `objects`.
+fn objects_start(bundle: &[u8]) -> Option<usize> {
+    let mut start = None;
+    members(bundle, |key, value, position| {
+        if key == b"objects" && value.first() == Some(&b'[') {
+            start = Some(position + 1);
+        }
+    })?;
+    start
+}
+
+fn describe(json: &[u8]) -> Found<'_> {
+    let mut found = Found { json, id: None, kind: None };
+    members(json, |key, value, _| {
+        let text = || plain(value);
+        match key {
+            b"id" => found.id = text(),
+            b"type" => found.kind = text(),
+            _ => {}
+        }
+    });
+    found
+}
+
+/// The text of a string without escapes; ids and types have none.
+fn plain(value: &[u8]) -> Option<&str> {
+    let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if inner.contains(&b'\\') { None } else { std::str::from_utf8(inner).ok() }
+}
+
+/// Calls `each` with key, value and the value's position for the members of the JSON object at the start of `json`.
+/// None when it is malformed.
+pub(crate) fn members<'a>(json: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8], usize)) -> Option<()> {
+    let mut at = skip_space(json, 0);
+    if json.get(at)? != &b'{' {
+        return None;
+    }
+    at = skip_space(json, at + 1);
+    while json.get(at)? != &b'}' {
+        let key_end = string_end(json, at)?;
+        let key = json.get(at + 1..key_end - 1)?;
+        at = skip_space(json, key_end);
+        if json.get(at)? != &b':' {
+            return None;
+        }
+        let value = skip_space(json, at + 1);
+        let end = value_end(json, value)?;
+        each(key, json.get(value..end)?, value);
+        at = skip_space(json, end);
+        match json.get(at)? {
+            b',' => at = skip_space(json, at + 1),
+            b'}' => {}
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+fn skip_space(json: &[u8], mut at: usize) -> usize {
+    while matches!(json.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+        at += 1;
+    }
+    at
+}
+
+/// The position after the string that starts at `at`.
+fn string_end(json: &[u8], at: usize) -> Option<usize> {
+    if json.get(at)? != &b'"' {
+        return None;
+    }
+    let mut end = at + 1;
+    loop {
+        match json.get(end)? {
+            b'"' => return Some(end + 1),
+            b'\\' => end += 2,
+            _ => end += 1,
+        }
+    }
+}
+
+/// The position after the value that starts at `at`.
+fn value_end(json: &[u8], at: usize) -> Option<usize> {
+    match json.get(at)? {
+        b'"' => string_end(json, at),
+        b'{' | b'[' => {
+            let (mut depth, mut end) = (0usize, at);
+            loop {
+                match json.get(end)? {
+                    b'"' => {
+                        end = string_end(json, end)?;
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                end += 1;
+                if depth == 0 {
+                    return Some(end);
+                }
+            }
+        }
+        _ => {
+            let tail = json.get(at..)?;
+            let length =
+                tail.iter().position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'))?;
+            if length == 0 { None } else { Some(at + length) }
+        }
+    }
+}
+
+/// Whether brackets nest deeper than `limit`, counted without recursion.
+#[must_use]
+pub fn deeper_than(json: &[u8], limit: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in json {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether `id` stands in the bundle as a whole string.
+pub(crate) fn mentions(bundle: &[u8], id: &str) -> bool {
+    // Ids are long and their last characters rare: compare from the UUID's end only at quotes.
+    let wanted = id.as_bytes();
+    let mut at = 0;
+    while let Some(quote) = bundle.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'"')) {
+        let start = at + quote + 1;
+        let end = start + wanted.len();
+        if bundle.get(start..end) == Some(wanted) && bundle.get(end) == Some(&b'"') {
+            return true;
+        }
+        at = start;
+    }
+    false
+}
