@@ -89,7 +89,6 @@ pub fn schema_id(bytes: &[u8]) -> Option<i32> {
 struct Own {
     subject: &'static str,
     name: &'static str,
-    canonical: String,
     resolved: ResolvedSchema<'static>,
     schema: &'static Schema,
     writer: GenericDatumWriter<'static>,
@@ -110,15 +109,7 @@ fn own(subject: &'static str, schema: &'static Schema) -> Option<Own> {
     let resolved = ResolvedSchema::try_from(schema).ok()?;
     let writer = GenericDatumWriter::builder(schema).human_readable(false).build().ok()?;
     let reader = GenericDatumReader::builder(schema).human_readable(false).build().ok()?;
-    Some(Own {
-        subject,
-        name: record(schema)?.name.name(),
-        canonical: schema.canonical_form(),
-        resolved,
-        schema,
-        writer,
-        reader,
-    })
+    Some(Own { subject, name: record(schema)?.name.name(), resolved, schema, writer, reader })
 }
 
 fn record(schema: &Schema) -> Option<&RecordSchema> {
@@ -196,7 +187,7 @@ impl Codec {
         if record(own.schema).is_none_or(|r| r.name.to_string() != found) {
             return Err(CodecError::WrongSchema { id, expected: own.name, found });
         }
-        let path = if writer.canonical_form() == own.canonical {
+        let path = if *writer == *own.schema {
             Path::Same
         } else if guard::is_safe(&writer) {
             Path::Resolve(writer)

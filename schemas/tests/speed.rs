@@ -1,4 +1,5 @@
 //! What writing and reading a full detection costs. Ignored by default: run with `--release -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail the test")]
 use atio_schemas::Detection;
 use atio_schemas::codec::{Codec, StaticIds};
 use std::hint::black_box;
