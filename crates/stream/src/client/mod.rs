@@ -21,3 +21,27 @@ pub fn base(kafka: &Kafka, client_id: &str) -> ClientConfig {
     config.set("bootstrap.servers", &kafka.bootstrap);
     config
 }
+
+/// Lays the user's properties over a role's defaults; to be called before what exactly-once rests on is set.
+pub fn pass_through(config: &mut ClientConfig, kafka: &Kafka) {
+    for (name, value) in &kafka.properties {
+        config.set(name, value);
+    }
+}
+
+/// librdkafka's log, into ours.
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    use RDKafkaLogLevel as L;
+    match level {
+        L::Emerg | L::Alert | L::Critical | L::Error => tracing::error!(target: "librdkafka", facility, "{message}"),
+        L::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        L::Notice | L::Info => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        L::Debug => tracing::trace!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// The driver's short waits between polls that don't wait (rule 5).
+#[allow(clippy::disallowed_methods)] // the client's own waiting calls spin; each use has a deadline
+fn pause(wait: std::time::Duration) {
+    std::thread::sleep(wait);
+}

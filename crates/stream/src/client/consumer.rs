@@ -1,0 +1,313 @@
+//! The group consumer of a lane (exactly-once, rules 2, 10, 12). Owns its settings and the stored rebalance events; must not know what the
+//! driver makes of them.
+use crate::{
+    config::Kafka,
+    fault::{Fault, FaultKind, Tp},
+};
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedMessage, Headers as _, Message as _},
+    topic_partition_list::{Offset, TopicPartitionList},
+    types::RDKafkaRespErr,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+/// A call to a broker ends within this.
+pub const CALL: Duration = Duration::from_secs(10);
+
+/// What the group told, in its order; each is to be acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rebalance {
+    Assigned(Vec<Tp>),
+    Revoked { partitions: Vec<Tp>, lost: bool },
+}
+
+#[derive(Default)]
+struct Stored {
+    events: Mutex<VecDeque<Rebalance>>,
+    closing: AtomicBool,
+}
+
+#[derive(Clone, Default)]
+pub struct Membership(Arc<Stored>);
+
+impl ClientContext for Membership {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(error_code = "kafka_consumer", error = %error, reason, "kafka consumer");
+    }
+}
+
+impl ConsumerContext for Membership {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let assign = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.0.closing.load(SeqCst) {
+            if let Err(error) = acknowledge(consumer, assign, list) {
+                tracing::warn!(error_code = "rebalance", error = %error, "rebalance while closing");
+            }
+            return;
+        }
+        let partitions = list.elements().iter().map(|e| Tp::new(e.topic(), e.partition())).collect();
+        let event = if assign {
+            Rebalance::Assigned(partitions)
+        } else {
+            Rebalance::Revoked { partitions, lost: consumer.assignment_lost() }
+        };
+        self.0.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+    }
+}
+
+fn acknowledge<C: ConsumerContext>(consumer: &BaseConsumer<C>, assign: bool, list: &TopicPartitionList) -> Result<(), KafkaError> {
+    use rdkafka::consumer::RebalanceProtocol as P;
+    match (consumer.rebalance_protocol(), assign) {
+        (P::Cooperative, true) => consumer.incremental_assign(list),
+        (P::Cooperative, false) => consumer.incremental_unassign(list),
+        (_, true) => consumer.assign(list),
+        (_, false) => consumer.unassign(),
+    }
+}
+
+/// How a member joins.
+#[derive(Clone, Debug)]
+pub struct ConsumerSpec {
+    pub kafka: Kafka,
+    pub client_id: String,
+    pub group: String,
+    /// Static membership: `group.instance.id`.
+    pub instance: Option<String>,
+    pub session: Duration,
+    /// Inputs whose partitions must meet in one lane (state is keyed by partition): `range` puts them together, cooperative-sticky does not.
+    pub together: bool,
+}
+
+/// A member of the stage's group.
+pub struct LaneConsumer {
+    consumer: BaseConsumer<Membership>,
+    stored: Arc<Stored>,
+}
+
+/// What a poll gave.
+pub enum Polled<'a> {
+    Record(Incoming<'a>),
+    Nothing,
+    /// `auto.offset.reset=error` came through: the position is outside of the partition.
+    OutOfRange(String),
+    /// The client can't go on.
+    Fatal(String),
+    /// Reported and left to the client, which tries again.
+    Trouble(String),
+}
+
+impl LaneConsumer {
+    /// # Errors
+    /// `Fatal`: settings that librdkafka refuses.
+    pub fn join(spec: &ConsumerSpec, topics: &[&str]) -> Result<Self, Fault> {
+        let fatal = |e: KafkaError| Fault::new(FaultKind::Fatal, e.to_string());
+        let mut config = super::base(&spec.kafka, &spec.client_id);
+        config
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.min.bytes", "1")
+            .set("fetch.message.max.bytes", "4194304")
+            .set("queued.min.messages", "2000")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("retry.backoff.ms", "20")
+            .set("heartbeat.interval.ms", "1000")
+            .set("max.poll.interval.ms", "600000");
+        super::pass_through(&mut config, &spec.kafka);
+        let strategy = if spec.together { "range" } else { "cooperative-sticky" };
+        config
+            .set("group.id", &spec.group)
+            .set("session.timeout.ms", spec.session.as_millis().to_string())
+            .set("partition.assignment.strategy", strategy)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed");
+        if let Some(instance) = &spec.instance {
+            config.set("group.instance.id", instance);
+        }
+        let membership = Membership::default();
+        let stored = membership.0.clone();
+        let consumer: BaseConsumer<Membership> = config.create_with_context(membership).map_err(fatal)?;
+        consumer.subscribe(topics).map_err(fatal)?;
+        Ok(Self { consumer, stored })
+    }
+
+    #[must_use]
+    pub fn next_event(&self) -> Option<Rebalance> {
+        self.stored.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// One record, waiting up to `wait` (whole milliseconds; the client spins through a fraction).
+    pub fn poll(&self, wait: Duration) -> Polled<'_> {
+        match self.consumer.poll(wait) {
+            None => Polled::Nothing,
+            Some(Ok(message)) => Polled::Record(Incoming(message)),
+            Some(Err(e)) => match e {
+                KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => Polled::OutOfRange(e.to_string()),
+                KafkaError::MessageConsumptionFatal(_) => Polled::Fatal(e.to_string()),
+                e => Polled::Trouble(e.to_string()),
+            },
+        }
+    }
+
+    /// Whether the group has given our partitions to others already.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
+    /// # Errors
+    /// What the client says; the lane can't go on then.
+    pub fn assign(&self, positions: &BTreeMap<Tp, Option<i64>>) -> Result<(), Fault> {
+        let list = list(positions.iter().map(|(tp, next)| (tp, *next)))?;
+        acknowledge(&self.consumer, true, &list).map_err(|e| Fault::new(FaultKind::Fatal, format!("assign: {e}")))
+    }
+    /// # Errors
+    /// What the client says; the lane can't go on then.
+    pub fn unassign(&self, partitions: &[Tp]) -> Result<(), Fault> {
+        let list = list(partitions.iter().map(|tp| (tp, None)))?;
+        acknowledge(&self.consumer, false, &list).map_err(|e| Fault::new(FaultKind::Fatal, format!("unassign: {e}")))
+    }
+
+    /// Committed offsets with their metadata; waits for pending transactions (stable offsets, rule 16).
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time, or an error of a partition.
+    pub fn committed(&self, partitions: &[Tp]) -> Result<BTreeMap<Tp, Option<(i64, String)>>, Fault> {
+        let retry = |e: String| Fault::new(FaultKind::Retry, format!("committed offsets: {e}"));
+        let asked = list(partitions.iter().map(|tp| (tp, None)))?;
+        let answer = self.consumer.committed_offsets(asked, CALL).map_err(|e| retry(e.to_string()))?;
+        let mut found = BTreeMap::new();
+        for element in answer.elements() {
+            element.error().map_err(|e| retry(e.to_string()))?;
+            let at = match element.offset() {
+                Offset::Offset(n) => Some((n, element.metadata().to_owned())),
+                _ => None,
+            };
+            found.insert(Tp::new(element.topic(), element.partition()), at);
+        }
+        Ok(found)
+    }
+
+    /// Low and high watermark (the last stable offset's successor is not asked: rule 12 wants the ends of the log).
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time.
+    pub fn watermarks(&self, tp: &Tp) -> Result<(i64, i64), Fault> {
+        self.consumer
+            .fetch_watermarks(&tp.topic, tp.partition, CALL)
+            .map_err(|e| Fault::new(FaultKind::Retry, format!("watermarks of {tp}: {e}")))
+    }
+
+    /// # Errors
+    /// `Retry`: a partition did not seek.
+    pub fn seek(&self, positions: &BTreeMap<Tp, i64>) -> Result<(), Fault> {
+        let retry = |e: String| Fault::new(FaultKind::Retry, format!("seek: {e}"));
+        let asked = list(positions.iter().map(|(tp, next)| (tp, Some(*next))))?;
+        let answer = self.consumer.seek_partitions(asked, CALL).map_err(|e| retry(e.to_string()))?;
+        for element in answer.elements() {
+            element.error().map_err(|e| retry(format!("{}/{}: {e}", element.topic(), element.partition())))?;
+        }
+        Ok(())
+    }
+
+    /// Where each assigned partition stands; those that have no number yet are left out (rule 3).
+    #[must_use]
+    pub fn positions(&self) -> Vec<(Tp, i64)> {
+        let Ok(list) = self.consumer.position() else { return vec![] };
+        let numbers = list.elements().into_iter().filter_map(|e| match e.offset() {
+            Offset::Offset(n) => Some((Tp::new(e.topic(), e.partition()), n)),
+            _ => None,
+        });
+        numbers.collect()
+    }
+
+    /// # Errors
+    /// What the client says.
+    pub fn pause(&self, partitions: &[Tp]) -> Result<(), Fault> {
+        let list = list(partitions.iter().map(|tp| (tp, None)))?;
+        self.consumer.pause(&list).map_err(|e| Fault::new(FaultKind::Retry, format!("pause: {e}")))
+    }
+    /// # Errors
+    /// What the client says.
+    pub fn resume(&self, partitions: &[Tp]) -> Result<(), Fault> {
+        let list = list(partitions.iter().map(|tp| (tp, None)))?;
+        self.consumer.resume(&list).map_err(|e| Fault::new(FaultKind::Retry, format!("resume: {e}")))
+    }
+
+    /// Member and generation, to be read right before the offsets are sent (rule 2).
+    #[must_use]
+    pub fn group(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
+    /// Leaves the group. Every stored event must be acknowledged before (rule 15).
+    pub fn close(self) {
+        self.stored.closing.store(true, SeqCst);
+        drop(self.consumer);
+    }
+}
+
+fn list<'a>(partitions: impl Iterator<Item = (&'a Tp, Option<i64>)>) -> Result<TopicPartitionList, Fault> {
+    let mut list = TopicPartitionList::new();
+    for (tp, next) in partitions {
+        match next {
+            Some(next) => list
+                .add_partition_offset(&tp.topic, tp.partition, Offset::Offset(next))
+                .map_err(|e| Fault::new(FaultKind::Fatal, format!("{tp} at {next}: {e}")))?,
+            None => drop(list.add_partition(&tp.topic, tp.partition)),
+        }
+    }
+    Ok(list)
+}
+
+/// One record, borrowed from the client.
+pub struct Incoming<'a>(BorrowedMessage<'a>);
+
+impl Incoming<'_> {
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.0.topic()
+    }
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.0.partition()
+    }
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        self.0.offset()
+    }
+    /// Milliseconds since the epoch; 0 where the record has none.
+    #[must_use]
+    pub fn timestamp_ms(&self) -> i64 {
+        self.0.timestamp().to_millis().unwrap_or(0)
+    }
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.0.key()
+    }
+    #[must_use]
+    pub fn value(&self) -> Option<&[u8]> {
+        self.0.payload()
+    }
+    #[must_use]
+    pub fn headers(&self) -> atio_stage::Headers {
+        let Some(headers) = self.0.headers() else { return atio_stage::Headers::default() };
+        let pairs = headers.iter().map(|h| (Arc::from(h.key), h.value.unwrap_or_default().to_vec()));
+        atio_stage::Headers(pairs.collect())
+    }
+}

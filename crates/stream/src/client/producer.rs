@@ -1,0 +1,277 @@
+//! The transactional producer of a lane (exactly-once, rules 5 to 10, 13). Owns its settings, draining, deadlines and the watch on the
+//! client's log; must not know what is sent or what follows from a fault.
+use super::error::{self, Call};
+use crate::{
+    config::Kafka,
+    fault::{Fault, FaultKind, Tp},
+};
+use atio_stage::{Headers, Output};
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerGroupMetadata,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+    topic_partition_list::{Offset, TopicPartitionList},
+    util::Timeout,
+};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// Of commit and abort; below the producer's `socket.timeout.ms`.
+const DEADLINE: Duration = Duration::from_secs(3);
+const SOCKET_TIMEOUT_MS: &str = "4000";
+/// librdkafka's own retries wait so long; an Ok that took three quarters of it may have been one (rule 7).
+const RETRY_BACKOFF_MS: u64 = 100;
+const SLOW: Duration = Duration::from_millis(RETRY_BACKOFF_MS * 3 / 4);
+const INIT_QUICK: Duration = Duration::from_millis(60);
+const INIT_LONG: Duration = Duration::from_secs(30);
+const INIT_QUICK_TRIES: u32 = 10;
+/// Unwritten records that the client holds; above, `send` waits.
+const QUEUE_WAIT: Duration = Duration::from_micros(300);
+
+/// What the callbacks saw.
+#[derive(Default)]
+struct Seen {
+    /// FAIL and REQTMOUT lines of the log.
+    trouble: AtomicU64,
+    failed: AtomicU64,
+    first: Mutex<Option<String>>,
+}
+
+#[derive(Clone, Default)]
+struct Watch(Arc<Seen>);
+
+impl ClientContext for Watch {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" || facility == "REQTMOUT" {
+            self.0.trouble.fetch_add(1, Relaxed);
+        }
+        super::log(level, facility, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(error_code = "kafka_producer", error = %error, reason, "kafka producer");
+    }
+}
+
+impl ProducerContext for Watch {
+    type DeliveryOpaque = ();
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.0.failed.fetch_add(1, Relaxed);
+            let mut first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| error.to_string());
+        }
+    }
+}
+
+/// What a producer is made of; kept, because rule 7 makes new ones.
+#[derive(Clone, Debug)]
+pub struct ProducerSpec {
+    pub kafka: Kafka,
+    pub client_id: String,
+    pub transactional_id: String,
+    pub transaction_timeout: Duration,
+    /// Below the smallest `max.message.bytes` that is written to (rule 13).
+    pub batch_bytes: usize,
+    /// The longest record.
+    pub message_bytes: usize,
+}
+
+impl ProducerSpec {
+    fn create(&self) -> Result<TxnProducer, Fault> {
+        let mut config = super::base(&self.kafka, &self.client_id);
+        config
+            .set("linger.ms", "1")
+            .set("compression.type", "lz4")
+            .set("batch.size", self.batch_bytes.to_string())
+            .set("message.max.bytes", self.message_bytes.to_string());
+        super::pass_through(&mut config, &self.kafka);
+        config
+            .set("partitioner", "murmur2_random")
+            .set("delivery.report.only.error", "true")
+            .set("retry.backoff.ms", RETRY_BACKOFF_MS.to_string())
+            .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
+            .set("message.timeout.ms", self.transaction_timeout.as_millis().to_string())
+            .set("transactional.id", &self.transactional_id)
+            .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string());
+        let watch = Watch::default();
+        let producer = config
+            .create_with_context(watch.clone())
+            .map_err(|e| Fault::new(FaultKind::Fatal, e.to_string()))?;
+        Ok(TxnProducer { producer, seen: watch.0, slow: 0, troubled: 0 })
+    }
+
+    /// A producer whose predecessor under this id is fenced and its transaction ended. librdkafka waits 500 ms before it asks again, a new
+    /// producer asks at once (rule 9).
+    ///
+    /// # Errors
+    /// What the last try said.
+    pub fn init(&self) -> Result<TxnProducer, Fault> {
+        let mut last = Fault::new(FaultKind::Fatal, "no try");
+        for tried in 0..=INIT_QUICK_TRIES {
+            let limit = if tried < INIT_QUICK_TRIES { INIT_QUICK } else { INIT_LONG };
+            let made = self.create()?;
+            match made.producer.init_transactions(limit) {
+                Ok(()) => return Ok(made),
+                Err(e) => last = error::of_call(Call::Init, &e),
+            }
+            if !matches!(last.kind, FaultKind::Unknown | FaultKind::Retry) {
+                break;
+            }
+        }
+        Err(last)
+    }
+}
+
+/// One transactional producer. After a fault of kind `Unknown`, `Fenced` or `Fatal` it is to be dropped.
+pub struct TxnProducer {
+    producer: BaseProducer<Watch>,
+    seen: Arc<Seen>,
+    /// Calls that said Ok and took too long.
+    pub slow: u64,
+    /// Calls during which the log showed a lost connection or a time-out.
+    pub troubled: u64,
+}
+
+/// The position of a partition, with the metadata that rides along.
+#[derive(Clone, Debug)]
+pub struct Committing {
+    pub tp: Tp,
+    pub next: i64,
+    /// ASCII, at most 4,096 (rule 14).
+    pub metadata: String,
+}
+
+impl TxnProducer {
+    /// # Errors
+    /// See [`Fault`].
+    pub fn begin(&self) -> Result<(), Fault> {
+        self.producer.begin_transaction().map_err(|e| error::of_call(Call::Begin, &e))
+    }
+
+    /// Hands a record to the client; waits while its queue is full, for as long as a transaction may take.
+    ///
+    /// # Errors
+    /// The record can't be produced; the transaction is lost (rule 13).
+    pub fn send(&self, output: &Output) -> Result<(), Fault> {
+        let mut record = BaseRecord::<[u8], [u8]>::to(&output.topic);
+        if let Some(partition) = output.partition {
+            record = record.partition(partition);
+        }
+        if let Some(key) = &output.key {
+            record = record.key(key);
+        }
+        if let Some(value) = &output.value {
+            record = record.payload(value);
+        }
+        if !output.headers.0.is_empty() {
+            record = record.headers(owned(&output.headers));
+        }
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                    record = back;
+                    self.producer.poll(Duration::ZERO);
+                    super::pause(QUEUE_WAIT);
+                }
+                Err((e, _)) => return Err(Fault::new(FaultKind::Unknown, format!("send to {}: {e}", output.topic))),
+            }
+        }
+    }
+
+    /// Serves callbacks; does not wait.
+    pub fn poll(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Waits until nothing is in flight (rule 5).
+    ///
+    /// # Errors
+    /// `Unknown`: a record failed, or the deadline passed.
+    pub fn drain(&self) -> Result<(), Fault> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut wait = Duration::from_micros(200);
+        loop {
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() == 0 {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(Fault::new(FaultKind::Unknown, format!("{} records in flight", self.producer.in_flight_count())));
+            }
+            super::pause(wait);
+            wait = (wait * 5 / 4).min(Duration::from_millis(1));
+        }
+        self.delivered()
+    }
+
+    fn delivered(&self) -> Result<(), Fault> {
+        let failed = self.seen.failed.load(Relaxed);
+        if failed == 0 {
+            return Ok(());
+        }
+        let first = self.seen.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let text = format!("{failed} records were not produced: {}", first.unwrap_or_default());
+        Err(Fault::new(FaultKind::Unknown, text))
+    }
+
+    /// # Errors
+    /// See [`Fault`].
+    pub fn send_offsets(&mut self, positions: &[Committing], group: &ConsumerGroupMetadata) -> Result<(), Fault> {
+        let mut list = TopicPartitionList::new();
+        for position in positions {
+            let mut element = list.add_partition(&position.tp.topic, position.tp.partition);
+            element
+                .set_offset(Offset::Offset(position.next))
+                .map_err(|e| Fault::new(FaultKind::Fatal, e.to_string()))?;
+            element.set_metadata(&position.metadata);
+        }
+        self.watched(Call::Offsets, |p| p.send_offsets_to_transaction(&list, group, Timeout::Never))
+    }
+    /// # Errors
+    /// See [`Fault`].
+    pub fn commit(&mut self) -> Result<(), Fault> {
+        self.watched(Call::Commit, |p| p.commit_transaction(DEADLINE))
+    }
+    /// To be drained before.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub fn abort(&mut self) -> Result<(), Fault> {
+        self.watched(Call::Abort, |p| p.abort_transaction(DEADLINE))
+    }
+
+    /// librdkafka retries by itself and says Ok, and the late first copy acts on the next transaction: an Ok that was slow, or during which
+    /// a connection failed, is as good as unknown (rule 7).
+    fn watched(&mut self, call: Call, f: impl FnOnce(&BaseProducer<Watch>) -> Result<(), KafkaError>) -> Result<(), Fault> {
+        let before = self.seen.trouble.load(Relaxed);
+        let started = Instant::now();
+        f(&self.producer).map_err(|e| error::of_call(call, &e))?;
+        let took = started.elapsed();
+        // Logs come through the main queue: serve it before looking.
+        self.producer.poll(Duration::ZERO);
+        let troubled = self.seen.trouble.load(Relaxed) != before;
+        let slow = took >= SLOW;
+        self.troubled += u64::from(troubled);
+        self.slow += u64::from(slow);
+        if troubled || slow {
+            let why = if troubled { "a connection failed meanwhile" } else { "slow" };
+            return Err(Fault::new(FaultKind::Unknown, format!("{call:?} said ok after {took:?}: {why}")));
+        }
+        Ok(())
+    }
+}
+
+fn owned(headers: &Headers) -> OwnedHeaders {
+    let with = OwnedHeaders::new_with_capacity(headers.0.len());
+    headers.0.iter().fold(with, |h, (key, value)| h.insert(Header { key, value: Some(value) }))
+}

@@ -1,0 +1,500 @@
+//! The driver's state machine (exactly-once, rules 1 to 8, 11): events in, commands out. Pure: no client, no clock, no thread, so that its
+//! interleavings can be tested. Owns when a transaction begins, commits, aborts; which positions are sent; when a rebalance is
+//! acknowledged. Must not know records, state or how a command is carried out.
+use crate::fault::{Fault, FaultKind, Tp};
+use std::collections::{BTreeMap, VecDeque};
+
+mod recover;
+#[cfg(test)]
+mod tests;
+
+/// Milliseconds on a clock that never goes back.
+pub type Millis = u64;
+pub type Positions = BTreeMap<Tp, i64>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The group's, in its order.
+    Assigned(Vec<Tp>),
+    Revoked { partitions: Vec<Tp>, lost: bool },
+    /// State is in memory; per partition where it goes on, and whether that is committed already.
+    Restored(Result<BTreeMap<Tp, Base>, Stop>),
+    /// Records are at hand; per partition the position after them. Empty: a whole poll returned nothing.
+    Polled { ends: Positions, bytes: usize },
+    Begun(Result<(), Fault>),
+    /// What was at hand is processed and given to the producer.
+    Processed(Result<(), Refusal>),
+    /// Everything is produced; the positions that the consumer has by now, where it has a number.
+    Sealed(Result<Positions, Fault>),
+    OffsetsSent(Result<(), Fault>),
+    Committed(Result<(), Fault>),
+    Aborted(Result<(), Fault>),
+    Rebuilt(Result<(), Fault>),
+    /// Committed offsets, stable; none where none was ever committed.
+    Resolved(Result<BTreeMap<Tp, Option<i64>>, Fault>),
+    Sought(Result<(), Fault>),
+    /// The positions asked for when idle.
+    Positions(Positions),
+    Tick,
+    Stop,
+}
+
+/// Why what was at hand could not be processed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The stage can't go on; nothing is wrong with the producer.
+    Stage(String),
+    /// The producer lost records (rule 13).
+    Producer(Fault),
+    /// Not to be tried again.
+    Final(Stop),
+}
+
+/// Where a partition's transaction starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    pub next: i64,
+    /// Whether `next` is committed; else it is the declared start.
+    pub stored: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Committed offsets, check, state (rules 12, 16) → `Restored`.
+    Restore(Vec<Tp>),
+    /// Drops a partition's state and whatever of it is at hand.
+    Release(Vec<Tp>),
+    /// Acknowledges an assignment, with explicit offsets; null: closing, no record will be read.
+    Assign(BTreeMap<Tp, Option<i64>>),
+    /// Acknowledges a revocation.
+    Unassign(Vec<Tp>),
+    /// → `Begun`
+    Begin,
+    /// → `Processed`
+    Process,
+    /// Changelogs, then drain → `Sealed`
+    Seal,
+    /// → `OffsetsSent`
+    SendOffsets(Positions),
+    /// → `Committed`
+    Commit,
+    /// The transaction is in: merge what it changed.
+    Merge(Positions),
+    /// It is not: drop what it changed, and whatever is at hand.
+    Discard,
+    /// Drain, abort → `Aborted`
+    Abort,
+    /// A new producer under the same transactional id → `Rebuilt`
+    Rebuild,
+    /// → `Resolved`
+    Resolve(Vec<Tp>),
+    /// → `Sought`
+    Seek(Positions),
+    /// → `Positions`
+    AskPositions,
+    Pause(Vec<Tp>),
+    Resume(Vec<Tp>),
+    Exit(Stop),
+}
+
+/// Why a lane ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    #[error("stopped")]
+    Asked,
+    #[error("fenced twice within a minute: another instance runs under this transactional id ({0})")]
+    Fenced(String),
+    #[error("a transaction was torn: {0}")]
+    Torn(String),
+    #[error("{partition} is committed at {committed}, neither at the batch's start nor at its end")]
+    Moved { partition: Tp, committed: i64 },
+    #[error("{partition} is committed at {committed}, outside of {low}..{high}")]
+    OutOfRange { partition: Tp, committed: i64, low: i64, high: i64 },
+    #[error("{0}")]
+    Failed(String),
+    #[error("nearly everything is dead-lettered: {dead_lettered} of the last {of} records")]
+    Poisoned { dead_lettered: u64, of: u64 },
+}
+
+/// When to commit, how long to wait (rules 4, 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// At the latest so long after the first record.
+    pub commit_interval: Millis,
+    /// So long after the input ran dry; null: wait for the interval.
+    pub quiet: Option<Millis>,
+    /// Or at so many bytes of input, or records.
+    pub max_bytes: usize,
+    pub max_polls: u32,
+    /// The first wait after a failure; doubles up to the last.
+    pub back_off: Millis,
+    pub back_off_max: Millis,
+}
+
+const IDLE: Millis = 1000;
+const FENCE_WINDOW: Millis = 60_000;
+const ORPHAN_LIMIT: Millis = 60_000;
+const RETRIES: u32 = 600;
+/// Longer waits pause the partitions (rule 15).
+const PAUSE_ABOVE: Millis = 1000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    /// A transaction with something in it.
+    Open,
+    /// The driver was asked and has not answered.
+    Asked(Ask),
+    /// Nothing before `until`; then `then`.
+    Waiting { until: Millis, paused: bool, then: Ask },
+    Exited,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Restore,
+    Begin,
+    Process,
+    Seal,
+    Offsets,
+    Commit,
+    Abort,
+    Rebuild,
+    Resolve,
+    Seek,
+    Positions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owned {
+    base: Base,
+    next: i64,
+}
+
+enum Pending {
+    Assigned(Vec<Tp>),
+    Revoked { partitions: Vec<Tp>, lost: bool },
+}
+
+/// See the module's head.
+pub struct Machine {
+    timing: Timing,
+    phase: Phase,
+    owned: BTreeMap<Tp, Owned>,
+    pending: VecDeque<Pending>,
+    ends: Positions,
+    /// What the open transaction has sent as offsets.
+    sent: Option<Positions>,
+    /// Begun without records, to move the positions only.
+    bare: bool,
+    stopping: bool,
+    opened: Millis,
+    last_record: Millis,
+    last_idle: Millis,
+    bytes: usize,
+    polls: u32,
+    retries: u32,
+    failures: u32,
+    /// How long to wait when the abort is done; the stage's failure, not the client's.
+    stall: Option<Millis>,
+    why: Option<String>,
+    last_fence: Option<Millis>,
+    /// Everything was forgotten; the group is to tell.
+    orphaned: Option<Millis>,
+}
+
+impl Machine {
+    #[must_use]
+    pub fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            phase: Phase::Idle,
+            owned: BTreeMap::new(),
+            pending: VecDeque::new(),
+            ends: BTreeMap::new(),
+            sent: None,
+            bare: false,
+            stopping: false,
+            opened: 0,
+            last_record: 0,
+            last_idle: 0,
+            bytes: 0,
+            polls: 0,
+            retries: 0,
+            failures: 0,
+            stall: None,
+            why: None,
+            last_fence: None,
+            orphaned: None,
+        }
+    }
+
+    #[must_use]
+    pub fn exited(&self) -> bool {
+        self.phase == Phase::Exited
+    }
+    /// Whether records may be taken from the consumer.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Open) && !self.stopping
+    }
+    #[must_use]
+    pub fn owns(&self, tp: &Tp) -> bool {
+        self.owned.contains_key(tp)
+    }
+    pub fn owned(&self) -> impl Iterator<Item = &Tp> {
+        self.owned.keys()
+    }
+    /// Why it stands still, where it does.
+    #[must_use]
+    pub fn stalled(&self) -> Option<&str> {
+        self.why.as_deref()
+    }
+    /// How long the driver may wait for records now.
+    #[must_use]
+    pub fn wait(&self, now: Millis) -> Millis {
+        match self.phase {
+            Phase::Open => {
+                let late = (self.opened + self.timing.commit_interval).saturating_sub(now);
+                let quiet = self.timing.quiet.map(|q| (self.last_record + q).saturating_sub(now));
+                quiet.map_or(late, |q| q.min(late))
+            }
+            Phase::Waiting { until, .. } => until.saturating_sub(now).min(100),
+            Phase::Exited | Phase::Asked(_) => 0,
+            Phase::Idle => 100,
+        }
+    }
+
+    /// The one entry: what happened, and what is to be done, in order. At most the last command asks for an answer, and no other event than
+    /// the answer, `Assigned`, `Revoked`, `Tick` or `Stop` comes before it.
+    pub fn on(&mut self, now: Millis, event: Event) -> Vec<Command> {
+        let mut out = vec![];
+        match event {
+            Event::Assigned(partitions) => self.pending.push_back(Pending::Assigned(partitions)),
+            Event::Revoked { partitions, lost } => self.pending.push_back(Pending::Revoked { partitions, lost }),
+            Event::Stop => self.stopping = true,
+            Event::Tick => {}
+            answer => self.answer(now, answer, &mut out),
+        }
+        self.settle(now, &mut out);
+        out
+    }
+
+    fn ask(&mut self, ask: Ask, command: Command, out: &mut Vec<Command>) {
+        self.phase = Phase::Asked(ask);
+        out.push(command);
+    }
+
+    fn exit(&mut self, why: Stop, out: &mut Vec<Command>) {
+        self.phase = Phase::Exited;
+        // A stored event that nobody acknowledged makes the client's drop hang (rule 15).
+        while let Some(pending) = self.pending.pop_front() {
+            out.push(match pending {
+                Pending::Assigned(p) => Command::Assign(p.into_iter().map(|tp| (tp, None)).collect()),
+                Pending::Revoked { partitions, .. } => Command::Unassign(partitions),
+            });
+        }
+        out.push(Command::Exit(why));
+    }
+
+    fn answer(&mut self, now: Millis, event: Event, out: &mut Vec<Command>) {
+        match event {
+            Event::Polled { ends, bytes } => self.polled(now, ends, bytes, out),
+            Event::Restored(result) => self.restored(result, out),
+            Event::Begun(result) => match result {
+                Ok(()) if self.bare => self.ask(Ask::Seal, Command::Seal, out),
+                Ok(()) => self.ask(Ask::Process, Command::Process, out),
+                Err(fault) => self.fault(now, Ask::Begin, fault, out),
+            },
+            Event::Processed(result) => self.processed(now, result, out),
+            Event::Sealed(result) => match result {
+                Ok(positions) => self.send_offsets(positions, out),
+                Err(fault) => self.fault(now, Ask::Seal, fault, out),
+            },
+            Event::OffsetsSent(result) => match result {
+                Ok(()) => self.ask(Ask::Commit, Command::Commit, out),
+                Err(fault) => self.fault(now, Ask::Offsets, fault, out),
+            },
+            Event::Committed(result) => match result {
+                Ok(()) => self.merge(out),
+                Err(fault) => self.fault(now, Ask::Commit, fault, out),
+            },
+            Event::Aborted(result) => match result {
+                Ok(()) => self.resolve(out),
+                Err(fault) => self.fault(now, Ask::Abort, fault, out),
+            },
+            Event::Rebuilt(result) => self.rebuilt(now, result, out),
+            Event::Resolved(result) => self.resolved(now, result, out),
+            Event::Sought(result) => self.sought(now, result, out),
+            Event::Positions(positions) => self.idle_positions(positions, out),
+            Event::Assigned(_) | Event::Revoked { .. } | Event::Tick | Event::Stop => {}
+        }
+    }
+
+    fn polled(&mut self, now: Millis, ends: Positions, bytes: usize, out: &mut Vec<Command>) {
+        if ends.is_empty() {
+            return;
+        }
+        self.last_record = now;
+        self.bytes += bytes;
+        self.polls += 1;
+        self.ends = ends;
+        if self.phase == Phase::Open {
+            self.ask(Ask::Process, Command::Process, out);
+        } else {
+            self.opened = now;
+            self.bare = false;
+            self.ask(Ask::Begin, Command::Begin, out);
+        }
+    }
+
+    fn processed(&mut self, now: Millis, result: Result<(), Refusal>, out: &mut Vec<Command>) {
+        match result {
+            Ok(()) => {
+                for (tp, end) in std::mem::take(&mut self.ends) {
+                    if let Some(owned) = self.owned.get_mut(&tp) {
+                        owned.next = owned.next.max(end);
+                    }
+                }
+                self.phase = Phase::Open;
+            }
+            Err(Refusal::Stage(why)) => {
+                self.why = Some(why);
+                self.stall = Some(self.next_back_off());
+                self.ask(Ask::Abort, Command::Abort, out);
+            }
+            Err(Refusal::Producer(fault)) => {
+                self.why = Some(fault.text);
+                self.stall = Some(self.next_back_off());
+                self.ask(Ask::Rebuild, Command::Rebuild, out);
+            }
+            Err(Refusal::Final(stop)) => self.exit(stop, out),
+        }
+    }
+
+    /// The positions of all owned partitions (rule 3), never one without a number, never one that goes back.
+    fn send_offsets(&mut self, positions: Positions, out: &mut Vec<Command>) {
+        for (tp, position) in positions {
+            if let Some(owned) = self.owned.get_mut(&tp) {
+                owned.next = owned.next.max(position);
+            }
+        }
+        let positions: Positions = self.owned.iter().map(|(tp, o)| (tp.clone(), o.next)).collect();
+        if positions.is_empty() {
+            // Nothing is owned any more: without offsets nothing would fence this transaction.
+            self.ask(Ask::Abort, Command::Abort, out);
+            return;
+        }
+        self.sent = Some(positions.clone());
+        self.ask(Ask::Offsets, Command::SendOffsets(positions), out);
+    }
+
+    fn merge(&mut self, out: &mut Vec<Command>) {
+        let sent = self.sent.take().unwrap_or_default();
+        for (tp, next) in &sent {
+            if let Some(owned) = self.owned.get_mut(tp) {
+                owned.base = Base { next: *next, stored: true };
+            }
+        }
+        out.push(Command::Merge(sent));
+        self.closed();
+        self.failures = 0;
+        self.why = None;
+    }
+
+    /// No transaction is open any more.
+    fn closed(&mut self) {
+        self.phase = Phase::Idle;
+        self.ends.clear();
+        self.sent = None;
+        self.bytes = 0;
+        self.polls = 0;
+        self.retries = 0;
+        self.bare = false;
+    }
+
+    fn restored(&mut self, result: Result<BTreeMap<Tp, Base>, Stop>, out: &mut Vec<Command>) {
+        match result {
+            Ok(bases) => {
+                let positions = bases.iter().map(|(tp, base)| (tp.clone(), Some(base.next))).collect();
+                for (tp, base) in bases {
+                    self.owned.insert(tp, Owned { base, next: base.next });
+                }
+                self.orphaned = None;
+                self.phase = Phase::Idle;
+                out.push(Command::Assign(positions));
+            }
+            Err(stop) => self.exit(stop, out),
+        }
+    }
+
+    fn idle_positions(&mut self, positions: Positions, out: &mut Vec<Command>) {
+        self.phase = Phase::Idle;
+        let moved = positions.iter().any(|(tp, at)| self.owned.get(tp).is_some_and(|o| *at > o.base.next));
+        if moved {
+            self.bare = true;
+            self.ask(Ask::Begin, Command::Begin, out);
+        }
+    }
+
+    /// What the time and what is pending ask for, once the driver is not busy.
+    fn settle(&mut self, now: Millis, out: &mut Vec<Command>) {
+        if let Phase::Waiting { until, paused, then } = self.phase {
+            if now < until && !self.stopping {
+                return;
+            }
+            self.resume_waiting(paused, then, out);
+            return;
+        }
+        loop {
+            match self.phase {
+                Phase::Open if self.due(now) => return self.ask(Ask::Seal, Command::Seal, out),
+                Phase::Idle if !self.pending.is_empty() => self.acknowledge(out),
+                Phase::Idle if self.stopping => return self.exit(Stop::Asked, out),
+                Phase::Idle => return self.idle(now, out),
+                _ => return,
+            }
+        }
+    }
+
+    fn idle(&mut self, now: Millis, out: &mut Vec<Command>) {
+        if self.orphaned.is_some_and(|since| now >= since + ORPHAN_LIMIT) {
+            return self.exit(Stop::Failed("the group took the partitions and never said so".into()), out);
+        }
+        if !self.owned.is_empty() && now >= self.last_record + IDLE && now >= self.last_idle + IDLE {
+            self.last_idle = now;
+            self.ask(Ask::Positions, Command::AskPositions, out);
+        }
+    }
+
+    fn due(&self, now: Millis) -> bool {
+        self.stopping
+            || !self.pending.is_empty()
+            || now >= self.opened + self.timing.commit_interval
+            || self.timing.quiet.is_some_and(|quiet| now >= self.last_record + quiet)
+            || self.bytes >= self.timing.max_bytes
+            || self.polls >= self.timing.max_polls
+    }
+
+    fn acknowledge(&mut self, out: &mut Vec<Command>) {
+        match self.pending.pop_front() {
+            Some(Pending::Revoked { partitions, .. }) => {
+                self.forget(&partitions, out);
+                self.orphaned = None;
+                out.push(Command::Unassign(partitions));
+            }
+            Some(Pending::Assigned(partitions)) if partitions.is_empty() || self.stopping => {
+                out.push(Command::Assign(partitions.into_iter().map(|tp| (tp, None)).collect()));
+            }
+            Some(Pending::Assigned(partitions)) => self.ask(Ask::Restore, Command::Restore(partitions), out),
+            None => {}
+        }
+    }
+
+    fn forget(&mut self, partitions: &[Tp], out: &mut Vec<Command>) {
+        let gone: Vec<Tp> = partitions.iter().filter(|tp| self.owned.remove(tp).is_some()).cloned().collect();
+        if !gone.is_empty() {
+            out.push(Command::Release(gone));
+        }
+    }
+}
