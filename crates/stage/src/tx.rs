@@ -7,6 +7,9 @@ use crate::{
 use atio_schemas::{Code, Timestamp};
 use std::marker::PhantomData;
 
+/// The longest note of a partition, in bytes.
+pub const NOTE_MAX: usize = 1024;
+
 /// One input partition's part of the open transaction.
 pub struct Tx<'a> {
     now: Timestamp,
@@ -14,12 +17,42 @@ pub struct Tx<'a> {
     overlay: &'a mut Overlay,
     tables: &'a Tables,
     settled: Vec<(StateKey, Outcome)>,
+    note: Option<String>,
+    note_changed: bool,
 }
 
 impl<'a> Tx<'a> {
     /// For whoever runs stages: the driver and the harness.
     pub fn new(now: Timestamp, state: &'a State, overlay: &'a mut Overlay, tables: &'a Tables) -> Self {
-        Self { now, state, overlay, tables, settled: vec![] }
+        Self { now, state, overlay, tables, settled: vec![], note: None, note_changed: false }
+    }
+    /// The partition's note as the transaction has it so far: for whoever runs stages.
+    #[must_use]
+    pub fn with_note(mut self, note: Option<String>) -> Self {
+        self.note = note;
+        self
+    }
+    /// The note, where this call changed it: for whoever runs stages.
+    pub fn take_note(&mut self) -> Option<String> {
+        if std::mem::take(&mut self.note_changed) { self.note.take() } else { None }
+    }
+    /// What this input partition's last transaction left in its offset commit, e.g. the head of the audit chain. It commits with the batch
+    /// and is back at the next assignment, also after a crash; it is gone only where the committed offsets are.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+    /// # Errors
+    /// `internal`: longer than [`NOTE_MAX`], or not printable ASCII.
+    pub fn set_note(&mut self, note: impl Into<String>) -> Result<(), StageError> {
+        let note = note.into();
+        if note.len() > NOTE_MAX || !note.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+            let message = format!("a note is at most {NOTE_MAX} bytes of printable ASCII");
+            return Err(StageError { code: Code::Internal, message });
+        }
+        self.note = Some(note);
+        self.note_changed = true;
+        Ok(())
     }
     /// Live: wall clock; replay: the record's time. The same for a whole batch.
     #[must_use]
