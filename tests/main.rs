@@ -1,0 +1,27 @@
+//! The integration tests: one binary, one named trial a sample or scenario.
+//!
+//! What lacks something on this machine is listed as ignored, with the reason in brackets; with `ATIO_REQUIRE=all` it fails instead.
+//! Layers: `repo` (architecture, tidiness, drift), `corpus` (third-party data), `conformance` (exactly-once on both brokers),
+//! `pipeline` (the real program, end to end), `peers` (other people's clients).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
+
+mod repo;
+mod support;
+
+use libtest_mimic::{Arguments, run};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = vec![];
+    trials.extend(repo::trials());
+    let conclusion = run(&arguments, trials);
+    support::cleanup();
+    conclusion.exit();
+}

@@ -1,0 +1,32 @@
+//! What trials share: where things are, what is missing here, children that never outlive the run.
+
+pub mod kafka;
+pub mod need;
+pub mod process;
+
+pub use need::{Need, trial};
+pub use process::{Child, Deadline};
+
+use std::path::{Path, PathBuf};
+
+/// The workspace root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace root")
+}
+
+/// Third-party samples: `ATIO_SHARED_DATA`, else `../shared/data` beside the workspace.
+pub fn shared_data() -> PathBuf {
+    std::env::var_os("ATIO_SHARED_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from)
+}
+
+/// A name that no other trial or run uses.
+pub fn unique(name: &str) -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    format!("{name}-{}-{n}", std::process::id())
+}
+
+/// Ends what trials share, once all are done.
+pub fn cleanup() {
+    kafka::stop_shared();
+}

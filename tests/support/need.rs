@@ -1,0 +1,66 @@
+//! What a trial needs of the machine. Missing = ignored by name with the reason, or a failure where `ATIO_REQUIRE=all`.
+use super::{root, shared_data};
+use libtest_mimic::{Failed, Trial};
+use std::{path::PathBuf, process::Command};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Java 17 and the broker's jars, or Maven to fetch them.
+    Kafka,
+    /// Third-party samples.
+    Data,
+    /// The Python oracles (`tests/oracles/requirements.txt`) in the environment that [`python`] names.
+    Oracles,
+    /// kcat on the PATH.
+    Kcat,
+    /// The client program beside the samples that asks a broker hard questions.
+    KafkaCheck,
+}
+
+/// The interpreter of the oracles' environment.
+pub fn python() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache
+        .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")))
+        .unwrap_or_default();
+    let env = std::env::var_os("ATIO_ORACLES").map(PathBuf::from);
+    env.unwrap_or_else(|| cache.join("atio-tests/oracles")).join("bin/python")
+}
+
+fn runs(program: &str, argument: &str) -> bool {
+    Command::new(program).arg(argument).output().is_ok_and(|o| o.status.success())
+}
+
+impl Need {
+    /// Why it is not there.
+    fn missing(self) -> Option<&'static str> {
+        let there = match self {
+            Self::Kafka => {
+                runs("java", "-version")
+                    && (runs("mvn", "-version") || std::env::var_os("ATIO_KAFKA_JARS").is_some())
+            }
+            Self::Data => shared_data().is_dir(),
+            Self::Oracles => python().is_file(),
+            Self::Kcat => runs("kcat", "-V"),
+            Self::KafkaCheck => root().join("../shared/tools/kafka-check/Cargo.toml").is_file(),
+        };
+        let reason = match self {
+            Self::Kafka => "needs Java 17 and Maven",
+            Self::Data => "needs the shared samples",
+            Self::Oracles => "needs the Python oracles",
+            Self::Kcat => "needs kcat",
+            Self::KafkaCheck => "needs kafka-check",
+        };
+        (!there).then_some(reason)
+    }
+}
+
+/// A trial with what it needs.
+pub fn trial(name: &str, needs: &[Need], run: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    let required = std::env::var("ATIO_REQUIRE").is_ok_and(|v| v == "all");
+    match needs.iter().find_map(|n| n.missing()) {
+        None => Trial::test(name, run),
+        Some(reason) if required => Trial::test(name, move || Err(reason.into())),
+        Some(reason) => Trial::test(name, || Ok(())).with_ignored_flag(true).with_kind(reason),
+    }
+}
