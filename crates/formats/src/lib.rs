@@ -3,4 +3,138 @@
 //! A stranger adds a format in one file and one line of the table of formats. Must not know: Kafka, HTTP, ids, assets; STIX only where
 //! the format is STIX.
 
+mod cve;
 pub mod finding;
+mod json;
+pub mod limits;
+pub mod sniff;
+pub mod split;
+mod suricata;
+pub mod time;
+
+use atio_schemas::{Code, Timestamp};
+use finding::{Findings, Rejected};
+use limits::Limits;
+use sniff::{Head, Score};
+use split::Shape;
+
+/// A format that ATIO reads.
+pub struct Format {
+    /// What a source's `format:` and `--format` take.
+    pub name: &'static str,
+    pub description: &'static str,
+    /// Content types under which it arrives.
+    pub content_types: &'static [&'static str],
+    /// How a stream of it divides into records.
+    pub shape: Shape,
+    pub reader: &'static dyn Reader,
+}
+
+impl std::fmt::Debug for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Format").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+const JSON: &[&str] = &["application/json", "application/x-ndjson"];
+
+/// Every format that is read, alphabetical, a line each.
+pub static FORMATS: &[Format] = &[Format {
+    name: "suricata",
+    description: "Suricata EVE JSON, every event type",
+    content_types: JSON,
+    shape: Shape::Json,
+    reader: &suricata::Suricata,
+}];
+
+/// What a reader is told beside the bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadCx {
+    /// When ATIO received the input: the fallback for a missing time.
+    pub received_at: Timestamp,
+    pub limits: Limits,
+}
+
+impl ReadCx {
+    #[must_use]
+    pub fn new(received_at: Timestamp) -> Self {
+        Self { received_at, limits: Limits::default() }
+    }
+}
+
+/// Reads one format. Values *and* rejects, never all or nothing; never panics, whatever the bytes.
+pub trait Reader: Send + Sync {
+    fn sniff(&self, head: &Head<'_>) -> Score;
+    /// Adds what it finds to `out`. `raw` holds one or more records and is within the size limit.
+    fn read<'a>(&self, raw: &'a [u8], cx: &ReadCx, out: &mut Findings<'a>);
+}
+
+/// Why no format could be chosen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DetectError {
+    #[error("nothing to read")]
+    Empty,
+    #[error("no known format; pin one of: {}", names())]
+    Unknown,
+    #[error("unknown format `{name}`; known: {}", names())]
+    NotAFormat { name: String },
+}
+
+impl DetectError {
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Empty => Code::Empty,
+            Self::Unknown | Self::NotAFormat { .. } => Code::UnknownFormat,
+        }
+    }
+}
+
+fn names() -> String {
+    FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The format of that name.
+#[must_use]
+pub fn format(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+/// Chooses the format of `raw`: the pinned one, else the one that is surest of its first bytes.
+///
+/// # Errors
+/// `Empty` for blank input, `Unknown` where no reader claims it, `NotAFormat` for a pinned name that is none.
+pub fn detect(raw: &[u8], pinned: Option<&str>) -> Result<&'static Format, DetectError> {
+    if let Some(name) = pinned.filter(|name| *name != "auto") {
+        return format(name).ok_or_else(|| DetectError::NotAFormat { name: name.to_owned() });
+    }
+    let head = Head::of(raw);
+    if head.bytes.is_empty() {
+        return Err(DetectError::Empty);
+    }
+    let mut best: (Score, Option<&'static Format>) = (Score::NO, None);
+    for candidate in FORMATS {
+        let score = candidate.reader.sniff(&head);
+        if score > best.0 {
+            best = (score, Some(candidate));
+        }
+    }
+    best.1.ok_or(DetectError::Unknown)
+}
+
+/// Reads an input with one format; over the size limit and blank inputs are one reject.
+#[must_use]
+pub fn read<'a>(raw: &'a [u8], format: &Format, cx: &ReadCx) -> Findings<'a> {
+    let mut out = Findings::default();
+    match limits::check_size(raw, &cx.limits) {
+        Ok(()) => format.reader.read(raw, cx, &mut out),
+        Err(code) => out.rejected.push(Rejected {
+            code,
+            message: format!("{} bytes", raw.len()),
+            raw,
+            offset: 0,
+            line: 0,
+        }),
+    }
+    out
+}
