@@ -11,6 +11,8 @@ macro_rules! text_enum {
         impl $name {
             /// Every value, in declaration order (the order of the Avro enum's symbols).
             pub const ALL: &'static [Self] = &[$(Self::$var),+];
+            /// Their texts, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($text),+];
             #[must_use]
             pub const fn as_str(self) -> &'static str { match self { $(Self::$var => $text),+ } }
             #[must_use]

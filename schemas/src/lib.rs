@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod code;
 pub mod codec;
+pub mod column;
 pub mod command;
 pub mod definition;
 pub mod delivery;
