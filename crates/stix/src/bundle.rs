@@ -152,7 +152,11 @@ impl Seen {
 /// # Errors
 /// [`BundleError`]: too large, too deep (counted before parsing), too many, no JSON, no STIX.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Object>, BundleError> {
-    let mut root = parse_root(bytes)?;
+    objects_of(parse_root(bytes)?)
+}
+
+/// The objects of a bundle that is parsed already, or the object itself.
+pub(crate) fn objects_of(mut root: Object) -> Result<Vec<Object>, BundleError> {
     match root.get("type").and_then(Value::as_str) {
         Some("bundle") => {}
         Some(_) => return Ok(vec![root]),

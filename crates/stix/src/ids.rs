@@ -284,6 +284,13 @@ pub fn branch_report(tenant: &str, original: &Id<'_>, workflow: &str, branch: &s
     original.with_text(|original| seeded("report", tenant, &[original, workflow, branch]))
 }
 
+/// What a branch makes of any object that it alters, since only the creator may version it:
+/// `type|tenant|original|workflow|branch`. The type may be a foreign one.
+#[must_use]
+pub fn branch_object(kind: &str, tenant: &str, original: &str, workflow: &str, branch: &str) -> String {
+    format!("{kind}--{}", seeded_uuid(kind, tenant, &[original, workflow, branch]).hyphenated())
+}
+
 /// `incident|tenant|asset|rule.id|event_id of the first`, for threats.
 #[must_use]
 pub fn threat_incident(tenant: &str, asset: &str, rule_id: &str, first_event_id: &str) -> Uuid {

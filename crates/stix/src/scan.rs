@@ -13,15 +13,18 @@ pub struct Found<'a> {
 
 /// The objects of a bundle, in order.
 #[derive(Debug)]
-pub struct Objects<'a>(Vec<Found<'a>>);
+pub struct Objects<'a> {
+    start: usize,
+    found: Vec<Found<'a>>,
+}
 
 impl<'a> Objects<'a> {
     /// None when the bytes are not a bundle with a list of objects that closes it.
     #[must_use]
     pub fn of(bundle: &'a [u8]) -> Option<Self> {
-        let list = objects_start(bundle)?;
+        let start = objects_start(bundle)?;
         let mut found = vec![];
-        let mut at = list;
+        let mut at = start;
         loop {
             match bundle.get(at)? {
                 b'{' => {
@@ -34,11 +37,27 @@ impl<'a> Objects<'a> {
                 _ => return None,
             }
         }
-        Some(Self(found))
+        Some(Self { start, found })
+    }
+
+    /// The position of the first object.
+    #[must_use]
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Found<'a>> {
-        self.0.iter()
+        self.found.iter()
     }
 }
 
@@ -180,6 +199,11 @@ pub fn deeper_than(json: &[u8], limit: usize) -> bool {
         }
     }
     false
+}
+
+/// Whether `needle` occurs.
+pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 /// Whether `id` stands in the bundle as a whole string.
