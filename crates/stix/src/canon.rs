@@ -223,7 +223,7 @@ mod tests {
     /// The examples of RFC 8785 §3.2.2 and appendix B.
     #[test]
     fn rfc_8785_examples() {
-        assert_eq!(ecmascript_number(333_333_333.333_333_29), "333333333.3333333");
+        assert_eq!(ecmascript_number(333_333_333.333_333_3), "333333333.3333333");
         assert_eq!(
             canonical(
                 r#"{"numbers":[1E30,4.50,2e-3,0.000000000000000000000000001],"literals":[null,true,false]}"#

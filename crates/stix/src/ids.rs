@@ -340,7 +340,7 @@ pub fn sco_canonical(kind: &'static str, canonical: &[u8]) -> Id<'static> {
 
 /// The hash that counts when an object has several (STIX 2.1 §2.9): MD5, SHA-1, SHA-256, SHA-512, else the first.
 #[must_use]
-pub fn preferred_hash<'h, K: AsRef<str>, V: AsRef<str>>(hashes: &'h [(K, V)]) -> Option<(&'h str, &'h str)> {
+pub fn preferred_hash<K: AsRef<str>, V: AsRef<str>>(hashes: &[(K, V)]) -> Option<(&str, &str)> {
     ["MD5", "SHA-1", "SHA-256", "SHA-512"]
         .iter()
         .find_map(|name| hashes.iter().find(|(k, _)| k.as_ref() == *name))

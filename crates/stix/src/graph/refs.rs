@@ -187,10 +187,9 @@ fn rename_all(entries: &mut [Entry], branch: &Branch<'_>) {
         for entry in entries.iter_mut() {
             let moved = rename_references(&mut entry.object, &renamed);
             entry.altered |= moved;
-            if entry.altered && !renamed.contains_key(&entry.original) {
-                if let Some(id) = new_id(entry, branch) {
-                    renamed.insert(entry.original.clone(), id);
-                }
+            let new = entry.altered && !renamed.contains_key(&entry.original);
+            if let Some(id) = new.then(|| new_id(entry, branch)).flatten() {
+                renamed.insert(entry.original.clone(), id);
             }
         }
         if renamed.len() == before {
