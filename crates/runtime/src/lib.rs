@@ -14,4 +14,3 @@ pub mod telemetry;
 pub use config::{Config, ConfigError};
 pub use lifecycle::Tasks;
 pub use schema_ids::RegistryIds;
-pub use secret::SecretRef;

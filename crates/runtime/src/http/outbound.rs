@@ -1,6 +1,6 @@
 //! Outgoing HTTP: one client for all sinks, which refuses internal addresses unless they are allowed (server-side request forgery).
 //! Names are resolved here and the connection goes to the address that was checked, so that a name can't change its mind in between.
-use ipnet::IpNet;
+
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-pub use reqwest::{Client, Method, Response, StatusCode, Url, header};
+pub use ipnet::IpNet;
+pub use reqwest::{Client, Error, Method, RequestBuilder, Response, StatusCode, Url, header};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
@@ -88,21 +89,41 @@ pub struct Outbound {
     guard: Guard,
 }
 
+/// How a client reaches out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Internal networks that it may reach all the same.
+    pub allow_internal: Vec<IpNet>,
+    /// Of a whole request.
+    pub timeout: Duration,
+    pub connect_timeout: Duration,
+    /// PEM bundle of authorities to trust in addition.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// Every address: for a sink that is declared with `allow_internal`.
+#[must_use]
+pub fn anywhere() -> Vec<IpNet> {
+    ["0.0.0.0/0", "::/0"].iter().filter_map(|n| n.parse().ok()).collect()
+}
+
 impl Outbound {
     /// # Errors
-    /// The TLS back end can't be set up.
-    pub fn new(allow_internal: &[IpNet], timeout: Duration) -> Result<Self, OutboundError> {
-        let guard = Guard(Arc::new(allow_internal.to_vec()));
-        let client = Client::builder()
+    /// The authorities are no PEM, or the TLS back end can't be set up.
+    pub fn new(options: &Options) -> Result<Self, OutboundError> {
+        let fail = |e: reqwest::Error| OutboundError::Client(e.to_string());
+        let guard = Guard(Arc::new(options.allow_internal.clone()));
+        let mut builder = Client::builder()
             .dns_resolver(Arc::new(guard.clone()))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .timeout(timeout)
-            .connect_timeout(timeout.min(Duration::from_secs(5)))
-            .user_agent(concat!("atio/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| OutboundError::Client(e.to_string()))?;
-        Ok(Self { client, guard })
+            .timeout(options.timeout)
+            .connect_timeout(options.connect_timeout)
+            .user_agent(concat!("atio/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = &options.ca {
+            builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(fail)?);
+        }
+        Ok(Self { client: builder.build().map_err(fail)?, guard })
     }
     /// The url, where it is http(s) and no internal address written out.
     ///
@@ -138,7 +159,10 @@ mod tests {
 
     #[tokio::test]
     async fn internal_addresses_are_refused_by_literal_and_by_name() {
-        let outbound = Outbound::new(&[], Duration::from_secs(5)).unwrap();
+        let seconds = Duration::from_secs(5);
+        let options =
+            |allow_internal| Options { allow_internal, timeout: seconds, connect_timeout: seconds, ca: None };
+        let outbound = Outbound::new(&options(vec![])).unwrap();
         for text in [
             "http://127.0.0.1/",
             "http://[::1]/",
@@ -155,7 +179,8 @@ mod tests {
         let by_name = outbound.client().get("http://localhost:1/").send().await.unwrap_err();
         let chain = format!("{by_name:?}");
         assert!(chain.contains("Internal"), "{chain}");
-        let allowed = Outbound::new(&["127.0.0.0/8".parse().unwrap()], Duration::from_secs(5)).unwrap();
+        let allowed = Outbound::new(&options(vec!["127.0.0.0/8".parse().unwrap()])).unwrap();
+        assert!(Outbound::new(&options(anywhere())).unwrap().url("http://[::1]/").is_ok());
         assert!(allowed.url("http://127.0.0.1/").is_ok());
     }
 }
