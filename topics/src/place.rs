@@ -1,0 +1,57 @@
+//! Where in which file, and what is wrong there.
+use atio_schemas::Code;
+use std::{fmt, sync::Arc};
+
+/// A place in a declaration file; line and column from 1, 0 where unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub file: Arc<str>,
+    pub line: u64,
+    pub column: u64,
+}
+
+impl Place {
+    #[must_use]
+    pub fn file(name: &str) -> Self {
+        Self { file: Arc::from(name), line: 0, column: 0 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}", self.file),
+            line => write!(f, "{}:{line}:{}", self.file, self.column),
+        }
+    }
+}
+
+/// Why a declaration is refused: `invalid_definition`, or `not_yet_supported` for what a later version knows. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}{}", help.as_ref().map_or_else(String::new, |h| format!(" ({h})")))]
+pub struct Problem {
+    pub code: Code,
+    pub place: Place,
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    pub fn new(place: &Place, message: impl Into<String>) -> Self {
+        Self { code: Code::InvalidDefinition, place: place.clone(), message: message.into(), help: None }
+    }
+    pub fn later(place: &Place, message: impl Into<String>) -> Self {
+        Self { code: Code::NotYetSupported, place: place.clone(), message: message.into(), help: None }
+    }
+    #[must_use]
+    pub fn help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+    /// The bounded reason code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+}
