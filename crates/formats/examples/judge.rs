@@ -3,7 +3,7 @@
 use atio_formats::finding::{Body, Findings, Network};
 use atio_formats::{ReadCx, detect, read};
 use atio_schemas::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ fn main() {
     let mut wrong = suricata_verify(&root.join("suricata/suricata-verify"));
     others(&root.join("suricata/sekoia"));
     others(&root.join("suricata/tenzir"));
+    wrong += openvas(&root.join("openvas"));
     speed(&root.join("suricata/suricata-verify"));
-    wrong += 0;
     println!("wrong: {wrong}");
     std::process::exit(i32::from(wrong > 0));
 }
@@ -154,6 +154,108 @@ fn others(dir: &Path) {
             Err(error) => println!("{}: {error}", file.display()),
         }
     }
+}
+
+fn openvas(dir: &Path) -> u32 {
+    let table = std::fs::read_to_string(dir.join("EXPECTED_findings.tsv")).unwrap();
+    let expected: BTreeMap<&str, &str> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .map(|cells| (cells[1], cells[2]))
+        .collect();
+    let mut wrong = 0;
+    for file in
+        files(dir).iter().filter(|file| file.extension().is_some_and(|ext| ext == "xml" || ext == "csv"))
+    {
+        let raw = std::fs::read(file).unwrap();
+        let format = match detect(&raw, None) {
+            Ok(format) => format,
+            Err(error) => {
+                wrong += 1;
+                println!("{}: {error}", file.display());
+                continue;
+            }
+        };
+        let findings = read(&raw, format, &cx());
+        let results: Vec<_> = findings
+            .found
+            .iter()
+            .filter_map(|f| if let Body::Result(r) = &f.body { Some(r) } else { None })
+            .collect();
+        let hosts: Vec<_> = findings
+            .found
+            .iter()
+            .filter_map(|f| if let Body::Host(h) = &f.body { Some(h) } else { None })
+            .collect();
+        let cves: BTreeSet<&str> = results.iter().flat_map(|r| r.cves.iter().map(String::as_str)).collect();
+        let logged: BTreeSet<&str> =
+            results.iter().filter(|r| r.log_level).flat_map(|r| r.cves.iter().map(String::as_str)).collect();
+        let fields = cve_fields(&String::from_utf8_lossy(&raw), format.name);
+        let name = file.file_name().unwrap().to_string_lossy();
+        let count = expected.get(name.as_ref());
+        let log = results.iter().filter(|r| r.log_level).count();
+        let ok = cves.iter().map(|c| (*c).to_owned()).collect::<BTreeSet<_>>() == fields
+            && count.is_none_or(|c| c.parse() == Ok(results.len()));
+        wrong += u32::from(!ok);
+        println!(
+            "{name}: {} results ({} expected, {log} log), {} CVEs ({} in fields, {} in log results), rejected {:?}, {} {:?} ok={ok}",
+            results.len(),
+            count.unwrap_or(&"?"),
+            cves.len(),
+            fields.len(),
+            logged.len(),
+            findings.rejected.iter().map(|r| format!("{} {}", r.code, r.message)).collect::<Vec<_>>(),
+            format.name,
+            findings.notices
+        );
+        for host in hosts {
+            println!(
+                "    host {:?} {:?} os {:?} cpes {} macs {:?} {:?}-{:?} complete {} {}/{}/{} log {} fp {}",
+                host.ip,
+                host.hostnames,
+                host.os,
+                host.cpes.len(),
+                host.macs,
+                host.start.map(Timestamp::rfc3339_millis),
+                host.end.map(Timestamp::rfc3339_millis),
+                host.complete,
+                host.high,
+                host.medium,
+                host.low,
+                host.log,
+                host.false_positives
+            );
+        }
+    }
+    wrong
+}
+
+/// Distinct CVEs by plain search in the CVE fields alone.
+fn cve_fields(text: &str, format: &str) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    let fields: Vec<String> = if format == "openvas-csv" {
+        let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+        let at = rows.headers().unwrap().iter().position(|name| name == "CVEs");
+        rows.records().filter_map(|row| row.unwrap().get(at.unwrap()).map(str::to_owned)).collect()
+    } else {
+        let cve = text.split("<cve>").skip(1).map(|part| part.split("</cve>").next().unwrap().to_owned());
+        let refs = text
+            .split("<ref ")
+            .skip(1)
+            .map(|part| part.split("/>").next().unwrap().to_owned())
+            .filter(|part| part.contains("type=\"cve\""));
+        cve.chain(refs).collect()
+    };
+    for field in fields {
+        out.extend(
+            field
+                .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+                .filter(|word| word.starts_with("CVE-"))
+                .map(str::to_owned),
+        );
+    }
+    out
 }
 
 fn speed(dir: &Path) {

@@ -7,6 +7,7 @@ mod cve;
 pub mod finding;
 mod json;
 pub mod limits;
+mod openvas;
 pub mod sniff;
 pub mod split;
 mod suricata;
@@ -36,16 +37,17 @@ impl std::fmt::Debug for Format {
     }
 }
 
+const CSV: &[&str] = &["text/csv"];
 const JSON: &[&str] = &["application/json", "application/x-ndjson"];
+const XML: &[&str] = &["application/xml", "text/xml"];
 
 /// Every format that is read, alphabetical, a line each.
-pub static FORMATS: &[Format] = &[Format {
-    name: "suricata",
-    description: "Suricata EVE JSON, every event type",
-    content_types: JSON,
-    shape: Shape::Json,
-    reader: &suricata::Suricata,
-}];
+#[rustfmt::skip]
+pub static FORMATS: &[Format] = &[
+    Format { name: "openvas-csv", description: "OpenVAS and Greenbone results as CSV", content_types: CSV, shape: Shape::Whole, reader: &openvas::OpenvasCsv },
+    Format { name: "openvas-xml", description: "OpenVAS and Greenbone reports as GMP or OMP XML", content_types: XML, shape: Shape::Whole, reader: &openvas::OpenvasXml },
+    Format { name: "suricata", description: "Suricata EVE JSON, every event type", content_types: JSON, shape: Shape::Json, reader: &suricata::Suricata },
+];
 
 /// What a reader is told beside the bytes.
 #[derive(Clone, Copy, Debug)]
