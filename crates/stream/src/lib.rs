@@ -3,7 +3,22 @@
 //! Owns lanes: one thread, one consumer and one transactional producer each. Must not know: a service, HTTP, YAML.
 //! `client/` holds the only files that name the Kafka client.
 
+mod books;
 pub mod client;
+mod clock;
 pub mod config;
+mod dead_letter;
+mod driver;
+pub mod fault;
+pub mod lane;
+pub mod ledger;
+pub mod machine;
+mod metrics;
+mod store;
+mod transform;
 
 pub use config::{Identity, Kafka};
+pub use fault::Tp;
+pub use lane::{Lane, LaneConfig, LaneState, LaneStatus, Limits, SchemaSource, Stop, StreamError, run_lane};
+pub use ledger::{Counts, Ledger};
+pub use metrics::StreamMetrics;

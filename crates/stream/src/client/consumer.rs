@@ -155,7 +155,7 @@ impl LaneConsumer {
     pub fn poll(&self, wait: Duration) -> Polled<'_> {
         match self.consumer.poll(wait) {
             None => Polled::Nothing,
-            Some(Ok(message)) => Polled::Record(Incoming(message)),
+            Some(Ok(message)) => Polled::Record(Incoming::of(message)),
             Some(Err(e)) => match e {
                 KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => Polled::OutOfRange(e.to_string()),
                 KafkaError::MessageConsumptionFatal(_) => Polled::Fatal(e.to_string()),
@@ -278,7 +278,10 @@ fn list<'a>(partitions: impl Iterator<Item = (&'a Tp, Option<i64>)>) -> Result<T
 /// One record, borrowed from the client.
 pub struct Incoming<'a>(BorrowedMessage<'a>);
 
-impl Incoming<'_> {
+impl<'a> Incoming<'a> {
+    pub(super) fn of(message: BorrowedMessage<'a>) -> Self {
+        Self(message)
+    }
     #[must_use]
     pub fn topic(&self) -> &str {
         self.0.topic()

@@ -3,6 +3,12 @@
 use crate::config::Kafka;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
+pub mod assigned;
+pub mod consumer;
+pub mod error;
+pub mod limits;
+pub mod producer;
+
 /// What every client of ours starts from. `client_id` names it in the broker's log and metrics, e.g. `atio-normalization-0`.
 /// Pass-through properties are applied last, so call the role's own setters on the result only for what must not be overridden.
 #[must_use]
@@ -13,7 +19,6 @@ pub fn base(kafka: &Kafka, client_id: &str) -> ClientConfig {
         .set("broker.address.family", "v4")
         .set("reconnect.backoff.ms", "20")
         .set("reconnect.backoff.max.ms", "1000")
-        .set("log.connection.close", "false")
         .set_log_level(RDKafkaLogLevel::Info);
     for (name, value) in &kafka.properties {
         config.set(name, value);
@@ -38,10 +43,4 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         L::Notice | L::Info => tracing::debug!(target: "librdkafka", facility, "{message}"),
         L::Debug => tracing::trace!(target: "librdkafka", facility, "{message}"),
     }
-}
-
-/// The driver's short waits between polls that don't wait (rule 5).
-#[allow(clippy::disallowed_methods)] // the client's own waiting calls spin; each use has a deadline
-fn pause(wait: std::time::Duration) {
-    std::thread::sleep(wait);
 }

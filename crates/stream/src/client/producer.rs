@@ -30,6 +30,7 @@ const SOCKET_TIMEOUT_MS: &str = "4000";
 /// librdkafka's own retries wait so long; an Ok that took three quarters of it may have been one (rule 7).
 const RETRY_BACKOFF_MS: u64 = 100;
 const SLOW: Duration = Duration::from_millis(RETRY_BACKOFF_MS * 3 / 4);
+const LOG_LINES: u32 = 16;
 const INIT_QUICK: Duration = Duration::from_millis(60);
 const INIT_LONG: Duration = Duration::from_secs(30);
 const INIT_QUICK_TRIES: u32 = 10;
@@ -181,7 +182,7 @@ impl TxnProducer {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
                     record = back;
                     self.producer.poll(Duration::ZERO);
-                    super::pause(QUEUE_WAIT);
+                    crate::clock::pause(QUEUE_WAIT);
                 }
                 Err((e, _)) => return Err(Fault::new(FaultKind::Unknown, format!("send to {}: {e}", output.topic))),
             }
@@ -208,7 +209,7 @@ impl TxnProducer {
             if Instant::now() > deadline {
                 return Err(Fault::new(FaultKind::Unknown, format!("{} records in flight", self.producer.in_flight_count())));
             }
-            super::pause(wait);
+            crate::clock::pause(wait);
             wait = (wait * 5 / 4).min(Duration::from_millis(1));
         }
         self.delivered()
@@ -257,8 +258,10 @@ impl TxnProducer {
         let started = Instant::now();
         f(&self.producer).map_err(|e| error::of_call(call, &e))?;
         let took = started.elapsed();
-        // Logs come through the main queue: serve it before looking.
-        self.producer.poll(Duration::ZERO);
+        // Log lines come through the main queue, one a poll: serve it before looking.
+        for _ in 0..LOG_LINES {
+            self.producer.poll(Duration::ZERO);
+        }
         let troubled = self.seen.trouble.load(Relaxed) != before;
         let slow = took >= SLOW;
         self.troubled += u64::from(troubled);

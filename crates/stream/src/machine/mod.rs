@@ -18,7 +18,7 @@ pub enum Event {
     Assigned(Vec<Tp>),
     Revoked { partitions: Vec<Tp>, lost: bool },
     /// State is in memory; per partition where it goes on, and whether that is committed already.
-    Restored(Result<BTreeMap<Tp, Base>, Stop>),
+    Restored(Result<BTreeMap<Tp, Base>, End>),
     /// Records are at hand; per partition the position after them. Empty: a whole poll returned nothing.
     Polled { ends: Positions, bytes: usize },
     Begun(Result<(), Fault>),
@@ -47,7 +47,7 @@ pub enum Refusal {
     /// The producer lost records (rule 13).
     Producer(Fault),
     /// Not to be tried again.
-    Final(Stop),
+    Final(End),
 }
 
 /// Where a partition's transaction starts.
@@ -94,12 +94,12 @@ pub enum Command {
     AskPositions,
     Pause(Vec<Tp>),
     Resume(Vec<Tp>),
-    Exit(Stop),
+    Exit(End),
 }
 
 /// Why a lane ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stop {
+pub enum End {
     #[error("stopped")]
     Asked,
     #[error("fenced twice within a minute: another instance runs under this transactional id ({0})")]
@@ -135,6 +135,7 @@ const IDLE: Millis = 1000;
 const FENCE_WINDOW: Millis = 60_000;
 const ORPHAN_LIMIT: Millis = 60_000;
 const RETRIES: u32 = 600;
+const RETRIES_STOPPING: u32 = 20;
 /// Longer waits pause the partitions (rule 15).
 const PAUSE_ABOVE: Millis = 1000;
 
@@ -182,6 +183,8 @@ pub struct Machine {
     phase: Phase,
     owned: BTreeMap<Tp, Owned>,
     pending: VecDeque<Pending>,
+    /// The assignment that is being restored.
+    restoring: Vec<Tp>,
     ends: Positions,
     /// What the open transaction has sent as offsets.
     sent: Option<Positions>,
@@ -211,6 +214,7 @@ impl Machine {
             phase: Phase::Idle,
             owned: BTreeMap::new(),
             pending: VecDeque::new(),
+            restoring: vec![],
             ends: BTreeMap::new(),
             sent: None,
             bare: false,
@@ -244,6 +248,11 @@ impl Machine {
     }
     pub fn owned(&self) -> impl Iterator<Item = &Tp> {
         self.owned.keys()
+    }
+    /// Whether it waits, and whether the partitions are paused meanwhile.
+    #[must_use]
+    pub fn waits(&self) -> Option<bool> {
+        if let Phase::Waiting { paused, .. } = self.phase { Some(paused) } else { None }
     }
     /// Why it stands still, where it does.
     #[must_use]
@@ -285,7 +294,7 @@ impl Machine {
         out.push(command);
     }
 
-    fn exit(&mut self, why: Stop, out: &mut Vec<Command>) {
+    fn exit(&mut self, why: End, out: &mut Vec<Command>) {
         self.phase = Phase::Exited;
         // A stored event that nobody acknowledged makes the client's drop hang (rule 15).
         while let Some(pending) = self.pending.pop_front() {
@@ -306,7 +315,7 @@ impl Machine {
                 Ok(()) => self.ask(Ask::Process, Command::Process, out),
                 Err(fault) => self.fault(now, Ask::Begin, fault, out),
             },
-            Event::Processed(result) => self.processed(now, result, out),
+            Event::Processed(result) => self.processed(result, out),
             Event::Sealed(result) => match result {
                 Ok(positions) => self.send_offsets(positions, out),
                 Err(fault) => self.fault(now, Ask::Seal, fault, out),
@@ -348,7 +357,7 @@ impl Machine {
         }
     }
 
-    fn processed(&mut self, now: Millis, result: Result<(), Refusal>, out: &mut Vec<Command>) {
+    fn processed(&mut self, result: Result<(), Refusal>, out: &mut Vec<Command>) {
         match result {
             Ok(()) => {
                 for (tp, end) in std::mem::take(&mut self.ends) {
@@ -413,7 +422,7 @@ impl Machine {
         self.bare = false;
     }
 
-    fn restored(&mut self, result: Result<BTreeMap<Tp, Base>, Stop>, out: &mut Vec<Command>) {
+    fn restored(&mut self, result: Result<BTreeMap<Tp, Base>, End>, out: &mut Vec<Command>) {
         match result {
             Ok(bases) => {
                 let positions = bases.iter().map(|(tp, base)| (tp.clone(), Some(base.next))).collect();
@@ -424,13 +433,16 @@ impl Machine {
                 self.phase = Phase::Idle;
                 out.push(Command::Assign(positions));
             }
-            Err(stop) => self.exit(stop, out),
+            Err(stop) => {
+                self.pending.push_front(Pending::Assigned(std::mem::take(&mut self.restoring)));
+                self.exit(stop, out);
+            }
         }
     }
 
     fn idle_positions(&mut self, positions: Positions, out: &mut Vec<Command>) {
         self.phase = Phase::Idle;
-        let moved = positions.iter().any(|(tp, at)| self.owned.get(tp).is_some_and(|o| *at > o.base.next));
+        let moved = positions.iter().any(|(tp, at)| self.owned.get(tp).is_some_and(|o| *at > o.base.next || !o.base.stored));
         if moved {
             self.bare = true;
             self.ask(Ask::Begin, Command::Begin, out);
@@ -440,17 +452,20 @@ impl Machine {
     /// What the time and what is pending ask for, once the driver is not busy.
     fn settle(&mut self, now: Millis, out: &mut Vec<Command>) {
         if let Phase::Waiting { until, paused, then } = self.phase {
-            if now < until && !self.stopping {
-                return;
+            // Nothing is open then: what the group wants, or our end, need not wait for the stage's back-off.
+            let free = then == Ask::Seek && (self.stopping || !self.pending.is_empty());
+            if now >= until || free {
+                self.resume_waiting(paused, then, out);
             }
-            self.resume_waiting(paused, then, out);
             return;
         }
         loop {
             match self.phase {
+                // The partitions have other owners already: nothing of this may be committed.
+                Phase::Open if self.lost() => return self.ask(Ask::Abort, Command::Abort, out),
                 Phase::Open if self.due(now) => return self.ask(Ask::Seal, Command::Seal, out),
                 Phase::Idle if !self.pending.is_empty() => self.acknowledge(out),
-                Phase::Idle if self.stopping => return self.exit(Stop::Asked, out),
+                Phase::Idle if self.stopping => return self.exit(End::Asked, out),
                 Phase::Idle => return self.idle(now, out),
                 _ => return,
             }
@@ -459,7 +474,7 @@ impl Machine {
 
     fn idle(&mut self, now: Millis, out: &mut Vec<Command>) {
         if self.orphaned.is_some_and(|since| now >= since + ORPHAN_LIMIT) {
-            return self.exit(Stop::Failed("the group took the partitions and never said so".into()), out);
+            return self.exit(End::Failed("the group took the partitions and never said so".into()), out);
         }
         if !self.owned.is_empty() && now >= self.last_record + IDLE && now >= self.last_idle + IDLE {
             self.last_idle = now;
@@ -476,6 +491,10 @@ impl Machine {
             || self.polls >= self.timing.max_polls
     }
 
+    fn lost(&self) -> bool {
+        self.pending.iter().any(|p| matches!(p, Pending::Revoked { lost: true, .. }))
+    }
+
     fn acknowledge(&mut self, out: &mut Vec<Command>) {
         match self.pending.pop_front() {
             Some(Pending::Revoked { partitions, .. }) => {
@@ -486,7 +505,10 @@ impl Machine {
             Some(Pending::Assigned(partitions)) if partitions.is_empty() || self.stopping => {
                 out.push(Command::Assign(partitions.into_iter().map(|tp| (tp, None)).collect()));
             }
-            Some(Pending::Assigned(partitions)) => self.ask(Ask::Restore, Command::Restore(partitions), out),
+            Some(Pending::Assigned(partitions)) => {
+                self.restoring.clone_from(&partitions);
+                self.ask(Ask::Restore, Command::Restore(partitions), out);
+            }
             None => {}
         }
     }

@@ -1,5 +1,5 @@
 //! The machine's other half: what follows from a fault (exactly-once, rules 6 to 8).
-use super::{Ask, Command, FENCE_WINDOW, Fault, FaultKind, Machine, Millis, PAUSE_ABOVE, Pending, Phase, Positions, RETRIES, Stop};
+use super::{Ask, Command, FENCE_WINDOW, Fault, FaultKind, Machine, Millis, PAUSE_ABOVE, Pending, Phase, Positions, RETRIES, RETRIES_STOPPING, End};
 use crate::fault::Tp;
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ impl Machine {
     pub(super) fn fault(&mut self, now: Millis, at: Ask, fault: Fault, out: &mut Vec<Command>) {
         match fault.kind {
             FaultKind::Unknown => self.ask(Ask::Rebuild, Command::Rebuild, out),
-            FaultKind::Torn => self.exit(Stop::Torn(fault.text), out),
+            FaultKind::Torn => self.exit(End::Torn(fault.text), out),
             FaultKind::Generation => self.ask(Ask::Abort, Command::Abort, out),
             FaultKind::Member => {
                 self.orphan(now, out);
@@ -17,6 +17,8 @@ impl Machine {
             // An abort that asks to be aborted can't be helped by another.
             FaultKind::Abort if at == Ask::Abort => self.ask(Ask::Rebuild, Command::Rebuild, out),
             FaultKind::Abort => self.ask(Ask::Abort, Command::Abort, out),
+            // What is at hand does not outlive the driver's turn: it is read again.
+            FaultKind::Retry if at == Ask::Begin => self.resolve(out),
             FaultKind::Retry => self.retry(now, at, fault, out),
         }
     }
@@ -24,7 +26,7 @@ impl Machine {
     /// Rebuild once with back-off; fenced again within a minute: exit. No fencing wars.
     fn fenced(&mut self, now: Millis, fault: Fault, out: &mut Vec<Command>) {
         if self.last_fence.is_some_and(|last| now < last + FENCE_WINDOW) {
-            let stop = if fault.kind == FaultKind::Fenced { Stop::Fenced(fault.text) } else { Stop::Failed(fault.text) };
+            let stop = if fault.kind == FaultKind::Fenced { End::Fenced(fault.text) } else { End::Failed(fault.text) };
             return self.exit(stop, out);
         }
         self.last_fence = Some(now);
@@ -34,8 +36,9 @@ impl Machine {
 
     fn retry(&mut self, now: Millis, at: Ask, fault: Fault, out: &mut Vec<Command>) {
         self.retries += 1;
-        if self.retries > RETRIES {
-            return self.exit(Stop::Failed(format!("tried {RETRIES} times: {}", fault.text)), out);
+        let limit = if self.stopping { RETRIES_STOPPING } else { RETRIES };
+        if self.retries > limit {
+            return self.exit(End::Failed(format!("tried {limit} times: {}", fault.text)), out);
         }
         self.why = Some(fault.text);
         self.hold(now, self.timing.back_off.min(PAUSE_ABOVE), at, out);
@@ -66,7 +69,7 @@ impl Machine {
             Ask::Seek => return self.seek(out),
             Ask::Positions => Command::AskPositions,
             // A restoration is not retried here: its own calls are.
-            Ask::Restore => return self.exit(Stop::Failed("restoration".into()), out),
+            Ask::Restore => return self.exit(End::Failed("restoration".into()), out),
         };
         self.ask(then, command, out);
     }
@@ -150,8 +153,8 @@ impl Machine {
                 self.orphan(now, out);
                 self.closed();
             }
-            (_, _, Some((partition, committed))) => self.exit(Stop::Moved { partition, committed }, out),
-            (_, _, None) => self.exit(Stop::Torn("some partitions are at the batch's start, others at its end".into()), out),
+            (_, _, Some((partition, committed))) => self.exit(End::Moved { partition, committed }, out),
+            (_, _, None) => self.exit(End::Torn("some partitions are at the batch's start, others at its end".into()), out),
         }
     }
 

@@ -1,0 +1,360 @@
+//! A lane on a real broker, and a judge of it.
+//!
+//! `lane BOOTSTRAP run NAME [ORDINAL|-]` runs a stage that counts records by key until its standard input closes;
+//! `lane BOOTSTRAP soak RECORDS KILLS [PARTITIONS]` feeds it, kills it with SIGKILL in mid-load, and counts what read_committed readers see;
+//! `lane BOOTSTRAP speed RECORDS [BYTES]` measures.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
+use atio_metric::Metrics;
+use atio_schemas::{Code, Codec, SchemaIds, codec::StaticIds};
+use atio_stage::{Headers, Input, NonEmpty, Outcome, Output, Pace, Part, Processor, Record, Reject, Run, Stage, StageError, Store, StoreSpec, Tx};
+use atio_stream::{Identity, Kafka, LaneConfig, LaneState, Ledger, Limits, SchemaSource, Stop, StreamMetrics, run_lane};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    config::ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+    message::{Headers as _, Message},
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
+    topic_partition_list::{Offset, TopicPartitionList},
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io::Read as _,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+struct Ids(StaticIds);
+impl SchemaIds for Ids {
+    fn id_of(&self, subject: &str) -> Option<i32> {
+        self.0.id_of(subject)
+    }
+    fn schema_of(&self, id: i32) -> Option<Arc<apache_avro::Schema>> {
+        self.0.schema_of(id)
+    }
+}
+impl SchemaSource for Ids {
+    fn ensure(&self, _: i32) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+struct Count;
+impl Store for Count {
+    const NAME: &'static str = "count";
+    type Value = u64;
+}
+
+/// Counts by key; every 50th record is dead-lettered, every 70th dropped, every 110th has a bad part.
+struct Counter;
+impl Counter {
+    fn count(record: &Record<'_>, tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
+        let n: u64 = std::str::from_utf8(record.value.unwrap_or_default()).unwrap_or("").split(' ').next().unwrap_or("").parse().unwrap();
+        if n % 50 == 0 {
+            return Ok(Outcome::dead_letter(Code::InvalidJson, "every 50th"));
+        }
+        if n % 70 == 0 {
+            return Ok(Outcome::Drop(Code::Duplicate));
+        }
+        let key = String::from_utf8_lossy(record.key.unwrap_or_default()).into_owned();
+        let count = tx.store::<Count>().get(&key)?.unwrap_or(0) + 1;
+        tx.store::<Count>().put(&key, &count)?;
+        let notes: u64 = tx.note().and_then(|t| t.parse().ok()).unwrap_or(0);
+        tx.set_note((notes + 1).to_string())?;
+        let topic = record.topic.replace(".in", ".out");
+        let output = Output::new(topic, key, format!("{n}:{count}").into_bytes(), record.headers.carried());
+        let part = Part { bytes: b"bad".to_vec(), offset: None, line: None };
+        let rejected = if n % 110 == 0 { vec![Reject { code: Code::InvalidField, message: "part".into(), part: Some(part) }] } else { vec![] };
+        Ok(Outcome::Emit { outputs: NonEmpty::one(output), rejected })
+    }
+}
+impl Processor for Counter {
+    fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
+        Self::count(record, tx).unwrap_or_else(Outcome::Fail)
+    }
+}
+
+/// Hands on what it gets.
+struct Pass;
+impl Processor for Pass {
+    fn process(&self, record: &Record<'_>, _: &mut Tx<'_>) -> Outcome {
+        let key = record.key.unwrap_or_default().to_vec();
+        Outcome::emit(Output::new(record.topic.replace(".in", ".out"), key, record.value.unwrap_or_default().to_vec(), Headers::default()))
+    }
+}
+
+fn stage(name: &str, counting: bool) -> Stage {
+    let store = StoreSpec::of::<Count>(&format!("{name}."), "demo");
+    let processor: Box<dyn Processor> = if counting { Box::new(Counter) } else { Box::new(Pass) };
+    Stage {
+        name: "demo".into(),
+        service: "demo",
+        group: format!("{name}.group"),
+        inputs: vec![Input::new(&format!("{name}.in"))],
+        outputs: vec![Arc::from(format!("{name}.out"))],
+        stores: if counting { vec![store] } else { vec![] },
+        tables: vec![],
+        pace: if std::env::var("BULK").is_ok() { Pace::Bulk } else { Pace::Interactive },
+        run: Run::Transform(processor),
+    }
+}
+
+fn config(bootstrap: &str, name: &str, ordinal: Option<u32>, metrics: &Metrics, io: &tokio::runtime::Handle) -> LaneConfig {
+    let ids = Arc::new(Ids(StaticIds::new()));
+    LaneConfig {
+        kafka: Kafka { bootstrap: bootstrap.into(), properties: BTreeMap::new() },
+        identity: Identity { prefix: format!("{name}."), ordinal, lane: 0 },
+        codec: Codec::new(ids.clone()),
+        schemas: ids,
+        metrics: StreamMetrics::new(&metrics.service("demo")).unwrap(),
+        io: io.clone(),
+        limits: Limits::default(),
+        epochs: None,
+    }
+}
+
+fn run(bootstrap: &str, name: &str, ordinal: Option<u32>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let metrics = Metrics::default();
+    let stop = Stop::new();
+    let lane = run_lane(Arc::new(stage(name, true)), config(bootstrap, name, ordinal, &metrics, runtime.handle()), stop.clone()).unwrap();
+    std::thread::spawn(move || {
+        let read = std::io::stdin().read(&mut [0u8; 1]);
+        drop(read);
+        stop.stop();
+    });
+    let mut last = LaneState::Starting;
+    while !lane.is_finished() {
+        let status = lane.status();
+        if status.state != last {
+            eprintln!("lane {:?} {:?}", status.state, status.assigned);
+            last = status.state;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    eprintln!("{}", metrics.text().unwrap().lines().filter(|l| !l.starts_with('#') && !l.contains("_bucket")).collect::<Vec<_>>().join("\n"));
+    if let Err(e) = lane.join() {
+        eprintln!("lane ended: {e}");
+        std::process::exit(1);
+    }
+}
+
+const T: Duration = Duration::from_secs(15);
+
+fn client(bootstrap: &str) -> ClientConfig {
+    let mut c = ClientConfig::new();
+    c.set("bootstrap.servers", bootstrap).set("broker.address.family", "v4");
+    c
+}
+
+fn create(bootstrap: &str, topics: &[(String, i32, bool)]) {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().unwrap();
+    let new: Vec<_> = topics
+        .iter()
+        .map(|(name, partitions, compact)| {
+            let t = NewTopic::new(name, *partitions, TopicReplication::Fixed(1));
+            if *compact { t.set("cleanup.policy", "compact") } else { t }
+        })
+        .collect();
+    let made = futures::executor::block_on(admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(T)))).unwrap();
+    made.into_iter().for_each(|r| drop(r.unwrap()));
+}
+
+fn feed(bootstrap: &str, topic: &str, records: u64, per_second: u64, bytes: usize) {
+    let p: BaseProducer<DefaultProducerContext> =
+        client(bootstrap).set("linger.ms", "5").set("compression.type", "lz4").set("partitioner", "murmur2_random").create().unwrap();
+    let started = Instant::now();
+    let pad = "x".repeat(bytes);
+    for n in 0..records {
+        let (key, value) = (format!("k{}", n % 499), format!("{n} {pad}"));
+        let mut record = BaseRecord::to(topic).key(&key).payload(&value);
+        while let Err((_, back)) = p.send(record) {
+            record = back;
+            p.poll(Duration::from_millis(5));
+        }
+        while per_second > 0 && n as f64 > started.elapsed().as_secs_f64() * per_second as f64 {
+            p.poll(Duration::from_millis(2));
+        }
+    }
+    p.flush(T).unwrap();
+}
+
+fn spawn(bootstrap: &str, name: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap()).args([bootstrap, "run", name, "0"]).stdin(Stdio::piped()).spawn().unwrap()
+}
+
+/// Everything that a read_committed reader sees, in order per partition.
+fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<(String, String, Option<String>)> {
+    let c: BaseConsumer = client(bootstrap)
+        .set("group.id", format!("{topic}.judge"))
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    (0..partitions).for_each(|p| list.add_partition_offset(topic, p, Offset::Offset(0)).unwrap());
+    c.assign(&list).unwrap();
+    let (mut out, mut ended) = (vec![], HashSet::new());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ended.len() < partitions as usize {
+        assert!(Instant::now() < deadline, "reading {topic}");
+        match c.poll(Duration::from_millis(100)) {
+            Some(Ok(m)) => {
+                let code = m.headers().and_then(|h| h.iter().find(|h| h.key == "atio.errors.code").map(|h| String::from_utf8_lossy(h.value.unwrap()).into_owned()));
+                out.push((String::from_utf8_lossy(m.key().unwrap()).into_owned(), String::from_utf8_lossy(m.payload().unwrap()).into_owned(), code));
+            }
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(p))) => drop(ended.insert(p)),
+            Some(Err(e)) => println!("read: {e}"),
+            None => {}
+        }
+    }
+    out
+}
+
+fn committed(bootstrap: &str, name: &str, partitions: i32) -> Vec<(i64, i64, Option<Ledger>)> {
+    let c: BaseConsumer = client(bootstrap).set("group.id", format!("{name}.group")).set("isolation.level", "read_committed").create().unwrap();
+    let topic = format!("{name}.in");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(&topic, 0, partitions - 1);
+    let found = c.committed_offsets(list, T).unwrap();
+    let each = found.elements().into_iter().map(|e| {
+        let high = c.fetch_watermarks(&topic, e.partition(), T).unwrap().1;
+        (e.offset().to_raw().unwrap_or(-1), high, Ledger::from_metadata(e.metadata()))
+    });
+    each.collect()
+}
+
+fn wait_done(bootstrap: &str, name: &str, partitions: i32, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if committed(bootstrap, name, partitions).iter().all(|(at, high, _)| at == high) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    false
+}
+
+fn unique(what: &str) -> String {
+    let ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    format!("{what}-{}", ms % 1_000_000_000)
+}
+
+fn topics(bootstrap: &str, name: &str, partitions: i32) {
+    create(
+        bootstrap,
+        &[
+            (format!("{name}.in"), partitions, false),
+            (format!("{name}.in.dlq"), partitions, false),
+            (format!("{name}.out"), partitions, false),
+            (format!("{name}.state.demo.count"), partitions, true),
+        ],
+    );
+}
+
+fn soak(bootstrap: &str, records: u64, kills: u64, partitions: i32) {
+    let name = unique("soak");
+    topics(bootstrap, &name, partitions);
+    let seconds = (kills * 3).max(4);
+    let feeder = {
+        let (b, t) = (bootstrap.to_owned(), format!("{name}.in"));
+        std::thread::spawn(move || feed(&b, &t, records, records / seconds, 100))
+    };
+    let mut child = spawn(bootstrap, &name);
+    let mut random = u64::from(std::process::id());
+    for kill in 0..kills {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis(1500 + (random >> 33) % 2500));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        println!("kill {kill}: committed {:?}", committed(bootstrap, &name, partitions).iter().map(|c| c.0).collect::<Vec<_>>());
+        child = spawn(bootstrap, &name);
+    }
+    feeder.join().unwrap();
+    println!("all committed: {}", wait_done(bootstrap, &name, partitions, Duration::from_secs(60)));
+    drop(child.stdin.take());
+    println!("ended: {:?}", child.wait().unwrap());
+    judge(bootstrap, &name, records, partitions);
+}
+
+fn judge(bootstrap: &str, name: &str, records: u64, partitions: i32) {
+    let out = read_all(bootstrap, &format!("{name}.out"), partitions);
+    let dead = read_all(bootstrap, &format!("{name}.in.dlq"), partitions);
+    let mut seen: HashMap<u64, u32> = HashMap::new();
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    let (mut jumps, mut parts) = (0, 0);
+    for (key, value, _) in &out {
+        let (n, count) = value.split_once(':').unwrap();
+        *seen.entry(n.parse().unwrap()).or_default() += 1;
+        let last = counts.entry(key.clone()).or_default();
+        jumps += u64::from(count.parse::<u64>().unwrap() != *last + 1);
+        *last = count.parse().unwrap();
+    }
+    for (_, value, code) in &dead {
+        if code.as_deref() == Some("invalid_field") {
+            parts += 1;
+            continue;
+        }
+        *seen.entry(value.split(' ').next().unwrap().parse().unwrap()).or_default() += 1;
+    }
+    let dropped = (0..records).filter(|n| n % 70 == 0 && n % 50 != 0).count() as u64;
+    let lost = (0..records).filter(|n| !seen.contains_key(n)).count() as u64 - dropped;
+    let twice = seen.values().filter(|n| **n > 1).count();
+    let mut total = atio_stream::Counts::default();
+    let mut balanced = true;
+    let mut notes = 0u64;
+    for (_, _, ledger) in committed(bootstrap, name, partitions) {
+        let ledger = ledger.expect("a ledger");
+        balanced &= ledger.counts.balanced();
+        notes += ledger.note.as_deref().unwrap_or("0").parse::<u64>().unwrap();
+        total.add(&ledger.counts);
+    }
+    println!("RESULT records {records} out {} dead {} (parts {parts}): lost {lost}, twice {twice}, counts that do not go up by one {jumps}", out.len(), dead.len());
+    println!("LEDGER {total:?} balanced {balanced} notes {notes}");
+    let good = lost == 0 && twice == 0 && jumps == 0 && balanced && total.read == records && total.parts == parts && notes == total.emitted;
+    println!("{}", if good { "GOOD" } else { "BAD" });
+    std::process::exit(i32::from(!good));
+}
+
+fn speed(bootstrap: &str, records: u64, bytes: usize) {
+    let name = unique("speed");
+    topics(bootstrap, &name, 1);
+    feed(bootstrap, &format!("{name}.in"), records, 0, bytes);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let metrics = Metrics::default();
+    let stop = Stop::new();
+    let counting = std::env::var("COUNT").is_ok();
+    let lane = run_lane(Arc::new(stage(&name, counting)), config(bootstrap, &name, Some(0), &metrics, runtime.handle()), stop.clone()).unwrap();
+    while lane.status().ledger.read == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (from, started) = (lane.status().ledger.read, Instant::now());
+    while lane.status().ledger.read < records {
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(!lane.is_finished());
+    }
+    let rate = (records - from) as f64 / started.elapsed().as_secs_f64();
+    let status = lane.status();
+    stop.stop();
+    lane.join().unwrap();
+    println!("{rate:.0} records/s, {} commits, {} aborts, {} rebuilds", status.commits, status.aborts, status.rebuilds);
+    println!("{}", metrics.text().unwrap().lines().filter(|l| l.contains("commit_seconds") || l.contains("doubtful") || l.contains("restore_seconds_sum")).collect::<Vec<_>>().join("\n"));
+}
+
+fn main() {
+    if std::env::var("LOG").is_ok() {
+        tracing_subscriber::fmt().with_env_filter(std::env::var("LOG").unwrap()).with_writer(std::io::stderr).init();
+    }
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |i: usize, or: u64| args.get(i).map_or(or, |a| a.parse().unwrap());
+    let bootstrap = args.first().expect("BOOTSTRAP");
+    match args.get(1).map(String::as_str) {
+        Some("run") => run(bootstrap, &args[2], args.get(3).and_then(|a| a.parse().ok())),
+        Some("soak") => soak(bootstrap, number(2, 20_000), number(3, 5), number(4, 4) as i32),
+        Some("speed") => speed(bootstrap, number(2, 200_000), number(3, 1000) as usize),
+        _ => panic!("run, soak or speed"),
+    }
+}

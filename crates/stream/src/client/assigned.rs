@@ -1,0 +1,118 @@
+//! A consumer without a group: reads given partitions from given offsets (changelogs, tables). Owns its settings; must not know what it reads.
+use super::consumer::{CALL, Incoming};
+use crate::{
+    config::Kafka,
+    fault::{Fault, FaultKind, Tp},
+};
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
+    topic_partition_list::{Offset, TopicPartitionList},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(error_code = "kafka_reader", error = %error, reason, "kafka reader");
+    }
+}
+impl ConsumerContext for Quiet {}
+
+/// Whether records of open and aborted transactions are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    Committed,
+    Uncommitted,
+}
+
+/// See the module's head.
+pub struct Assigned(BaseConsumer<Quiet>);
+
+impl Assigned {
+    /// # Errors
+    /// `Fatal`: settings that librdkafka refuses.
+    pub fn new(kafka: &Kafka, client_id: &str, isolation: Isolation) -> Result<Self, Fault> {
+        let mut config = super::base(kafka, client_id);
+        config
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.min.messages", "2000")
+            .set("queued.max.messages.kbytes", "16384");
+        super::pass_through(&mut config, kafka);
+        let level = if isolation == Isolation::Committed { "read_committed" } else { "read_uncommitted" };
+        config
+            .set("group.id", client_id)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", level);
+        let made: Result<BaseConsumer<Quiet>, _> = config.create_with_context(Quiet);
+        made.map(Self).map_err(|e| Fault::new(FaultKind::Fatal, e.to_string()))
+    }
+
+    /// Reads these from here on, and nothing else.
+    ///
+    /// # Errors
+    /// What the client says.
+    pub fn assign(&self, positions: &BTreeMap<Tp, i64>) -> Result<(), Fault> {
+        let fatal = |e: KafkaError| Fault::new(FaultKind::Fatal, e.to_string());
+        let mut list = TopicPartitionList::new();
+        for (tp, next) in positions {
+            list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*next)).map_err(fatal)?;
+        }
+        self.0.assign(&list).map_err(fatal)
+    }
+
+    /// One record; none when there was none in time.
+    ///
+    /// # Errors
+    /// `Retry`: what the client says of the topic or a broker.
+    pub fn poll(&self, wait: Duration) -> Result<Option<Incoming<'_>>, Fault> {
+        match self.0.poll(wait) {
+            None => Ok(None),
+            Some(Ok(message)) => Ok(Some(Incoming::of(message))),
+            Some(Err(e)) => Err(Fault::new(FaultKind::Retry, e.to_string())),
+        }
+    }
+
+    /// Where each stands, once it has a number.
+    #[must_use]
+    pub fn positions(&self) -> BTreeMap<Tp, i64> {
+        let Ok(list) = self.0.position() else { return BTreeMap::new() };
+        let numbers = list.elements().into_iter().filter_map(|e| match e.offset() {
+            Offset::Offset(n) => Some((Tp::new(e.topic(), e.partition()), n)),
+            _ => None,
+        });
+        numbers.collect()
+    }
+
+    /// The low watermark, and by isolation the high watermark or the last stable offset.
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time.
+    pub fn watermarks(&self, tp: &Tp) -> Result<(i64, i64), Fault> {
+        self.0
+            .fetch_watermarks(&tp.topic, tp.partition, CALL)
+            .map_err(|e| Fault::new(FaultKind::Retry, format!("watermarks of {tp}: {e}")))
+    }
+
+    /// How many partitions a topic has; 0 where there is none.
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time.
+    pub fn partitions(&self, topic: &str) -> Result<i32, Fault> {
+        let metadata = self
+            .0
+            .fetch_metadata(Some(topic), CALL)
+            .map_err(|e| Fault::new(FaultKind::Retry, format!("metadata of {topic}: {e}")))?;
+        let count = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none()).map_or(0, |t| t.partitions().len());
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+}

@@ -1,0 +1,127 @@
+//! Taking and giving back partitions (exactly-once, rules 2, 12, 16). Owns the order: committed offsets, then the log's ends, then the state.
+use super::*;
+use crate::{ledger::Ledger, machine::Base};
+use atio_stage::Start;
+use std::collections::BTreeMap;
+
+const AGAIN: Duration = Duration::from_millis(200);
+/// So long the broker may be away while partitions are restored.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+impl Driver {
+    pub(super) fn restore(&mut self, consumer: &LaneConsumer, partitions: &[Tp]) -> Result<BTreeMap<Tp, Base>, End> {
+        let started = Instant::now();
+        loop {
+            match self.restore_once(consumer, partitions) {
+                Ok(bases) => {
+                    self.config.metrics.restored(&self.stage.name, started.elapsed().as_secs_f64());
+                    self.assigned();
+                    return Ok(bases);
+                }
+                Err(Trouble::End(end)) => return Err(end),
+                Err(Trouble::Fault(fault)) if fault.kind == FaultKind::Retry && started.elapsed() < PATIENCE => {
+                    if self.stop.is_stopped() {
+                        return Err(End::Asked);
+                    }
+                    tracing::warn!(stage = self.stage.name, error_code = "restore", error = %fault, "restoration is tried again");
+                    self.report(Some(fault.text));
+                    clock::pause(AGAIN);
+                }
+                Err(Trouble::Fault(fault)) => return Err(End::Failed(format!("restoring: {}", fault.text))),
+            }
+        }
+    }
+
+    fn restore_once(&mut self, consumer: &LaneConsumer, partitions: &[Tp]) -> Result<BTreeMap<Tp, Base>, Trouble> {
+        let committed = consumer.committed(partitions)?;
+        let mut bases = BTreeMap::new();
+        let mut ledgers = vec![];
+        for tp in partitions {
+            let found = committed.get(tp).cloned().flatten();
+            let (low, high) = self.restorer.watermarks(tp)?;
+            let base = self.base(tp, found.as_ref().map(|(n, _)| *n), low, high)?;
+            ledgers.push((tp.clone(), self.ledger(tp, found.map(|(_, metadata)| metadata))));
+            bases.insert(tp.clone(), base);
+        }
+        self.restore_states(consumer, partitions)?;
+        for (tp, ledger) in ledgers {
+            self.books.restored(tp, ledger);
+        }
+        Ok(bases)
+    }
+
+    /// Never a silent jump (rule 12).
+    fn base(&self, tp: &Tp, committed: Option<i64>, low: i64, high: i64) -> Result<Base, Trouble> {
+        match committed {
+            Some(next) if (low..=high).contains(&next) => Ok(Base { next, stored: true }),
+            Some(committed) => Err(Trouble::End(End::OutOfRange { partition: tp.clone(), committed, low, high })),
+            None => {
+                let input = self.stage.inputs.iter().find(|i| i.topic == tp.topic);
+                let start = input.map_or(Start::Beginning, |i| i.start);
+                Ok(Base { next: if start == Start::End { high } else { low }, stored: false })
+            }
+        }
+    }
+
+    fn ledger(&self, tp: &Tp, metadata: Option<String>) -> Ledger {
+        let new = Ledger::new(clock::wall().millis());
+        let Some(text) = metadata else { return new };
+        Ledger::from_metadata(&text).unwrap_or_else(|| {
+            tracing::error!(stage = self.stage.name, error_code = "ledger_lost", partition = %tp, epoch = new.epoch, "a new ledger epoch begins");
+            new
+        })
+    }
+
+    fn restore_states(&mut self, consumer: &LaneConsumer, partitions: &[Tp]) -> Result<(), Trouble> {
+        let mut wanted: Vec<i32> = partitions.iter().map(|tp| tp.partition).filter(|p| !self.states.has(*p)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if self.stage.stores.is_empty() || wanted.is_empty() {
+            return Ok(());
+        }
+        let schemas = self.config.schemas.clone();
+        let ensure = |bytes: &[u8]| match atio_schemas::codec::schema_id(bytes) {
+            Some(id) if schemas.schema_of(id).is_none() => schemas.ensure(id),
+            _ => Ok(()),
+        };
+        // Nothing is delivered while an event waits to be acknowledged (rule 2), so this poll only shows that we live.
+        let alive = || drop(consumer.poll(Duration::ZERO));
+        let states = self.restorer.restore(&wanted, &self.stage.stores, &self.config.codec, &ensure, &alive)?;
+        for (partition, state) in states {
+            self.states.restored(partition, state);
+        }
+        Ok(())
+    }
+
+    pub(super) fn release(&mut self, partitions: &[Tp]) -> Option<Event> {
+        for tp in partitions {
+            self.books.release(tp);
+        }
+        for tp in partitions {
+            // State is by partition number, for all inputs together.
+            if !self.books.holds(tp.partition) {
+                self.states.release(tp.partition);
+            }
+        }
+        self.assigned();
+        None
+    }
+
+    fn assigned(&self) {
+        let (assigned, total) = (self.books.partitions().cloned().collect(), self.books.total());
+        self.shared.update(|s| {
+            s.assigned = assigned;
+            s.ledger = total;
+        });
+    }
+}
+
+enum Trouble {
+    Fault(Fault),
+    End(End),
+}
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

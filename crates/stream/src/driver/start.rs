@@ -1,0 +1,103 @@
+//! How a lane starts: names, clients, limits (exactly-once, rules 9, 13). Owns the order; waits for brokers that are not there yet.
+use super::*;
+use crate::client::limits::max_message_bytes;
+
+const STATIC_SESSION: Duration = Duration::from_secs(10);
+const DYNAMIC_SESSION: Duration = Duration::from_secs(6);
+const DYNAMIC_TRANSACTION: Duration = Duration::from_secs(5);
+const BATCH_BYTES: usize = 1_000_000;
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// None: stopped before it began.
+pub(super) fn start(
+    stage: Arc<Stage>,
+    config: LaneConfig,
+    stop: Stop,
+    shared: &Shared,
+) -> Result<Option<(LaneConsumer, Driver)>, StreamError> {
+    let fixed = config.identity.ordinal.is_some();
+    let name = instance_name(&stage, &config.identity);
+    let topics = written(&stage);
+    let Some(limits) = patiently(&stop, shared, || max_message_bytes(&config.kafka, &name, &topics, &config.io))? else {
+        return Ok(None);
+    };
+    let limits = TopicLimits(limits);
+    let smallest = topics.iter().map(|t| limits.of(t)).min().unwrap_or(BATCH_BYTES);
+    let spec = ProducerSpec {
+        kafka: config.kafka.clone(),
+        client_id: name.clone(),
+        transactional_id: name.clone(),
+        transaction_timeout: if fixed { STATIC_SESSION } else { DYNAMIC_TRANSACTION },
+        batch_bytes: BATCH_BYTES.min(smallest - smallest / 10),
+        message_bytes: config.limits.message_bytes,
+    };
+    let membership = ConsumerSpec {
+        kafka: config.kafka.clone(),
+        client_id: name.clone(),
+        group: stage.group.clone(),
+        instance: fixed.then(|| name.clone()),
+        session: if fixed { STATIC_SESSION } else { DYNAMIC_SESSION },
+        together: stage.inputs.len() > 1 && !stage.stores.is_empty(),
+    };
+    let inputs: Vec<&str> = stage.inputs.iter().map(|i| &*i.topic).collect();
+    let refused = |fault: Fault| StreamError::Start(fault.text);
+    let consumer = LaneConsumer::join(&membership, &inputs).map_err(refused)?;
+    let Some(producer) = patiently(&stop, shared, || spec.init())? else {
+        consumer.close();
+        return Ok(None);
+    };
+    let restorer = Restorer::new(&config.kafka, &name).map_err(refused)?;
+    let driver = Driver {
+        machine: Machine::new(timing(&stage, &config)),
+        stage,
+        config,
+        stop,
+        shared: shared.clone(),
+        clock: Clock::start(),
+        spec,
+        producer: Some(producer),
+        restorer,
+        states: States::default(),
+        books: Books::default(),
+        tables: Tables::default(),
+        limits,
+        open: false,
+        begun: Instant::now(),
+        sealing: Instant::now(),
+        told_stop: false,
+        ids: HashSet::new(),
+        poison: (0, 0),
+        last_sweep: 0,
+        ended: None,
+    };
+    Ok(Some((consumer, driver)))
+}
+
+/// Again until it works, it is of no use, or we are stopped.
+fn patiently<T>(stop: &Stop, shared: &Shared, mut call: impl FnMut() -> Result<T, Fault>) -> Result<Option<T>, StreamError> {
+    while !stop.is_stopped() {
+        match call() {
+            Ok(value) => return Ok(Some(value)),
+            Err(fault) if matches!(fault.kind, FaultKind::Retry | FaultKind::Unknown) => {
+                tracing::warn!(error_code = "start", error = %fault, "waits for the broker");
+                shared.update(|s| s.state = LaneState::Stalled { why: fault.text });
+                clock::pause(AGAIN);
+            }
+            Err(fault) => return Err(StreamError::Start(fault.text)),
+        }
+    }
+    Ok(None)
+}
+
+/// Every topic that the stage writes.
+fn written(stage: &Stage) -> Vec<Arc<str>> {
+    let mut topics: Vec<Arc<str>> = stage.outputs.clone();
+    topics.extend(stage.inputs.iter().map(|i| i.dead_letters.clone()));
+    topics.extend(stage.stores.iter().map(|s| s.changelog.clone()));
+    if let Run::Deliver(deliver) = &stage.run {
+        topics.push(deliver.receipts.clone());
+    }
+    topics.sort();
+    topics.dedup();
+    topics
+}

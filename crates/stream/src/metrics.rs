@@ -1,0 +1,96 @@
+//! What lanes measure: names, units and help in one place. Must not know who asks for them.
+use crate::ledger::Counts;
+use atio_metric::{Counter, Gauge, Histogram, MetricError, Service};
+
+const SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0];
+
+/// The stream layer's families of one service. Labels: `stage`, and `reason` (a [`atio_schemas::Code`]) where records end.
+#[derive(Clone, Debug)]
+pub struct StreamMetrics {
+    read: Counter,
+    emitted: Counter,
+    dropped: Counter,
+    dead_lettered: Counter,
+    parts: Counter,
+    outputs: Counter,
+    commits: Counter,
+    aborts: Counter,
+    rebuilds: Counter,
+    doubtful: Counter,
+    retries: Counter,
+    commit_seconds: Histogram,
+    batch_seconds: Histogram,
+    restore_seconds: Histogram,
+    held: Gauge,
+    in_flight: Gauge,
+    up: Gauge,
+}
+
+impl StreamMetrics {
+    /// # Errors
+    /// A name is taken by a family of another type.
+    pub fn new(service: &Service) -> Result<Self, MetricError> {
+        let stage: &[&str] = &["stage"];
+        let reason: &[&str] = &["stage", "reason"];
+        let counter = |name: &str, help: &str, labels: &[&str]| service.counter(name, help, labels);
+        Ok(Self {
+            read: counter("atio_stage_records_read_total", "Input records whose outcome is committed.", stage)?,
+            emitted: counter("atio_stage_records_emitted_total", "Input records that gave output.", stage)?,
+            dropped: counter("atio_stage_records_dropped_total", "Input records that ended without output, by reason.", reason)?,
+            dead_lettered: counter("atio_stage_records_dead_lettered_total", "Input records that were dead-lettered, by reason.", reason)?,
+            parts: counter("atio_stage_parts_dead_lettered_total", "Bad parts of records that were otherwise good.", stage)?,
+            outputs: counter("atio_stage_outputs_total", "Records given to the producer, aborted transactions included.", stage)?,
+            commits: counter("atio_stage_commits_total", "Transactions committed.", stage)?,
+            aborts: counter("atio_stage_aborts_total", "Transactions dropped.", stage)?,
+            rebuilds: counter("atio_stage_producer_rebuilds_total", "Producers made anew, by reason.", reason)?,
+            doubtful: counter("atio_stage_doubtful_ok_total", "Transaction calls that said ok and may have been retried, by sign.", reason)?,
+            retries: counter("atio_stage_delivery_retries_total", "Deliveries that are tried again.", stage)?,
+            commit_seconds: service.histogram("atio_stage_commit_seconds", "From draining to committed.", stage, SECONDS)?,
+            batch_seconds: service.histogram("atio_stage_transaction_seconds", "From the first record to committed.", stage, SECONDS)?,
+            restore_seconds: service.histogram("atio_stage_restore_seconds", "From an assignment to its first fetch.", stage, SECONDS)?,
+            held: service.gauge("atio_stage_held", "Records held now, by lane.", &["stage", "lane"])?,
+            in_flight: service.gauge("atio_stage_deliveries_in_flight", "Deliveries under way, by lane.", &["stage", "lane"])?,
+            up: service.gauge("atio_stage_lane_up", "1 while the lane runs, 0 while it stalls or has failed.", &["stage", "lane"])?,
+        })
+    }
+
+    pub(crate) fn committed(&self, stage: &str, added: &Counts, commit: f64, batch: f64) {
+        let labels = &[stage];
+        self.read.add(labels, added.read);
+        self.emitted.add(labels, added.emitted);
+        self.parts.add(labels, added.parts);
+        for (code, n) in &added.dropped {
+            self.dropped.add(&[stage, code.as_str()], *n);
+        }
+        for (code, n) in &added.dead_lettered {
+            self.dead_lettered.add(&[stage, code.as_str()], *n);
+        }
+        self.commits.inc(labels);
+        self.commit_seconds.observe(labels, commit);
+        self.batch_seconds.observe(labels, batch);
+    }
+    pub(crate) fn outputs(&self, stage: &str, n: u64) {
+        self.outputs.add(&[stage], n);
+    }
+    pub(crate) fn aborted(&self, stage: &str) {
+        self.aborts.inc(&[stage]);
+    }
+    pub(crate) fn rebuilt(&self, stage: &str, reason: &str) {
+        self.rebuilds.inc(&[stage, reason]);
+    }
+    pub(crate) fn doubtful(&self, stage: &str, sign: &str) {
+        self.doubtful.inc(&[stage, sign]);
+    }
+    pub(crate) fn retried(&self, stage: &str) {
+        self.retries.inc(&[stage]);
+    }
+    pub(crate) fn restored(&self, stage: &str, seconds: f64) {
+        self.restore_seconds.observe(&[stage], seconds);
+    }
+    pub(crate) fn state(&self, stage: &str, lane: u32, up: bool, held: i64, in_flight: usize) {
+        let labels = &[stage, &lane.to_string()];
+        self.up.set(labels, f64::from(u8::from(up)));
+        self.held.set(labels, held as f64);
+        self.in_flight.set(labels, in_flight as f64);
+    }
+}

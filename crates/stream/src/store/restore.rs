@@ -1,0 +1,121 @@
+//! Brings a partition's state back from its changelogs (exactly-once, rule 16). Owns the order of reading; must not know the group.
+//!
+//! The committed offsets are read before this is called (that waits for pending transactions); then the high watermark by a
+//! read_uncommitted client; then everything below it, read_committed, from an absolute offset.
+use super::apply;
+use crate::{
+    client::assigned::{Assigned, Isolation},
+    config::Kafka,
+    fault::{Fault, FaultKind, Tp},
+};
+use atio_schemas::Codec;
+use atio_stage::{State, StoreSpec};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Without any progress for so long, the restoration has failed.
+const STUCK: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+const POLLS_BETWEEN: u32 = 5000;
+
+/// Reads changelogs; kept for the life of a lane.
+pub(crate) struct Restorer {
+    committed: Assigned,
+    uncommitted: Assigned,
+}
+
+impl Restorer {
+    /// # Errors
+    /// `Fatal`: settings that librdkafka refuses.
+    pub(crate) fn new(kafka: &Kafka, client_id: &str) -> Result<Self, Fault> {
+        Ok(Self {
+            committed: Assigned::new(kafka, &format!("{client_id}-restore"), Isolation::Committed)?,
+            uncommitted: Assigned::new(kafka, &format!("{client_id}-watermarks"), Isolation::Uncommitted)?,
+        })
+    }
+
+    /// The ends of the log, also above the last stable offset.
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time.
+    pub(crate) fn watermarks(&self, tp: &Tp) -> Result<(i64, i64), Fault> {
+        self.uncommitted.watermarks(tp)
+    }
+
+    /// The states of these input partitions. `alive` is called now and then: the group must see that we are.
+    ///
+    /// # Errors
+    /// `Retry`: the broker did not answer or went quiet. `Fatal`: a changelog that does not fit (partitions, records).
+    pub(crate) fn restore(
+        &self,
+        partitions: &[i32],
+        specs: &[StoreSpec],
+        codec: &Codec,
+        ensure: &dyn Fn(&[u8]) -> Result<(), String>,
+        alive: &dyn Fn(),
+    ) -> Result<BTreeMap<i32, State>, Fault> {
+        let mut states: BTreeMap<i32, State> = partitions.iter().map(|p| (*p, State::default())).collect();
+        let mut from = BTreeMap::new();
+        let mut to = BTreeMap::new();
+        for (spec, partition) in specs.iter().flat_map(|s| partitions.iter().map(move |p| (s, *p))) {
+            let tp = Tp::new(spec.changelog.clone(), partition);
+            let (low, high) = self.uncommitted.watermarks(&tp)?;
+            if low < high {
+                from.insert(tp.clone(), low);
+                to.insert(tp, high);
+            }
+        }
+        if from.is_empty() {
+            return Ok(states);
+        }
+        self.committed.assign(&from)?;
+        let read = self.read(&to, alive, |topic, partition, key, value| {
+            let spec = specs.iter().find(|s| &*s.changelog == topic);
+            let (Some(spec), Some(state)) = (spec, states.get_mut(&partition)) else { return Ok(()) };
+            if let Some(value) = value {
+                ensure(value)?;
+            }
+            apply(state, spec.name, key, value, codec)
+        });
+        self.committed.assign(&BTreeMap::new())?;
+        read.map(|()| states)
+    }
+
+    fn read(
+        &self,
+        to: &BTreeMap<Tp, i64>,
+        alive: &dyn Fn(),
+        mut each: impl FnMut(&str, i32, &[u8], Option<&[u8]>) -> Result<(), String>,
+    ) -> Result<(), Fault> {
+        let mut progress = Instant::now();
+        let mut last = BTreeMap::new();
+        loop {
+            for _ in 0..POLLS_BETWEEN {
+                let Some(record) = self.committed.poll(if last.is_empty() { POLL } else { Duration::ZERO })? else { break };
+                each(record.topic(), record.partition(), record.key().unwrap_or_default(), record.value()).map_err(|e| {
+                    Fault::new(FaultKind::Fatal, format!("{}/{}/{}: {e}", record.topic(), record.partition(), record.offset()))
+                })?;
+            }
+            alive();
+            let positions = self.committed.positions();
+            if to.iter().all(|(tp, high)| positions.get(tp).is_some_and(|at| at >= high)) {
+                return Ok(());
+            }
+            if positions == last {
+                // Nothing new: wait for it, and for the markers behind the last record.
+                if let Some(record) = self.committed.poll(POLL)? {
+                    each(record.topic(), record.partition(), record.key().unwrap_or_default(), record.value())
+                        .map_err(|e| Fault::new(FaultKind::Fatal, e))?;
+                }
+            } else {
+                progress = Instant::now();
+            }
+            if progress.elapsed() > STUCK {
+                return Err(Fault::new(FaultKind::Retry, format!("changelogs do not go on: at {positions:?}, wanted {to:?}")));
+            }
+            last = positions;
+        }
+    }
+}
