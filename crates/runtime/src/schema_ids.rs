@@ -2,6 +2,7 @@
 //! the decoder (`ensure`), so that no stage ever waits for it.
 use apache_avro::Schema;
 use atio_schemas::{SUBJECTS, SchemaIds};
+use atio_stream::SchemaSource;
 use schema_registry_converter::{
     async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema},
     schema_registry_common::{SchemaType, SuppliedSchema},
@@ -10,11 +11,14 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A registry call ends after this long.
 const LIMIT: Duration = Duration::from_secs(5);
+/// After so long, an id that was unknown is asked for again.
+const FORGET: Duration = Duration::from_secs(10);
+const UNKNOWN_MAX: usize = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -40,6 +44,8 @@ pub struct RegistryIds {
     url: String,
     ids: HashMap<String, i32>,
     schemas: RwLock<HashMap<i32, Arc<Schema>>>,
+    /// Ids that the registry did not know, and when it said so: a flood of made-up ids must not become a flood of questions.
+    unknown: RwLock<HashMap<i32, Instant>>,
     io: tokio::runtime::Handle,
 }
 
@@ -80,24 +86,45 @@ impl RegistryIds {
             schemas.insert(id, Arc::new(schema));
         }
         let (url, io) = (url.to_owned(), tokio::runtime::Handle::current());
-        Ok(Arc::new(Self { settings, url, ids, schemas: RwLock::new(schemas), io }))
+        Ok(Arc::new(Self {
+            settings,
+            url,
+            ids,
+            schemas: RwLock::new(schemas),
+            unknown: RwLock::default(),
+            io,
+        }))
     }
 
-    /// Fetches the schema of an id that is not in memory yet.
-    ///
-    /// # Errors
-    /// The registry does not answer, does not know the id, or it is no Avro schema.
-    pub async fn fetch(&self, id: i32) -> Result<(), String> {
-        if self.schema_of(id).is_some() {
+    /// Fetches the schema of an id that is not in memory yet. Ok also where the registry says that there is none.
+    async fn fetch(&self, id: i32) -> Result<(), String> {
+        if self.schema_of(id).is_some() || self.is_unknown(id) {
             return Ok(());
         }
-        let wire = u32::try_from(id).map_err(|e| format!("schema id {id}: {e}"))?;
+        let Ok(wire) = u32::try_from(id) else { return Ok(()) };
         let found = tokio::time::timeout(LIMIT, get_schema_by_id(wire, &self.settings)).await;
-        let found = found
-            .map_err(|_| format!("schema id {id}: no answer"))?
-            .map_err(|e| format!("schema id {id}: {e}"))?;
-        let schema = Schema::parse_str(&found.schema).map_err(|e| format!("schema id {id}: {e}"))?;
+        let found = match found.map_err(|_| format!("schema id {id}: no answer from {}", self.url))? {
+            Ok(found) => found,
+            Err(e) if e.retriable => return Err(format!("schema id {id}: {e}")),
+            Err(_) => return self.remember_unknown(id),
+        };
+        // What is registered and no Avro schema can't be decoded either.
+        let Ok(schema) = Schema::parse_str(&found.schema) else { return self.remember_unknown(id) };
         self.schemas.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(schema));
+        Ok(())
+    }
+
+    fn is_unknown(&self, id: i32) -> bool {
+        let unknown = self.unknown.read().unwrap_or_else(PoisonError::into_inner);
+        unknown.get(&id).is_some_and(|since| since.elapsed() < FORGET)
+    }
+
+    fn remember_unknown(&self, id: i32) -> Result<(), String> {
+        let mut unknown = self.unknown.write().unwrap_or_else(PoisonError::into_inner);
+        if unknown.len() >= UNKNOWN_MAX {
+            unknown.clear();
+        }
+        unknown.insert(id, Instant::now());
         Ok(())
     }
 }
@@ -111,12 +138,8 @@ impl SchemaIds for RegistryIds {
     }
 }
 
-impl RegistryIds {
-    /// As [`Self::fetch`], from a thread that is no task (a lane): waits at most the registry's time limit.
-    ///
-    /// # Errors
-    /// As [`Self::fetch`].
-    pub fn fetch_blocking(&self, id: i32) -> Result<(), String> {
+impl SchemaSource for RegistryIds {
+    fn ensure(&self, id: i32) -> Result<(), String> {
         self.io.block_on(self.fetch(id))
     }
 }
