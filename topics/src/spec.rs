@@ -333,7 +333,7 @@ pub(crate) fn source(file: &str, text: &str, meta: Meta) -> Result<Source, Probl
     let fields: SourceFields = yaml::read(file, text)?;
     let here = Place::file(file);
     let at = |s| yaml::place(&here, s);
-    for kind in fields.from.value.keys().filter(|k| LATER_TRANSPORTS.contains(&k.as_str())) {
+    if let Some(kind) = fields.from.value.keys().find(|k| LATER_TRANSPORTS.contains(&k.as_str())) {
         return Err(Problem::later(
             &at(fields.from.referenced),
             format!("`from: {kind}` is not supported yet"),
