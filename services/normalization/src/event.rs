@@ -1,0 +1,78 @@
+//! Which id an event gets (detections.md, "Ids and versions" 1): by its place on a topic, in a file, or by the id that its sender gave.
+use atio_stix::ids;
+
+/// Where the events of one payload come from. The same input gives the same ids for ever.
+#[derive(Clone, Debug)]
+pub enum Origin<'a> {
+    Topic { topic: &'a str, partition: i32, offset: i64 },
+    /// `offset`: of the payload within the file.
+    File { sha256: &'a str, offset: u64 },
+    /// `index`: of the record within its request.
+    Cloud { ce_source: &'a str, ce_id: &'a str, index: u32 },
+}
+
+/// Hands out the ids of one payload's events, in order.
+#[derive(Clone, Debug)]
+pub struct EventIds<'a> {
+    tenant: &'a str,
+    source: &'a str,
+    origin: Origin<'a>,
+    next: u32,
+    /// Where the last event lay: events at one offset are told apart by an index.
+    last: Option<(u64, u32)>,
+}
+
+impl<'a> EventIds<'a> {
+    #[must_use]
+    pub fn new(tenant: &'a str, source: &'a str, origin: Origin<'a>) -> Self {
+        Self { tenant, source, origin, next: 0, last: None }
+    }
+
+    /// The id of the next event, which lies at `offset` of the payload.
+    pub fn next(&mut self, offset: u64) -> String {
+        let index = self.next;
+        self.next += 1;
+        let (tenant, source) = (self.tenant, self.source);
+        let id = match self.origin {
+            Origin::Topic { topic, partition, offset } => {
+                ids::event_id(tenant, source, topic, partition, offset, index)
+            }
+            Origin::File { sha256, offset: start } => {
+                let here = match self.last {
+                    Some((last, index)) if last == offset => index + 1,
+                    _ => 0,
+                };
+                self.last = Some((offset, here));
+                ids::file_event_id(tenant, source, sha256, start + offset, here)
+            }
+            Origin::Cloud { ce_source, ce_id, index: record } if index == 0 => {
+                ids::cloud_event_id(tenant, source, ce_source, ce_id, record)
+            }
+            Origin::Cloud { ce_source, ce_id, index: record } => {
+                ids::cloud_event_id(tenant, source, ce_source, &format!("{ce_id}/{record}"), index)
+            }
+        };
+        id.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_event_has_the_plain_seed() {
+        let mut topic = EventIds::new("t", "s", Origin::Topic { topic: "r", partition: 1, offset: 7 });
+        assert_eq!(topic.next(99), ids::event_id("t", "s", "r", 1, 7, 0).to_string());
+        assert_eq!(topic.next(0), ids::event_id("t", "s", "r", 1, 7, 1).to_string());
+        let mut cloud = EventIds::new("t", "s", Origin::Cloud { ce_source: "a", ce_id: "b", index: 3 });
+        assert_eq!(cloud.next(0), ids::cloud_event_id("t", "s", "a", "b", 3).to_string());
+    }
+
+    #[test]
+    fn a_file_counts_within_one_offset() {
+        let mut file = EventIds::new("t", "s", Origin::File { sha256: "f", offset: 100 });
+        let expected = [(110, 0), (110, 1), (120, 0)].map(|(o, i)| ids::file_event_id("t", "s", "f", o, i).to_string());
+        assert_eq!([file.next(10), file.next(10), file.next(20)], expected);
+    }
+}

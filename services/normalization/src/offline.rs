@@ -1,0 +1,130 @@
+//! The same readers and graphs without a broker, for `atio normalize`: sighting and report, which enrichment would make, are added with
+//! seeds of their own (`normalize|`). Owns that; must not know files or the command line.
+use crate::asset::Assets;
+use crate::config;
+use crate::event::{EventIds, Origin};
+use crate::graph::{Cx, RawRef};
+use crate::stage;
+use atio_formats::ReadCx;
+use atio_schemas::{Code, Detection, Timestamp, detection::{Tlp, Zone}};
+use atio_stage::Reject;
+use atio_stix::{bundle, graph, ids};
+use ipnet::IpNet;
+use std::sync::Arc;
+
+/// The input: its name for people, and the SHA-256 of all of it (lower-case hexadecimal), which seeds the event ids.
+#[derive(Clone, Copy, Debug)]
+pub struct FileRef<'a> {
+    pub name: &'a str,
+    pub sha256: &'a str,
+}
+
+/// What a declared source would say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A format's name; None or `auto`: sniffed.
+    pub format: Option<String>,
+    pub tenant: String,
+    pub source: String,
+    pub zone: Zone,
+    pub tlp: Tlp,
+    pub home_networks: Vec<IpNet>,
+    /// Stands for the time of receipt.
+    pub now: Timestamp,
+}
+
+impl Options {
+    /// Tenant `default`, source `file`, zone it, amber, private networks at home.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            format: None,
+            tenant: ids::DEFAULT_TENANT.to_owned(),
+            source: "file".to_owned(),
+            zone: Zone::It,
+            tlp: Tlp::Amber,
+            home_networks: config::default_home_networks(),
+            now,
+        }
+    }
+}
+
+/// Detections of a file, in input order, then what could not be read; an empty but well-formed report gives nothing. A reject without a
+/// part is about the whole file.
+#[must_use]
+pub fn normalize(bytes: &[u8], file: &FileRef<'_>, options: &Options) -> Vec<Result<Detection, Reject>> {
+    let format = match atio_formats::detect(bytes, options.format.as_deref()) {
+        Ok(format) => format,
+        Err(error) => return vec![Err(Reject::whole(error.code(), error.to_string()))],
+    };
+    let findings = atio_formats::read(bytes, format, &ReadCx::new(options.now));
+    let assets = Assets::default();
+    let cx = Cx {
+        tenant: &options.tenant,
+        source: &options.source,
+        zone: options.zone,
+        tlp: options.tlp,
+        sensor: None,
+        received_at: options.now,
+        raw_ref: RawRef::File(file.sha256),
+        assets: &assets,
+        home: &options.home_networks,
+    };
+    let origin = Origin::File { sha256: file.sha256, offset: 0 };
+    let (made, rejected) = stage::build(&findings, &cx, EventIds::new(&options.tenant, &options.source, origin));
+    let detections = made.into_iter().map(|made| completed(made.detection));
+    detections.chain(rejected.into_iter().map(Err)).collect()
+}
+
+fn completed(mut d: Detection) -> Result<Detection, Reject> {
+    match graph::normalized(&d) {
+        Ok(bytes) => {
+            d.bundle = Arc::from(bytes);
+            Ok(d)
+        }
+        Err(error) => Err(Reject::whole(error.code(), error.to_string())),
+    }
+}
+
+/// The detection's bundle as it leaves: with every constant that it refers to, on one line (`--to stix`).
+///
+/// # Errors
+/// `internal`: the detection has no bundle.
+pub fn closed_bundle(d: &Detection) -> Result<Vec<u8>, Reject> {
+    if d.bundle.is_empty() {
+        return Err(Reject::whole(Code::Internal, "the detection has no bundle"));
+    }
+    Ok(on_one_line(bundle::close(&d.bundle)))
+}
+
+/// Foreign objects are kept as they were written, line breaks included: between tokens these mean nothing and are left out here.
+fn on_one_line(json: Vec<u8>) -> Vec<u8> {
+    if !json.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        return json;
+    }
+    let mut out = Vec::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = byte == b'\\' && !escaped;
+        } else if byte.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = byte == b'"';
+        }
+        out.push(byte);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_keeps_what_strings_hold() {
+        let json = b"{\n \"a b\" : [ 1 , \"x \\\" y\\\\\" ] }".to_vec();
+        assert_eq!(on_one_line(json), b"{\"a b\":[1,\"x \\\" y\\\\\"]}");
+    }
+}
