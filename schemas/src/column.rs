@@ -287,10 +287,18 @@ mod tests {
                 Cell::Texts(t) => NewCell::Texts(t.to_vec()),
             };
             column.put(&mut to, value).unwrap();
-            assert_eq!(column.put(&mut to.clone(), NewCell::Null).is_ok(), column.nullable, "{}", column.name);
+            assert_eq!(
+                column.put(&mut to.clone(), NewCell::Null).is_ok(),
+                column.nullable,
+                "{}",
+                column.name
+            );
         }
         assert_eq!(from, to);
-        assert_eq!(column("kind").unwrap().put(&mut to, NewCell::Text("nonsense".into())), Err(Misfit("kind")));
+        assert_eq!(
+            column("kind").unwrap().put(&mut to, NewCell::Text("nonsense".into())),
+            Err(Misfit("kind"))
+        );
         assert_eq!(column("src.port").unwrap().put(&mut to, NewCell::Int(1 << 40)), Err(Misfit("src.port")));
     }
 }

@@ -339,6 +339,42 @@ fn decode_all(bytes: &[u8]) {
     for_every_type!(decode, &codec, bytes);
 }
 
+/// Lengths that promise more than there is end at once, whatever stands for the rest.
+#[test]
+fn length_bombs_are_refused() {
+    let long = |n: i64| {
+        let mut rest = (n << 1 ^ n >> 63).cast_unsigned();
+        let mut bytes = vec![];
+        while rest > 0x7f {
+            bytes.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(u8::try_from(rest).unwrap());
+        bytes
+    };
+    let start = std::time::Instant::now();
+    for n in [1 << 25, 1 << 40, 1 << 62, i64::MAX, i64::MIN, -1, -(1 << 40)] {
+        // As the first field's length, and as a list's or a map's count.
+        decode_all(&long(n));
+        decode_all(&[long(n), vec![2; 100]].concat());
+        let lists: &[(&str, &[u8])] =
+            &[("atio.routed", &[]), ("atio.reference-row", &[0, 0]), ("atio.epoch", &[0, 0, 0, 0])];
+        for (subject, before) in lists {
+            let mut wire = vec![0];
+            wire.extend_from_slice(&StaticIds::new().id_of(subject).unwrap().to_be_bytes());
+            wire.extend_from_slice(before);
+            wire.extend(long(n));
+            let error = match *subject {
+                "atio.routed" => codec().decode::<routed::Routed>(&wire).unwrap_err(),
+                "atio.reference-row" => codec().decode::<reference::ReferenceRow>(&wire).unwrap_err(),
+                _ => codec().decode::<state::Epoch>(&wire).unwrap_err(),
+            };
+            assert_eq!(error.code(), Code::DecodeFailed);
+        }
+    }
+    assert!(start.elapsed().as_secs() < 20);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -278,7 +278,7 @@ fn find<'a>(store: &'a Store, subject: &str, version: &str, deleted: bool) -> Re
 
 fn by_id<'a>(store: &'a Store, id: &str) -> Result<&'a Version, Fault> {
     let number: i32 = id.parse().map_err(|_| Fault::NoPath)?;
-    store.schema(number).ok_or_else(|| Fault::NoId(number))
+    store.schema(number).ok_or(Fault::NoId(number))
 }
 
 /// A version in a path; null = `latest`.

@@ -10,9 +10,11 @@
 //! | [`store`] | subjects, versions, ids, levels |
 //! | [`compat`] | compatibility levels and their check |
 //! | [`api`] | requests and answers, without HTTP or Kafka |
+//! | [`http`] | the same on HTTP |
 
 pub mod api;
 pub mod compat;
+pub mod http;
 pub mod record;
 pub mod store;
 

@@ -1,40 +1,14 @@
 //! The REST API over a log in memory: answers and error codes as Confluent's clients expect them, and what happens when the log fails.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail the test")]
-use atio_registry::api::BoxFuture;
-use atio_registry::record::Entry;
-use atio_registry::{Log, LogError, Registry, Request};
+mod support;
+
+use atio_registry::{Registry, Request};
 use futures::executor::block_on;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
-
-const WORKS: u8 = 0;
-/// The record is not written, and the caller hears so.
-const REFUSES: u8 = 1;
-/// The record is written, but the acknowledgement is lost.
-const LOSES_ACK: u8 = 2;
-
-#[derive(Clone, Default)]
-struct Memory {
-    records: Arc<Mutex<Vec<Entry>>>,
-    fault: Arc<AtomicU8>,
-}
-
-impl Log for Memory {
-    fn append(&self, key: Vec<u8>, value: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), LogError>> {
-        Box::pin(async move {
-            let fault = self.fault.load(SeqCst);
-            if fault != REFUSES {
-                self.records.lock().unwrap().push((key, value));
-            }
-            if fault == WORKS { Ok(()) } else { Err(LogError("timed out".into())) }
-        })
-    }
-    fn read(&self) -> BoxFuture<'_, Result<Vec<Entry>, LogError>> {
-        Box::pin(async move { Ok(self.records.lock().unwrap().clone()) })
-    }
-}
+use support::{LOSES_ACK, Memory, REFUSES, WORKS};
 
 struct Server {
     log: Memory,
