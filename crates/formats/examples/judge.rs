@@ -13,6 +13,7 @@ fn main() {
     others(&root.join("suricata/sekoia"));
     others(&root.join("suricata/tenzir"));
     wrong += openvas(&root.join("openvas"));
+    wrong += stix(&root);
     speed(&root.join("suricata/suricata-verify"));
     println!("wrong: {wrong}");
     std::process::exit(i32::from(wrong > 0));
@@ -154,6 +155,38 @@ fn others(dir: &Path) {
             Err(error) => println!("{}: {error}", file.display()),
         }
     }
+}
+
+/// Valid files of STIX 2.1 are read whole; how many of the invalid ones are refused is printed (values of vocabularies are not judged).
+fn stix(root: &Path) -> u32 {
+    let labels = std::fs::read_to_string(root.join("stix21/STIX_VALIDATOR_labels.tsv")).unwrap();
+    let (mut valid, mut wrong, mut refused, mut invalid) = (0, 0, 0, 0);
+    for cells in labels.lines().map(|line| line.split('\t').collect::<Vec<_>>()) {
+        let Ok(raw) = std::fs::read(root.join(cells[0])) else { continue };
+        let format = match detect(&raw, None) {
+            Ok(format) if format.name == "stix" => format,
+            other => {
+                println!("{}: {other:?}", cells[0]);
+                wrong += 1;
+                continue;
+            }
+        };
+        let findings = read(&raw, format, &cx());
+        let rejects: Vec<_> =
+            findings.rejected.iter().map(|r| format!("{}: {}", r.code, r.message)).collect();
+        if cells[1] == "valid" {
+            valid += 1;
+            if !rejects.is_empty() {
+                wrong += 1;
+                println!("{}: {:?}", cells[0], rejects.first());
+            }
+        } else {
+            invalid += 1;
+            refused += u32::from(!rejects.is_empty());
+        }
+    }
+    println!("stix: {valid} valid files, {invalid} invalid of which {refused} are refused in part");
+    wrong
 }
 
 fn openvas(dir: &Path) -> u32 {

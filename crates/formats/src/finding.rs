@@ -238,6 +238,8 @@ pub struct ScanHost<'a> {
     pub complete: bool,
     /// `oid|port` of every finding reported for this host (log level aside): finding ids are made of them.
     pub findings: Vec<(Text<'a>, Text<'a>)>,
+    /// CVEs that log-level results name: inventory, but not to be lost.
+    pub inventory_cves: Vec<String>,
     pub high: u32,
     pub medium: u32,
     pub low: u32,

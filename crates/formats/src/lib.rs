@@ -10,6 +10,7 @@ pub mod limits;
 mod openvas;
 pub mod sniff;
 pub mod split;
+mod stix;
 mod suricata;
 pub mod time;
 
@@ -39,6 +40,7 @@ impl std::fmt::Debug for Format {
 
 const CSV: &[&str] = &["text/csv"];
 const JSON: &[&str] = &["application/json", "application/x-ndjson"];
+const STIX: &[&str] = &["application/stix+json", "application/taxii+json"];
 const XML: &[&str] = &["application/xml", "text/xml"];
 
 /// Every format that is read, alphabetical, a line each.
@@ -46,6 +48,7 @@ const XML: &[&str] = &["application/xml", "text/xml"];
 pub static FORMATS: &[Format] = &[
     Format { name: "openvas-csv", description: "OpenVAS and Greenbone results as CSV", content_types: CSV, shape: Shape::Whole, reader: &openvas::OpenvasCsv },
     Format { name: "openvas-xml", description: "OpenVAS and Greenbone reports as GMP or OMP XML", content_types: XML, shape: Shape::Whole, reader: &openvas::OpenvasXml },
+    Format { name: "stix", description: "STIX 2.1 bundles, single objects and TAXII envelopes", content_types: STIX, shape: Shape::Json, reader: &stix::Stix },
     Format { name: "suricata", description: "Suricata EVE JSON, every event type", content_types: JSON, shape: Shape::Json, reader: &suricata::Suricata },
 ];
 

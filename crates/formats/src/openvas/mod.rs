@@ -137,10 +137,18 @@ fn is_of(host: &ScanHost<'_>, result: &ScanResult<'_>) -> bool {
     }
 }
 
-fn count(host: &mut ScanHost<'_>, result: &ScanResult<'_>) {
+fn count<'a>(host: &mut ScanHost<'a>, result: &ScanResult<'a>) {
     if result.log_level {
         host.log += 1;
-    } else if result.false_positive {
+        for cve in &result.cves {
+            if host.inventory_cves.len() < LIST && !host.inventory_cves.contains(cve) {
+                host.inventory_cves.push(cve.clone());
+            }
+        }
+        return;
+    }
+    host.findings.push((result.oid.clone(), result.port_raw.clone()));
+    if result.false_positive {
         host.false_positives += 1;
     } else {
         match result.threat.as_deref() {
