@@ -57,6 +57,8 @@ pub enum CodecError {
     Unregistered(String),
     #[error("cannot be written as {subject}: {reason}")]
     EncodeFailed { subject: &'static str, reason: String },
+    #[error("lists and maps of the record have more than {} items", guard::MAX_ITEMS)]
+    TooMany,
     #[error("record of {0} bytes is above {MAX_RECORD}")]
     TooLarge(usize),
 }
@@ -71,6 +73,7 @@ impl CodecError {
             Self::WrongSchema { .. } | Self::UnsafeSchema(_) => Code::WrongSchema,
             Self::DecodeFailed { .. } => Code::DecodeFailed,
             Self::EncodeFailed { .. } => Code::EncodeFailed,
+            Self::TooMany => Code::TooMany,
             Self::TooLarge(_) => Code::TooLarge,
         }
     }
@@ -157,7 +160,7 @@ impl Codec {
     /// Reads a record, written with our schema or with another version of it.
     ///
     /// # Errors
-    /// `not_avro`, `unknown_schema`, `wrong_schema`, `too_large`, and `decode_failed`, also for bytes left over.
+    /// `not_avro`, `unknown_schema`, `wrong_schema`, `too_large`, `too_many`, and `decode_failed`, also for bytes left over.
     pub fn decode<R: Record>(&self, bytes: &[u8]) -> Result<R, CodecError> {
         let id = schema_id(bytes).ok_or(CodecError::NotAvro)?;
         if bytes.len() > MAX_RECORD {
@@ -165,7 +168,18 @@ impl Codec {
         }
         let own = own_of::<R>()?;
         let mut datum = &bytes[HEAD..];
-        let value = match self.path(id, own)? {
+        let path = self.path(id, own)?;
+        let countable = match &path {
+            Path::Same => guard::is_countable(own.schema, own.resolved.get_names(), datum),
+            Path::Resolve(writer) => {
+                let names = ResolvedSchema::try_from(&**writer).map_err(|e| failed(own, &e))?;
+                guard::is_countable(writer, names.get_names(), datum)
+            }
+        };
+        if !countable {
+            return Err(CodecError::TooMany);
+        }
+        let value = match path {
             Path::Same => own.reader.read_deser(&mut datum).map_err(|e| failed(own, &e))?,
             Path::Resolve(writer) => resolve(own, &writer, &mut datum)?,
         };

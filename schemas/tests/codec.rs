@@ -375,6 +375,31 @@ fn length_bombs_are_refused() {
     assert!(start.elapsed().as_secs() < 20);
 }
 
+/// An empty text takes a byte on the wire and 24 in memory.
+#[test]
+fn lists_have_a_limit() {
+    let mut routed: routed::Routed = serde_json::from_value(json(&samples("atio.routed")[0])).unwrap();
+    routed.matches = vec![String::new(); 150_000];
+    routed.detection.labels = vec!["x".repeat(10); 50_000 - 100];
+    let wire = codec().encode(&routed).unwrap();
+    assert_eq!(codec().decode::<routed::Routed>(&wire).unwrap(), routed);
+    routed.detection.labels.extend(vec![String::new(); 200]);
+    let wire = codec().encode(&routed).unwrap();
+    assert_eq!(codec().decode::<routed::Routed>(&wire).unwrap_err().code(), Code::TooMany);
+    // In an older version, in blocks with their length, in a map.
+    let older = r#"{"type":"record","name":"Applied","namespace":"io.atio","fields":[{"name":"m","type":{"type":"map","values":
+        {"type":"array","items":"boolean"}}},{"name":"instance","type":"string"},{"name":"service","type":"string"},
+        {"name":"offset","type":"long"},{"name":"at","type":"long"}]}"#;
+    let block = [&[9_u8, 10][..], &[1; 5], &[0]].concat();
+    let mut wire = vec![0, 0, 0, 0, 1, 2, 2, b'k'];
+    let end = [0, 0, 2, b'i', 2, b's', 2, 2];
+    (0..30_000).for_each(|_| wire.extend_from_slice(&block[..7]));
+    assert!(Ids::of(&[older]).decode::<state::Applied>(&[&wire[..], &end].concat()).is_ok());
+    (0..20_000).for_each(|_| wire.extend_from_slice(&block[..7]));
+    let error = Ids::of(&[older]).decode::<state::Applied>(&[&wire[..], &end].concat()).unwrap_err();
+    assert_eq!(error.code(), Code::TooMany);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
