@@ -3,6 +3,7 @@
 //! Owns lanes: one thread, one consumer and one transactional producer each. Must not know: a service, HTTP, YAML.
 //! `client/` holds the only files that name the Kafka client.
 
+pub mod admin;
 mod books;
 pub mod client;
 mod clock;

@@ -3,6 +3,7 @@
 use crate::config::Kafka;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
+pub(crate) mod admin;
 pub mod assigned;
 pub mod consumer;
 pub mod error;
