@@ -1,4 +1,4 @@
-//! A threat's bundle built by hand: prints what leaves ATIO; `--time N` builds N lean ones and prints the mean instead.
+//! A threat's bundle built by hand: prints what leaves ATIO; `--time N` builds N lean ones and prints the best mean of 1,000 instead.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -34,6 +34,7 @@ fn lean(event: &str, reported: Timestamp, began: Timestamp) -> Vec<u8> {
     let indicator = Indicator {
         common: Common::fixed(ids::indicator_suricata(T, "et-open", "1:2034124", RULE)).by_atio(),
         name: Some("ET EXPLOIT Apache traversal".into()),
+        description: Some("Suricata rule 1:2034124 of et-open".into()),
         indicator_types: vec!["malicious-activity".into()],
         pattern: RULE.into(),
         pattern_type: "suricata".into(),
@@ -120,12 +121,16 @@ fn main() {
         return;
     };
     let time = |name: &str, work: &dyn Fn() -> Vec<u8>| {
-        let start = std::time::Instant::now();
-        let mut bytes = 0;
-        for _ in 0..rounds {
-            bytes = black_box(work()).len();
+        // The best batch: a mean over everything measures what else the machine does.
+        let (mut best, mut bytes) = (f64::MAX, 0);
+        for _ in 0..rounds.div_ceil(1000) {
+            let start = std::time::Instant::now();
+            for _ in 0..1000 {
+                bytes = black_box(work()).len();
+            }
+            best = best.min(start.elapsed().as_secs_f64() * 1e3);
         }
-        println!("{name}: {:.2} us, {bytes} bytes", start.elapsed().as_secs_f64() * 1e6 / f64::from(rounds));
+        println!("{name}: {best:.2} us, {bytes} bytes");
     };
     time("build and serialize, lean", &|| lean(black_box(&detection.event_id), reported, began));
     time("sighting and report", &|| graph::normalized(black_box(&detection)).unwrap());

@@ -202,7 +202,10 @@ pub fn close(lean: &[u8]) -> Vec<u8> {
     let mut present: Vec<&str> = objects.iter().filter_map(|object| object.id).collect();
     let mut added: Vec<&str> = vec![];
     // ATIO's extension-definition refers to ATIO's identity, which stands before it: the last rounds find it.
-    for (id, json) in constants::ALL.iter().rev() {
+    let marked = scan::contains(lean, b"marking-definition--");
+    let candidates =
+        constants::ALL.iter().rev().filter(|(id, _)| marked || !id.starts_with("marking-definition--"));
+    for (id, json) in candidates {
         let referred = scan::mentions(lean, id) || added.iter().any(|json| json.contains(id));
         if referred && !present.contains(id) {
             present.push(id);

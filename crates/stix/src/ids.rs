@@ -128,14 +128,29 @@ impl Serialize for Id<'_> {
     }
 }
 
-/// UUIDv5 (RFC 9562 §5.5) over the parts as if they were one name.
-fn uuid_v5<'p>(namespace: Uuid, parts: impl IntoIterator<Item = &'p [u8]>) -> Uuid {
-    let mut hasher = sha1::Sha1::new();
-    hasher.update(namespace.as_bytes());
-    for part in parts {
-        hasher.update(part);
-    }
-    let digest = hasher.finalize();
+/// UUIDv5 (RFC 9562 §5.5) over the parts as if they were one name. They are gathered first: many short updates cost more
+/// than the hash.
+fn uuid_v5<'p>(namespace: Uuid, parts: impl Iterator<Item = &'p [u8]> + Clone) -> Uuid {
+    let length = 16 + parts.clone().map(<[u8]>::len).sum::<usize>();
+    let mut short = [0u8; 256];
+    let digest = match short.get_mut(..length) {
+        Some(name) => {
+            let (head, mut rest) = name.split_at_mut(16);
+            head.copy_from_slice(namespace.as_bytes());
+            for part in parts {
+                let (place, after) = rest.split_at_mut(part.len());
+                place.copy_from_slice(part);
+                rest = after;
+            }
+            sha1::Sha1::digest(&*name)
+        }
+        None => {
+            let mut hasher = sha1::Sha1::new();
+            hasher.update(namespace.as_bytes());
+            parts.for_each(|part| hasher.update(part));
+            hasher.finalize()
+        }
+    };
     let mut bytes = [0u8; 16];
     bytes.copy_from_slice(&digest[..16]);
     uuid::Builder::from_sha1_bytes(bytes).into_uuid()
@@ -329,13 +344,13 @@ pub fn sco_text(kind: &'static str, property: &str, value: &str) -> Id<'static> 
         Cow::Owned(text.get(1..text.len().saturating_sub(1)).unwrap_or_default().to_owned())
     };
     let parts = [b"{\"".as_slice(), property.as_bytes(), b"\":\"", quoted.as_bytes(), b"\"}"];
-    Id::Own(kind, uuid_v5(SCO_NAMESPACE, parts))
+    Id::Own(kind, uuid_v5(SCO_NAMESPACE, parts.into_iter()))
 }
 
 /// The id of an SCO over the canonical JSON (RFC 8785) of its contributing properties, already in that form.
 #[must_use]
 pub fn sco_canonical(kind: &'static str, canonical: &[u8]) -> Id<'static> {
-    Id::Own(kind, uuid_v5(SCO_NAMESPACE, [canonical]))
+    Id::Own(kind, uuid_v5(SCO_NAMESPACE, std::iter::once(canonical)))
 }
 
 /// The hash that counts when an object has several (STIX 2.1 §2.9): MD5, SHA-1, SHA-256, SHA-512, else the first.

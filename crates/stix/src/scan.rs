@@ -28,8 +28,8 @@ impl<'a> Objects<'a> {
         loop {
             match bundle.get(at)? {
                 b'{' => {
-                    let end = value_end(bundle, at)?;
-                    found.push(describe(bundle.get(at..end)?));
+                    let (object, end) = describe(bundle, at)?;
+                    found.push(object);
                     at = end;
                 }
                 b',' | b' ' | b'\n' | b'\r' | b'\t' => at += 1,
@@ -63,38 +63,48 @@ impl<'a> Objects<'a> {
 
 /// The position after `[` of the top-level member `objects`.
 fn objects_start(bundle: &[u8]) -> Option<usize> {
+    // Ours comes last: reading up to it is enough, and reading over it would read everything twice.
     let mut start = None;
-    members(bundle, |key, value, position| {
-        if key == b"objects" && value.first() == Some(&b'[') {
+    members(bundle, 0, |key, position| {
+        let found = key == b"objects" && bundle.get(position) == Some(&b'[');
+        if found {
             start = Some(position + 1);
         }
-    })?;
+        if found { Step::Stop } else { Step::Over }
+    });
     start
 }
 
-fn describe(json: &[u8]) -> Found<'_> {
-    let mut found = Found { json, id: None, kind: None };
-    members(json, |key, value, _| {
-        let text = || plain(value);
+/// The object that starts at `at`, and the position after it.
+fn describe(bundle: &[u8], at: usize) -> Option<(Found<'_>, usize)> {
+    let (mut id, mut kind) = (None, None);
+    let end = members(bundle, at, |key, position| {
+        let text = || plain(bundle, position);
         match key {
-            b"id" => found.id = text(),
-            b"type" => found.kind = text(),
+            b"id" => id = text(),
+            b"type" => kind = text(),
             _ => {}
         }
-    });
-    found
+        Step::Over
+    })?;
+    Some((Found { json: bundle.get(at..end)?, id, kind }, end))
 }
 
-/// The text of a string without escapes; ids and types have none.
-fn plain(value: &[u8]) -> Option<&str> {
-    let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+/// The text of the string at `at`, when it has no escapes; ids and types have none.
+fn plain(json: &[u8], at: usize) -> Option<&str> {
+    let inner = json.get(at + 1..string_end(json, at)? - 1)?;
     if inner.contains(&b'\\') { None } else { std::str::from_utf8(inner).ok() }
 }
 
-/// Calls `each` with key, value and the value's position for the members of the JSON object at the start of `json`.
-/// None when it is malformed.
-pub(crate) fn members<'a>(json: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8], usize)) -> Option<()> {
-    let mut at = skip_space(json, 0);
+enum Step {
+    Over,
+    Stop,
+}
+
+/// Calls `each` with the key and the value's position for the members of the JSON object at `start`. The position after the
+/// object; None when it is malformed, or `each` stopped.
+fn members<'a>(json: &'a [u8], start: usize, mut each: impl FnMut(&'a [u8], usize) -> Step) -> Option<usize> {
+    let mut at = skip_space(json, start);
     if json.get(at)? != &b'{' {
         return None;
     }
@@ -107,16 +117,17 @@ pub(crate) fn members<'a>(json: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8
             return None;
         }
         let value = skip_space(json, at + 1);
-        let end = value_end(json, value)?;
-        each(key, json.get(value..end)?, value);
-        at = skip_space(json, end);
+        if matches!(each(key, value), Step::Stop) {
+            return None;
+        }
+        at = skip_space(json, value_end(json, value)?);
         match json.get(at)? {
             b',' => at = skip_space(json, at + 1),
             b'}' => {}
             _ => return None,
         }
     }
-    Some(())
+    Some(at + 1)
 }
 
 fn skip_space(json: &[u8], mut at: usize) -> usize {
@@ -133,11 +144,11 @@ fn string_end(json: &[u8], at: usize) -> Option<usize> {
     }
     let mut end = at + 1;
     loop {
-        match json.get(end)? {
-            b'"' => return Some(end + 1),
-            b'\\' => end += 2,
-            _ => end += 1,
+        end += memchr::memchr2(b'"', b'\\', json.get(end..)?)?;
+        if json.get(end)? == &b'"' {
+            return Some(end + 1);
         }
+        end += 2;
     }
 }
 
@@ -203,21 +214,14 @@ pub fn deeper_than(json: &[u8], limit: usize) -> bool {
 
 /// Whether `needle` occurs.
 pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    memchr::memmem::find(haystack, needle).is_some()
 }
 
 /// Whether `id` stands in the bundle as a whole string.
 pub(crate) fn mentions(bundle: &[u8], id: &str) -> bool {
-    // Ids are long and their last characters rare: compare from the UUID's end only at quotes.
-    let wanted = id.as_bytes();
-    let mut at = 0;
-    while let Some(quote) = bundle.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'"')) {
-        let start = at + quote + 1;
-        let end = start + wanted.len();
-        if bundle.get(start..end) == Some(wanted) && bundle.get(end) == Some(&b'"') {
-            return true;
-        }
-        at = start;
-    }
-    false
+    let whole = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| bundle.get(before));
+        before == Some(&b'"') && bundle.get(at + id.len()) == Some(&b'"')
+    };
+    memchr::memmem::find_iter(bundle, id.as_bytes()).any(whole)
 }
