@@ -1,0 +1,134 @@
+//! Owns the whole state of the broker below the server: what handlers work on, opening it, upkeep, closing it.
+//! Must not know sockets or clocks.
+
+use std::sync::Arc;
+
+use tracing::{error, warn};
+
+use crate::api::Now;
+use crate::config::{Config, Fsync};
+use crate::error::BrokerError;
+use crate::group::groups::Groups;
+use crate::store::Store;
+use crate::topics::Topics;
+use crate::txn::txns::Txns;
+
+pub(crate) struct Node {
+    pub(crate) cluster_id: String,
+    pub(crate) default_partitions: i32,
+    pub(crate) auto_create: bool,
+    pub(crate) max_fetch_bytes: usize,
+    pub(crate) session_ms: (i64, i64),
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) txns: Txns,
+    store: Arc<Store>,
+    metadata_ms: i64,
+    producer_ms: i64,
+    compaction_keys: usize,
+}
+
+impl Node {
+    /// Reads everything back from the data directory.
+    ///
+    /// # Errors
+    /// The disk's, damage.
+    pub(crate) fn open(config: &Config, now: Now) -> Result<Node, BrokerError> {
+        let strict = config.fsync == Fsync::Strict;
+        let store = Arc::new(Store::open(&config.data.join("metadata"), strict)?);
+        let cluster_id = match store.get("cluster").and_then(|b| String::from_utf8(b).ok()) {
+            Some(id) => id,
+            None => {
+                let id = uuid::Uuid::new_v4().simple().to_string();
+                store.put(vec![("cluster".to_owned(), Some(id.clone().into_bytes()))])?;
+                id
+            }
+        };
+        let topics =
+            Arc::new(Topics::open(store.clone(), &config.data, strict, config.max_partitions)?);
+        let delay = config.group_initial_delay.as_millis() as i64;
+        let groups = Arc::new(Groups::open(store.clone(), delay, config.max_groups, now.mono));
+        let txns = Txns::open(
+            store.clone(),
+            topics.clone(),
+            groups.clone(),
+            config.max_transaction.as_millis() as i64,
+            config.max_transactional_ids,
+        );
+        let node = Node {
+            cluster_id,
+            default_partitions: config.default_partitions,
+            auto_create: config.auto_create,
+            max_fetch_bytes: config.max_fetch,
+            session_ms: (config.session.0.as_millis() as i64, config.session.1.as_millis() as i64),
+            topics,
+            groups,
+            txns,
+            store,
+            metadata_ms: config.metadata_retention.as_millis() as i64,
+            producer_ms: config.producer_retention.as_millis() as i64,
+            compaction_keys: config.compaction_keys,
+        };
+        node.tick_transactions(now);
+        Ok(node)
+    }
+
+    pub(crate) fn tick_transactions(&self, now: Now) {
+        self.txns.tick(now.wall, self.metadata_ms);
+    }
+
+    /// What is due of retention, compaction and rewriting; blocks on the disk, holds no lock for long.
+    pub(crate) fn maintain(&self, now: Now) {
+        for found in self.topics.list() {
+            let config = found.topic.config();
+            for (index, partition) in found.partitions.iter().enumerate() {
+                let retained = partition.log().retain(&config, now.wall);
+                let sealed = partition.seal();
+                let compacted = match config.compact {
+                    true => partition.compact(now.wall, self.compaction_keys).map(|_| ()),
+                    false => Ok(()),
+                };
+                for result in [retained.map(|_| ()), sealed, compacted] {
+                    if let Err(error) = result {
+                        warn!(topic = found.topic.name, partition = index, %error, "upkeep failed");
+                    }
+                }
+            }
+        }
+        if let Err(error) = self.store.maintain() {
+            warn!(%error, "metadata not rewritten");
+        }
+    }
+
+    /// What is due of what no one uses any more.
+    pub(crate) fn expire(&self, now: Now) {
+        self.groups.expire(now.mono, now.wall, self.metadata_ms);
+        for partition in self.topics.list().iter().flat_map(|t| &t.partitions) {
+            partition.log().producers.expire(now.wall - self.producer_ms);
+        }
+    }
+
+    /// Brings to the disk what was written since the last time.
+    pub(crate) fn sync(&self) {
+        for partition in self.topics.list().iter().flat_map(|t| &t.partitions) {
+            if let Err(error) = partition.sync() {
+                error!(topic = partition.topic.name, %error, "sync failed");
+            }
+        }
+        if let Err(error) = self.store.sync() {
+            error!(%error, "sync of metadata failed");
+        }
+    }
+
+    /// For an orderly end.
+    pub(crate) fn close(&self) {
+        for partition in self.topics.list().iter().flat_map(|t| &t.partitions) {
+            if let Err(error) = partition.log().close() {
+                error!(topic = partition.topic.name, %error, "close failed");
+            }
+        }
+        if let Err(error) = self.store.sync() {
+            error!(%error, "sync of metadata failed");
+        }
+    }
+}

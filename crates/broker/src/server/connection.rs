@@ -1,0 +1,264 @@
+//! Owns one connection: frames in, answers out, one request after the other as the protocol wants it. What is malformed,
+//! oversized or too slow closes this connection and nothing else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, FetchRequest, FetchResponse, RequestHeader};
+use kafka_protocol::protocol::Decodable;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::timeout;
+
+use super::Shared;
+use crate::api::{self, Answer, Api, Call, Cost, Malformed, api_versions, fetch, join_group, sync_group};
+use crate::config::Fsync;
+
+/// Requests without records are small; a bigger one is not one.
+const MAX_PLAIN_FRAME: usize = 8 << 20;
+/// Records beyond this are not written on the reactor's threads.
+const INLINE: usize = 256 * 1024;
+/// A fetch waits no longer, whatever it says.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Key, version and correlation id.
+const HEAD: usize = 8;
+
+/// Why a connection ends before its client closes it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("input or output failed: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("a frame of {0} bytes is not accepted")]
+    Size(i64),
+    #[error("request {key} version {version} is not supported")]
+    Unsupported { key: i16, version: i16 },
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("no progress for too long")]
+    Stalled,
+    #[error("a handler failed: {0}")]
+    Handler(String),
+}
+
+impl Ended {
+    /// Worth a warning: the client has broken the protocol.
+    pub(super) fn is_misuse(&self) -> bool {
+        !matches!(self, Ended::Io(_) | Ended::Stalled)
+    }
+}
+
+/// One request, past the door.
+struct Frame {
+    api: &'static Api,
+    version: i16,
+    correlation: i32,
+    client: String,
+    body: Bytes,
+    /// Only the answer that this version is not supported.
+    unsupported: bool,
+    _memory: OwnedSemaphorePermit,
+}
+
+/// What stays the same for a connection.
+struct Origin {
+    peer: String,
+    host: String,
+    port: i32,
+}
+
+pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Result<(), Ended> {
+    stream.set_nodelay(true)?;
+    let origin = Arc::new(Origin {
+        peer: format!("/{}", peer.ip()),
+        host: shared.advertised(stream.local_addr()?).to_string(),
+        port: shared.addr.port().into(),
+    });
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::with_capacity(64 * 1024, reader);
+    while let Some(frame) = read(shared, &mut reader).await? {
+        let Some(response) = handle(shared, &origin, frame).await? else { continue };
+        let written = timeout(shared.config.stalled, writer.write_all(&response));
+        written.await.map_err(|_| Ended::Stalled)??;
+    }
+    Ok(())
+}
+
+/// The next frame; `None` when the client has closed.
+async fn read(shared: &Shared, reader: &mut BufReader<OwnedReadHalf>) -> Result<Option<Frame>, Ended> {
+    let first = timeout(shared.config.idle, reader.read_i32()).await.map_err(|_| Ended::Stalled)?;
+    let size = match first {
+        Ok(size) => size,
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let refused = || Ended::Size(size.into());
+    let length = usize::try_from(size).map_err(|_| refused())?;
+    if length < HEAD || length > shared.config.max_frame {
+        return Err(refused());
+    }
+    let whole = timeout(shared.config.stalled, read_rest(shared, reader, length));
+    whole.await.map_err(|_| Ended::Stalled)?.map(Some)
+}
+
+async fn read_rest(
+    shared: &Shared,
+    reader: &mut BufReader<OwnedReadHalf>,
+    length: usize,
+) -> Result<Frame, Ended> {
+    let mut head = [0u8; HEAD];
+    reader.read_exact(&mut head).await?;
+    let mut fields = &head[..];
+    let (key, version) = (fields.get_i16(), fields.get_i16());
+    let correlation = fields.get_i32();
+    let api = api::find(key).ok_or(Ended::Unsupported { key, version })?;
+    let supported = (api.min..=api.max).contains(&version);
+    let unsupported = !supported && api.key == ApiKey::ApiVersions;
+    if !supported && !unsupported {
+        return Err(Ended::Unsupported { key, version });
+    }
+    if length > MAX_PLAIN_FRAME && api.key != ApiKey::Produce {
+        return Err(Ended::Size(length as i64));
+    }
+    let kib = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX);
+    let memory = shared.frames.clone().acquire_many_owned(kib).await;
+    let memory = memory.map_err(|e| Ended::Handler(e.to_string()))?;
+    let mut buffer = BytesMut::with_capacity(length);
+    buffer.extend_from_slice(&head);
+    while buffer.len() < length {
+        let missing = (length - buffer.len()) as u64;
+        if (&mut *reader).take(missing).read_buf(&mut buffer).await? == 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+    let mut body = buffer.freeze();
+    let mut client = String::new();
+    if supported {
+        let header = RequestHeader::decode(&mut body, api.key.request_header_version(version));
+        let header = header.map_err(|e| Malformed(e.to_string()))?;
+        client = header.client_id.map(|c| c.to_string()).unwrap_or_default();
+        api.shape.check(&body, version)?;
+    }
+    Ok(Frame { api, version, correlation, client, body, unsupported, _memory: memory })
+}
+
+fn call<'a>(shared: &'a Shared, origin: &'a Origin, frame: &'a Frame) -> Call<'a> {
+    Call {
+        node: &shared.node,
+        now: shared.clock.now(),
+        version: frame.version,
+        correlation: frame.correlation,
+        client: &frame.client,
+        peer: &origin.peer,
+        host: &origin.host,
+        port: origin.port,
+    }
+}
+
+/// The response frame, unless the client wants none.
+async fn handle(
+    shared: &Arc<Shared>,
+    origin: &Arc<Origin>,
+    mut frame: Frame,
+) -> Result<Option<BytesMut>, Ended> {
+    if frame.unsupported {
+        frame.version = 0;
+        let Answer::Ready(response) = api_versions::unsupported(&call(shared, origin, &frame))? else {
+            return Ok(None);
+        };
+        return Ok(Some(response));
+    }
+    let (answer, frame) = run(shared, origin, frame).await?;
+    let gone = |e: tokio::sync::oneshot::error::RecvError| Ended::Handler(e.to_string());
+    match answer {
+        Answer::Ready(response) => Ok(Some(response)),
+        Answer::Silent => Ok(None),
+        Answer::Join(answer) => {
+            let response = join_group::response(answer.await.map_err(gone)?, frame.version);
+            Ok(Some(call(shared, origin, &frame).frame(&response)?))
+        }
+        Answer::Sync(answer) => {
+            let response = sync_group::response(answer.await.map_err(gone)?);
+            Ok(Some(call(shared, origin, &frame).frame(&response)?))
+        }
+        Answer::Fetch(request) => {
+            let response = wait_for_data(shared, origin, &frame, &request).await?;
+            Ok(Some(call(shared, origin, &frame).frame(&response)?))
+        }
+    }
+}
+
+/// Runs the handler, here or where it may block.
+async fn run(
+    shared: &Arc<Shared>,
+    origin: &Arc<Origin>,
+    mut frame: Frame,
+) -> Result<(Answer, Frame), Ended> {
+    let strict = shared.config.fsync == Fsync::Strict && frame.api.key != ApiKey::Fetch;
+    let body = std::mem::take(&mut frame.body);
+    if !strict && frame.api.cost == Cost::Small && body.len() <= INLINE {
+        let answer = (frame.api.run)(&call(shared, origin, &frame), body)?;
+        return Ok((answer, frame));
+    }
+    let (shared, origin) = (shared.clone(), origin.clone());
+    let done = tokio::task::spawn_blocking(move || {
+        let answer = (frame.api.run)(&call(&shared, &origin, &frame), body)?;
+        Ok::<_, Malformed>((answer, frame))
+    });
+    Ok(done.await.map_err(|e| Ended::Handler(e.to_string()))??)
+}
+
+/// Answers a fetch when it has enough, when something fails, or when its time is over.
+async fn wait_for_data(
+    shared: &Arc<Shared>,
+    origin: &Origin,
+    frame: &Frame,
+    request: &FetchRequest,
+) -> Result<FetchResponse, Ended> {
+    let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(MAX_WAIT);
+    let deadline = tokio::time::Instant::now() + wait;
+    let waiter = Arc::new(Notify::new());
+    loop {
+        // Registered before looking, so that nothing that happens in between is missed.
+        let waiting = Waiting::register(fetch::partitions(&call(shared, origin, frame), request), &waiter);
+        let plan = match fetch::plan(&call(shared, origin, frame), request) {
+            Ok(plan) => plan,
+            Err(error) => return Ok(FetchResponse::default().with_error_code(error.code())),
+        };
+        let min_bytes = request.min_bytes;
+        let (response, enough) = if plan.is_small() {
+            plan.read(min_bytes)
+        } else {
+            let read = tokio::task::spawn_blocking(move || plan.read(min_bytes));
+            read.await.map_err(|e| Ended::Handler(e.to_string()))?
+        };
+        if enough || tokio::time::Instant::now() >= deadline {
+            return Ok(response);
+        }
+        // Time over: one more look, then the answer as it is.
+        tokio::time::timeout_at(deadline, waiter.notified()).await.ok();
+        drop(waiting);
+    }
+}
+
+/// A waiter in its partitions; taken out again however the wait ends.
+struct Waiting {
+    partitions: Vec<Arc<crate::topics::Partition>>,
+    waiter: Arc<Notify>,
+}
+
+impl Waiting {
+    fn register(partitions: Vec<Arc<crate::topics::Partition>>, waiter: &Arc<Notify>) -> Waiting {
+        partitions.iter().for_each(|p| p.register(waiter));
+        Waiting { partitions, waiter: waiter.clone() }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.partitions.iter().for_each(|p| p.unregister(&self.waiter));
+    }
+}
