@@ -3,12 +3,24 @@
 //! `lane BOOTSTRAP run NAME [ORDINAL|-]` runs a stage that counts records by key until its standard input closes;
 //! `lane BOOTSTRAP soak RECORDS KILLS [PARTITIONS]` feeds it, kills it with SIGKILL in mid-load, and counts what read_committed readers see;
 //! `lane BOOTSTRAP speed RECORDS [BYTES]` measures.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
 
 use atio_metric::Metrics;
 use atio_schemas::{Code, Codec, SchemaIds, codec::StaticIds};
-use atio_stage::{Headers, Input, NonEmpty, Outcome, Output, Pace, Part, Processor, Record, Reject, Run, Stage, StageError, Store, StoreSpec, Tx};
-use atio_stream::{Identity, Kafka, LaneConfig, LaneState, Ledger, Limits, SchemaSource, Stop, StreamMetrics, run_lane};
+use atio_stage::{
+    Headers, Input, NonEmpty, Outcome, Output, Pace, Part, Processor, Record, Reject, Run, Stage, StageError,
+    Store, StoreSpec, Tx,
+};
+use atio_stream::{
+    Identity, Kafka, LaneConfig, LaneState, Ledger, Limits, SchemaSource, Stop, StreamMetrics, run_lane,
+};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
@@ -51,7 +63,13 @@ impl Store for Count {
 struct Counter;
 impl Counter {
     fn count(record: &Record<'_>, tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
-        let n: u64 = std::str::from_utf8(record.value.unwrap_or_default()).unwrap_or("").split(' ').next().unwrap_or("").parse().unwrap();
+        let n: u64 = std::str::from_utf8(record.value.unwrap_or_default())
+            .unwrap_or("")
+            .split(' ')
+            .next()
+            .unwrap_or("")
+            .parse()
+            .unwrap();
         if n % 50 == 0 {
             return Ok(Outcome::dead_letter(Code::InvalidJson, "every 50th"));
         }
@@ -66,7 +84,11 @@ impl Counter {
         let topic = record.topic.replace(".in", ".out");
         let output = Output::new(topic, key, format!("{n}:{count}").into_bytes(), record.headers.carried());
         let part = Part { bytes: b"bad".to_vec(), offset: None, line: None };
-        let rejected = if n % 110 == 0 { vec![Reject { code: Code::InvalidField, message: "part".into(), part: Some(part) }] } else { vec![] };
+        let rejected = if n % 110 == 0 {
+            vec![Reject { code: Code::InvalidField, message: "part".into(), part: Some(part) }]
+        } else {
+            vec![]
+        };
         Ok(Outcome::Emit { outputs: NonEmpty::one(output), rejected })
     }
 }
@@ -81,7 +103,12 @@ struct Pass;
 impl Processor for Pass {
     fn process(&self, record: &Record<'_>, _: &mut Tx<'_>) -> Outcome {
         let key = record.key.unwrap_or_default().to_vec();
-        Outcome::emit(Output::new(record.topic.replace(".in", ".out"), key, record.value.unwrap_or_default().to_vec(), Headers::default()))
+        Outcome::emit(Output::new(
+            record.topic.replace(".in", ".out"),
+            key,
+            record.value.unwrap_or_default().to_vec(),
+            Headers::default(),
+        ))
     }
 }
 
@@ -101,7 +128,13 @@ fn stage(name: &str, counting: bool) -> Stage {
     }
 }
 
-fn config(bootstrap: &str, name: &str, ordinal: Option<u32>, metrics: &Metrics, io: &tokio::runtime::Handle) -> LaneConfig {
+fn config(
+    bootstrap: &str,
+    name: &str,
+    ordinal: Option<u32>,
+    metrics: &Metrics,
+    io: &tokio::runtime::Handle,
+) -> LaneConfig {
     let ids = Arc::new(Ids(StaticIds::new()));
     LaneConfig {
         kafka: Kafka { bootstrap: bootstrap.into(), properties: BTreeMap::new() },
@@ -119,7 +152,12 @@ fn run(bootstrap: &str, name: &str, ordinal: Option<u32>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let metrics = Metrics::default();
     let stop = Stop::new();
-    let lane = run_lane(Arc::new(stage(name, true)), config(bootstrap, name, ordinal, &metrics, runtime.handle()), stop.clone()).unwrap();
+    let lane = run_lane(
+        Arc::new(stage(name, true)),
+        config(bootstrap, name, ordinal, &metrics, runtime.handle()),
+        stop.clone(),
+    )
+    .unwrap();
     std::thread::spawn(move || {
         let read = std::io::stdin().read(&mut [0u8; 1]);
         drop(read);
@@ -134,7 +172,16 @@ fn run(bootstrap: &str, name: &str, ordinal: Option<u32>) {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    eprintln!("{}", metrics.text().unwrap().lines().filter(|l| !l.starts_with('#') && !l.contains("_bucket")).collect::<Vec<_>>().join("\n"));
+    eprintln!(
+        "{}",
+        metrics
+            .text()
+            .unwrap()
+            .lines()
+            .filter(|l| !l.starts_with('#') && !l.contains("_bucket"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
     if let Err(e) = lane.join() {
         eprintln!("lane ended: {e}");
         std::process::exit(1);
@@ -158,13 +205,20 @@ fn create(bootstrap: &str, topics: &[(String, i32, bool)]) {
             if *compact { t.set("cleanup.policy", "compact") } else { t }
         })
         .collect();
-    let made = futures::executor::block_on(admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(T)))).unwrap();
+    let made = futures::executor::block_on(
+        admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(T))),
+    )
+    .unwrap();
     made.into_iter().for_each(|r| drop(r.unwrap()));
 }
 
 fn feed(bootstrap: &str, topic: &str, records: u64, per_second: u64, bytes: usize) {
-    let p: BaseProducer<DefaultProducerContext> =
-        client(bootstrap).set("linger.ms", "5").set("compression.type", "lz4").set("partitioner", "murmur2_random").create().unwrap();
+    let p: BaseProducer<DefaultProducerContext> = client(bootstrap)
+        .set("linger.ms", "5")
+        .set("compression.type", "lz4")
+        .set("partitioner", "murmur2_random")
+        .create()
+        .unwrap();
     let started = Instant::now();
     let pad = "x".repeat(bytes);
     for n in 0..records {
@@ -182,7 +236,11 @@ fn feed(bootstrap: &str, topic: &str, records: u64, per_second: u64, bytes: usiz
 }
 
 fn spawn(bootstrap: &str, name: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap()).args([bootstrap, "run", name, "0"]).stdin(Stdio::piped()).spawn().unwrap()
+    Command::new(std::env::current_exe().unwrap())
+        .args([bootstrap, "run", name, "0"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Everything that a read_committed reader sees, in order per partition.
@@ -203,8 +261,16 @@ fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<(String, Strin
         assert!(Instant::now() < deadline, "reading {topic}");
         match c.poll(Duration::from_millis(100)) {
             Some(Ok(m)) => {
-                let code = m.headers().and_then(|h| h.iter().find(|h| h.key == "atio.errors.code").map(|h| String::from_utf8_lossy(h.value.unwrap()).into_owned()));
-                out.push((String::from_utf8_lossy(m.key().unwrap()).into_owned(), String::from_utf8_lossy(m.payload().unwrap()).into_owned(), code));
+                let code = m.headers().and_then(|h| {
+                    h.iter()
+                        .find(|h| h.key == "atio.errors.code")
+                        .map(|h| String::from_utf8_lossy(h.value.unwrap()).into_owned())
+                });
+                out.push((
+                    String::from_utf8_lossy(m.key().unwrap()).into_owned(),
+                    String::from_utf8_lossy(m.payload().unwrap()).into_owned(),
+                    code,
+                ));
             }
             Some(Err(rdkafka::error::KafkaError::PartitionEOF(p))) => drop(ended.insert(p)),
             Some(Err(e)) => println!("read: {e}"),
@@ -215,7 +281,11 @@ fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<(String, Strin
 }
 
 fn committed(bootstrap: &str, name: &str, partitions: i32) -> Vec<(i64, i64, Option<Ledger>)> {
-    let c: BaseConsumer = client(bootstrap).set("group.id", format!("{name}.group")).set("isolation.level", "read_committed").create().unwrap();
+    let c: BaseConsumer = client(bootstrap)
+        .set("group.id", format!("{name}.group"))
+        .set("isolation.level", "read_committed")
+        .create()
+        .unwrap();
     let topic = format!("{name}.in");
     let mut list = TopicPartitionList::new();
     list.add_partition_range(&topic, 0, partitions - 1);
@@ -270,8 +340,11 @@ fn soak(bootstrap: &str, records: u64, kills: u64, partitions: i32) {
         std::thread::sleep(Duration::from_millis(1500 + (random >> 33) % 2500));
         child.kill().unwrap();
         child.wait().unwrap();
-        println!("kill {kill}: committed {:?}", committed(bootstrap, &name, partitions).iter().map(|c| c.0).collect::<Vec<_>>());
+        let died = Instant::now();
         child = spawn(bootstrap, &name);
+        // Waits until the transaction that was cut off is ended.
+        let at: Vec<_> = committed(bootstrap, &name, partitions).iter().map(|c| c.0).collect();
+        println!("kill {kill}: stable offsets after {:?}: {at:?}", died.elapsed());
     }
     feeder.join().unwrap();
     println!("all committed: {}", wait_done(bootstrap, &name, partitions, Duration::from_secs(60)));
@@ -312,9 +385,19 @@ fn judge(bootstrap: &str, name: &str, records: u64, partitions: i32) {
         notes += ledger.note.as_deref().unwrap_or("0").parse::<u64>().unwrap();
         total.add(&ledger.counts);
     }
-    println!("RESULT records {records} out {} dead {} (parts {parts}): lost {lost}, twice {twice}, counts that do not go up by one {jumps}", out.len(), dead.len());
+    println!(
+        "RESULT records {records} out {} dead {} (parts {parts}): lost {lost}, twice {twice}, counts that do not go up by one {jumps}",
+        out.len(),
+        dead.len()
+    );
     println!("LEDGER {total:?} balanced {balanced} notes {notes}");
-    let good = lost == 0 && twice == 0 && jumps == 0 && balanced && total.read == records && total.parts == parts && notes == total.emitted;
+    let good = lost == 0
+        && twice == 0
+        && jumps == 0
+        && balanced
+        && total.read == records
+        && total.parts == parts
+        && notes == total.emitted;
     println!("{}", if good { "GOOD" } else { "BAD" });
     std::process::exit(i32::from(!good));
 }
@@ -327,7 +410,12 @@ fn speed(bootstrap: &str, records: u64, bytes: usize) {
     let metrics = Metrics::default();
     let stop = Stop::new();
     let counting = std::env::var("COUNT").is_ok();
-    let lane = run_lane(Arc::new(stage(&name, counting)), config(bootstrap, &name, Some(0), &metrics, runtime.handle()), stop.clone()).unwrap();
+    let lane = run_lane(
+        Arc::new(stage(&name, counting)),
+        config(bootstrap, &name, Some(0), &metrics, runtime.handle()),
+        stop.clone(),
+    )
+    .unwrap();
     while lane.status().ledger.read == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -340,13 +428,30 @@ fn speed(bootstrap: &str, records: u64, bytes: usize) {
     let status = lane.status();
     stop.stop();
     lane.join().unwrap();
-    println!("{rate:.0} records/s, {} commits, {} aborts, {} rebuilds", status.commits, status.aborts, status.rebuilds);
-    println!("{}", metrics.text().unwrap().lines().filter(|l| l.contains("commit_seconds") || l.contains("doubtful") || l.contains("restore_seconds_sum")).collect::<Vec<_>>().join("\n"));
+    println!(
+        "{rate:.0} records/s, {} commits, {} aborts, {} rebuilds",
+        status.commits, status.aborts, status.rebuilds
+    );
+    println!(
+        "{}",
+        metrics
+            .text()
+            .unwrap()
+            .lines()
+            .filter(|l| l.contains("commit_seconds")
+                || l.contains("doubtful")
+                || l.contains("restore_seconds_sum"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
 }
 
 fn main() {
     if std::env::var("LOG").is_ok() {
-        tracing_subscriber::fmt().with_env_filter(std::env::var("LOG").unwrap()).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(std::env::var("LOG").unwrap())
+            .with_writer(std::io::stderr)
+            .init();
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize, or: u64| args.get(i).map_or(or, |a| a.parse().unwrap());

@@ -19,7 +19,9 @@ pub(crate) struct Context<'a> {
 /// The dead letter of a record, or of a part of it (then its value is the part's bytes).
 #[must_use]
 pub(crate) fn output(topic: &Arc<str>, record: &Record<'_>, reject: &Reject, context: Context<'_>) -> Output {
-    let mut headers = Headers(record.headers.0.iter().filter(|(name, _)| !name.starts_with(header::ERRORS)).cloned().collect());
+    let mut headers = Headers(
+        record.headers.0.iter().filter(|(name, _)| !name.starts_with(header::ERRORS)).cloned().collect(),
+    );
     let mut add = |name: &str, value: &str| {
         headers.0.push((Arc::from(format!("{}{name}", header::ERRORS)), value.as_bytes().to_vec()));
     };
@@ -43,7 +45,13 @@ pub(crate) fn output(topic: &Arc<str>, record: &Record<'_>, reject: &Reject, con
         None => record.value.map(<[u8]>::to_vec),
     };
     // Its partitions are at least as many as its source's (rule 13): where the original lay, its dead letter lies.
-    Output { topic: topic.clone(), partition: Some(record.partition), key: record.key.map(<[u8]>::to_vec), value, headers }
+    Output {
+        topic: topic.clone(),
+        partition: Some(record.partition),
+        key: record.key.map(<[u8]>::to_vec),
+        value,
+        headers,
+    }
 }
 
 /// At most `max` bytes, on a character's border.
@@ -76,19 +84,35 @@ mod tests {
             value: Some(b"\xfe\x00value"),
             headers: &headers,
         };
-        output(&Arc::from("atio.raw.x.dlq"), &record, reject, Context { stage: "normalization", attempt: 2, now: Timestamp(1_000_000) })
+        output(
+            &Arc::from("atio.raw.x.dlq"),
+            &record,
+            reject,
+            Context { stage: "normalization", attempt: 2, now: Timestamp(1_000_000) },
+        )
     }
 
     #[test]
     fn the_original_is_untouched_and_forged_reasons_are_gone() {
         let out = letter(&Reject::whole(Code::InvalidJson, "line 1"));
-        assert_eq!((out.key.as_deref(), out.value.as_deref()), (Some(&b"\xff\x00key"[..]), Some(&b"\xfe\x00value"[..])));
+        assert_eq!(
+            (out.key.as_deref(), out.value.as_deref()),
+            (Some(&b"\xff\x00key"[..]), Some(&b"\xfe\x00value"[..]))
+        );
         assert_eq!((&*out.topic, out.partition), ("atio.raw.x.dlq", Some(3)));
         assert_eq!(out.headers.0.iter().filter(|(n, _)| &**n == "atio.errors.code").count(), 1);
         let text = |n: &str| out.headers.text(&format!("atio.errors.{n}")).unwrap().to_owned();
         assert_eq!(text("code"), "invalid_json");
         assert_eq!(
-            [text("topic"), text("partition"), text("offset"), text("stage"), text("message"), text("attempt"), text("first_seen")],
+            [
+                text("topic"),
+                text("partition"),
+                text("offset"),
+                text("stage"),
+                text("message"),
+                text("attempt"),
+                text("first_seen")
+            ],
             ["atio.raw.x", "3", "17", "normalization", "line 1", "2", "1970-01-01T00:00:01.000Z"]
         );
         assert_eq!(out.headers.get("bin"), Some(&[0xff, 0][..]));

@@ -29,7 +29,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const IDS_MAX: usize = 10_000;
 
 /// Runs a lane until it is stopped or can't go on.
-pub(crate) fn run(stage: Arc<Stage>, config: LaneConfig, stop: Stop, shared: &Shared) -> Result<(), StreamError> {
+pub(crate) fn run(
+    stage: Arc<Stage>,
+    config: LaneConfig,
+    stop: Stop,
+    shared: &Shared,
+) -> Result<(), StreamError> {
     let Some((consumer, mut driver)) = start::start(stage, config, stop, shared)? else { return Ok(()) };
     while !driver.machine.exited() {
         driver.turn(&consumer);
@@ -78,7 +83,9 @@ impl Driver {
         while let Some(event) = consumer.next_event() {
             let event = match event {
                 Rebalance::Assigned(partitions) => Event::Assigned(partitions),
-                Rebalance::Revoked { partitions, lost } => Event::Revoked { partitions, lost: lost || consumer.lost() },
+                Rebalance::Revoked { partitions, lost } => {
+                    Event::Revoked { partitions, lost: lost || consumer.lost() }
+                }
             };
             tracing::info!(stage = self.stage.name, ?event, "rebalance");
             self.feed(consumer, None, event);
@@ -135,7 +142,9 @@ impl Driver {
                     tracing::warn!(stage = self.stage.name, error_code = "poll", text, "poll");
                     break;
                 }
-                Polled::OutOfRange(text) => return Err(End::Failed(format!("a position is outside of its partition: {text}"))),
+                Polled::OutOfRange(text) => {
+                    return Err(End::Failed(format!("a position is outside of its partition: {text}")));
+                }
                 Polled::Fatal(text) => return Err(End::Failed(format!("consumer: {text}"))),
             }
         }
@@ -186,7 +195,12 @@ impl Driver {
         });
     }
 
-    fn execute(&mut self, consumer: &LaneConsumer, batch: Option<&Batch<'_>>, command: Command) -> Option<Event> {
+    fn execute(
+        &mut self,
+        consumer: &LaneConsumer,
+        batch: Option<&Batch<'_>>,
+        command: Command,
+    ) -> Option<Event> {
         match command {
             Command::Restore(partitions) => Some(Event::Restored(self.restore(consumer, &partitions))),
             Command::Release(partitions) => self.release(&partitions),
@@ -195,7 +209,9 @@ impl Driver {
             Command::Begin => Some(Event::Begun(self.begin())),
             Command::Process => Some(Event::Processed(self.process(batch))),
             Command::Seal => Some(Event::Sealed(self.seal(consumer))),
-            Command::SendOffsets(positions) => Some(Event::OffsetsSent(self.send_offsets(consumer, &positions))),
+            Command::SendOffsets(positions) => {
+                Some(Event::OffsetsSent(self.send_offsets(consumer, &positions)))
+            }
             Command::Commit => Some(Event::Committed(self.with(TxnProducer::commit))),
             Command::Merge(positions) => self.merge(&positions),
             Command::Discard => self.discard(),
@@ -203,7 +219,9 @@ impl Driver {
             Command::Rebuild => Some(Event::Rebuilt(self.rebuild())),
             Command::Resolve(partitions) => {
                 let found = consumer.committed(&partitions);
-                Some(Event::Resolved(found.map(|f| f.into_iter().map(|(tp, at)| (tp, at.map(|(n, _)| n))).collect())))
+                Some(Event::Resolved(
+                    found.map(|f| f.into_iter().map(|(tp, at)| (tp, at.map(|(n, _)| n))).collect()),
+                ))
             }
             Command::Seek(positions) => Some(Event::Sought(consumer.seek(&positions))),
             Command::AskPositions => Some(Event::Positions(self.positions(consumer))),
@@ -306,7 +324,13 @@ impl Driver {
         let (records, dead) = (self.poison.0 + open.read, self.poison.1 + open.dead_lettered_total());
         let limits = &self.config.limits;
         if records >= limits.poison_window && dead * 1000 >= records * limits.poison_per_mille {
-            tracing::error!(stage = self.stage.name, error_code = "poisoned", dead, records, "nearly everything is dead-lettered");
+            tracing::error!(
+                stage = self.stage.name,
+                error_code = "poisoned",
+                dead,
+                records,
+                "nearly everything is dead-lettered"
+            );
             return Err(Refusal::Final(End::Poisoned { dead_lettered: dead, of: records }));
         }
         Ok(())
@@ -314,7 +338,9 @@ impl Driver {
 
     fn seal(&mut self, consumer: &LaneConsumer) -> Result<Positions, Fault> {
         self.sealing = Instant::now();
-        let Some(producer) = &self.producer else { return Err(Fault::new(FaultKind::Unknown, "no producer")) };
+        let Some(producer) = &self.producer else {
+            return Err(Fault::new(FaultKind::Unknown, "no producer"));
+        };
         let fatal = |e: String| Fault::new(FaultKind::Fatal, e);
         if self.clock.now() >= self.last_sweep + 1000 {
             self.last_sweep = self.clock.now();
@@ -322,7 +348,11 @@ impl Driver {
         }
         for record in self.states.changelog(&self.stage.stores, &self.config.codec).map_err(fatal)? {
             if record.size() > self.limits.of(&record.topic) {
-                return Err(fatal(format!("an entry of {} bytes does not fit into {}", record.size(), record.topic)));
+                return Err(fatal(format!(
+                    "an entry of {} bytes does not fit into {}",
+                    record.size(),
+                    record.topic
+                )));
             }
             producer.send(&record)?;
         }
@@ -342,11 +372,14 @@ impl Driver {
                 tracing::error!(stage = self.stage.name, error_code = "ledger_unbalanced", partition = %tp, "ledger does not balance");
             }
             let metadata = ledger.to_metadata();
-            let metadata = metadata.ok_or_else(|| Fault::new(FaultKind::Fatal, format!("the ledger of {tp} does not fit")))?;
+            let metadata = metadata
+                .ok_or_else(|| Fault::new(FaultKind::Fatal, format!("the ledger of {tp} does not fit")))?;
             list.push(Committing { tp: tp.clone(), next: *next, metadata });
         }
         // Right before the offsets (rule 2); a batch never outlives a revocation.
-        let Some(group) = consumer.group() else { return Err(Fault::new(FaultKind::Generation, "not in the group")) };
+        let Some(group) = consumer.group() else {
+            return Err(Fault::new(FaultKind::Generation, "not in the group"));
+        };
         self.with(|p| p.send_offsets(&list, &group))
     }
 

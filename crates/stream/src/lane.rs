@@ -220,7 +220,9 @@ pub fn run_lane(stage: Arc<Stage>, config: LaneConfig, stop: Stop) -> Result<Lan
         let lane = config.identity.lane;
         let metrics = config.metrics.clone();
         let name = stage.name.clone();
-        let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver::run(stage, config, stop, &status)));
+        let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            driver::run(stage, config, stop, &status)
+        }));
         let result = lived.unwrap_or_else(|payload| Err(StreamError::Panicked(panic_text(&*payload))));
         let state = match &result {
             Ok(()) => LaneState::Stopped,
@@ -236,7 +238,8 @@ pub fn run_lane(stage: Arc<Stage>, config: LaneConfig, stop: Stop) -> Result<Lan
         });
         result
     };
-    let thread = std::thread::Builder::new().name(name).spawn(run).map_err(|e| StreamError::Start(e.to_string()))?;
+    let thread =
+        std::thread::Builder::new().name(name).spawn(run).map_err(|e| StreamError::Start(e.to_string()))?;
     Ok(Lane { shared, thread })
 }
 

@@ -152,13 +152,22 @@ mod tests {
     use proptest::prelude::*;
 
     fn counts() -> impl Strategy<Value = Counts> {
-        let reasons = || proptest::collection::vec((0..Code::ALL.len(), any::<u64>().prop_map(|n| n >> 8)), 0..60);
-        (any::<u32>(), any::<u32>(), any::<u16>(), any::<u32>(), reasons(), reasons()).prop_map(|(read, emitted, held, parts, d, x)| {
-            let mut counts = Counts { read: read.into(), emitted: emitted.into(), held: held.into(), parts: parts.into(), ..Counts::default() };
-            d.into_iter().for_each(|(i, n)| counts.count_dropped(Code::ALL[i], n));
-            x.into_iter().for_each(|(i, n)| counts.count_dead_lettered(Code::ALL[i], n));
-            counts
-        })
+        let reasons =
+            || proptest::collection::vec((0..Code::ALL.len(), any::<u64>().prop_map(|n| n >> 8)), 0..60);
+        (any::<u32>(), any::<u32>(), any::<u16>(), any::<u32>(), reasons(), reasons()).prop_map(
+            |(read, emitted, held, parts, d, x)| {
+                let mut counts = Counts {
+                    read: read.into(),
+                    emitted: emitted.into(),
+                    held: held.into(),
+                    parts: parts.into(),
+                    ..Counts::default()
+                };
+                d.into_iter().for_each(|(i, n)| counts.count_dropped(Code::ALL[i], n));
+                x.into_iter().for_each(|(i, n)| counts.count_dead_lettered(Code::ALL[i], n));
+                counts
+            },
+        )
     }
 
     proptest! {

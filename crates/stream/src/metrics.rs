@@ -34,23 +34,74 @@ impl StreamMetrics {
         let reason: &[&str] = &["stage", "reason"];
         let counter = |name: &str, help: &str, labels: &[&str]| service.counter(name, help, labels);
         Ok(Self {
-            read: counter("atio_stage_records_read_total", "Input records whose outcome is committed.", stage)?,
+            read: counter(
+                "atio_stage_records_read_total",
+                "Input records whose outcome is committed.",
+                stage,
+            )?,
             emitted: counter("atio_stage_records_emitted_total", "Input records that gave output.", stage)?,
-            dropped: counter("atio_stage_records_dropped_total", "Input records that ended without output, by reason.", reason)?,
-            dead_lettered: counter("atio_stage_records_dead_lettered_total", "Input records that were dead-lettered, by reason.", reason)?,
-            parts: counter("atio_stage_parts_dead_lettered_total", "Bad parts of records that were otherwise good.", stage)?,
-            outputs: counter("atio_stage_outputs_total", "Records given to the producer, aborted transactions included.", stage)?,
+            dropped: counter(
+                "atio_stage_records_dropped_total",
+                "Input records that ended without output, by reason.",
+                reason,
+            )?,
+            dead_lettered: counter(
+                "atio_stage_records_dead_lettered_total",
+                "Input records that were dead-lettered, by reason.",
+                reason,
+            )?,
+            parts: counter(
+                "atio_stage_parts_dead_lettered_total",
+                "Bad parts of records that were otherwise good.",
+                stage,
+            )?,
+            outputs: counter(
+                "atio_stage_outputs_total",
+                "Records given to the producer, aborted transactions included.",
+                stage,
+            )?,
             commits: counter("atio_stage_commits_total", "Transactions committed.", stage)?,
             aborts: counter("atio_stage_aborts_total", "Transactions dropped.", stage)?,
-            rebuilds: counter("atio_stage_producer_rebuilds_total", "Producers made anew, by reason.", reason)?,
-            doubtful: counter("atio_stage_doubtful_ok_total", "Transaction calls that said ok and may have been retried, by sign.", reason)?,
+            rebuilds: counter(
+                "atio_stage_producer_rebuilds_total",
+                "Producers made anew, by reason.",
+                reason,
+            )?,
+            doubtful: counter(
+                "atio_stage_doubtful_ok_total",
+                "Transaction calls that said ok and may have been retried, by sign.",
+                reason,
+            )?,
             retries: counter("atio_stage_delivery_retries_total", "Deliveries that are tried again.", stage)?,
-            commit_seconds: service.histogram("atio_stage_commit_seconds", "From draining to committed.", stage, SECONDS)?,
-            batch_seconds: service.histogram("atio_stage_transaction_seconds", "From the first record to committed.", stage, SECONDS)?,
-            restore_seconds: service.histogram("atio_stage_restore_seconds", "From an assignment to its first fetch.", stage, SECONDS)?,
+            commit_seconds: service.histogram(
+                "atio_stage_commit_seconds",
+                "From draining to committed.",
+                stage,
+                SECONDS,
+            )?,
+            batch_seconds: service.histogram(
+                "atio_stage_transaction_seconds",
+                "From the first record to committed.",
+                stage,
+                SECONDS,
+            )?,
+            restore_seconds: service.histogram(
+                "atio_stage_restore_seconds",
+                "From an assignment to its first fetch.",
+                stage,
+                SECONDS,
+            )?,
             held: service.gauge("atio_stage_held", "Records held now, by lane.", &["stage", "lane"])?,
-            in_flight: service.gauge("atio_stage_deliveries_in_flight", "Deliveries under way, by lane.", &["stage", "lane"])?,
-            up: service.gauge("atio_stage_lane_up", "1 while the lane runs, 0 while it stalls or has failed.", &["stage", "lane"])?,
+            in_flight: service.gauge(
+                "atio_stage_deliveries_in_flight",
+                "Deliveries under way, by lane.",
+                &["stage", "lane"],
+            )?,
+            up: service.gauge(
+                "atio_stage_lane_up",
+                "1 while the lane runs, 0 while it stalls or has failed.",
+                &["stage", "lane"],
+            )?,
         })
     }
 

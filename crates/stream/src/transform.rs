@@ -51,7 +51,12 @@ impl Cx<'_> {
     ///
     /// # Errors
     /// The stage or the producer can't go on.
-    pub(crate) fn record(&mut self, tp: &Tp, incoming: &Incoming<'_>, dead_letters: &Arc<str>) -> Result<(), Refusal> {
+    pub(crate) fn record(
+        &mut self,
+        tp: &Tp,
+        incoming: &Incoming<'_>,
+        dead_letters: &Arc<str>,
+    ) -> Result<(), Refusal> {
         let headers = incoming.headers();
         let record = Record {
             topic: &tp.topic,
@@ -78,12 +83,24 @@ impl Cx<'_> {
         }
         outcome.unwrap_or_else(|payload| {
             let text = panic_text(&*payload);
-            tracing::error!(stage = self.stage.name, error_code = "processor_panicked", origin = record.origin(), text, "processor panicked");
+            tracing::error!(
+                stage = self.stage.name,
+                error_code = "processor_panicked",
+                origin = record.origin(),
+                text,
+                "processor panicked"
+            );
             Outcome::dead_letter(Code::Internal, format!("the stage panicked: {text}"))
         })
     }
 
-    fn end(&mut self, tp: &Tp, record: &Record<'_>, dead_letters: &Arc<str>, outcome: Outcome) -> Result<(), Refusal> {
+    fn end(
+        &mut self,
+        tp: &Tp,
+        record: &Record<'_>,
+        dead_letters: &Arc<str>,
+        outcome: Outcome,
+    ) -> Result<(), Refusal> {
         match outcome {
             Outcome::Emit { outputs, rejected } => {
                 let (outputs, rejected) = self.bounded(outputs.into_vec(), rejected);
@@ -112,7 +129,8 @@ impl Cx<'_> {
     /// Takes out what Kafka would refuse: one such record fails its whole transaction (rule 13).
     fn bounded(&self, outputs: Vec<Output>, mut rejected: Vec<Reject>) -> (Vec<Output>, Vec<Reject>) {
         if outputs.len() > self.outputs_per_record {
-            let message = format!("{} outputs of one record, at most {} go", outputs.len(), self.outputs_per_record);
+            let message =
+                format!("{} outputs of one record, at most {} go", outputs.len(), self.outputs_per_record);
             return (vec![], vec![Reject::whole(Code::TooMany, message)]);
         }
         let mut kept = Vec::with_capacity(outputs.len());
@@ -128,7 +146,13 @@ impl Cx<'_> {
         (kept, rejected)
     }
 
-    fn dead(&mut self, tp: &Tp, record: &Record<'_>, dead_letters: &Arc<str>, rejects: &[Reject]) -> Result<(), Refusal> {
+    fn dead(
+        &mut self,
+        tp: &Tp,
+        record: &Record<'_>,
+        dead_letters: &Arc<str>,
+        rejects: &[Reject],
+    ) -> Result<(), Refusal> {
         self.letters(record, dead_letters, rejects)?;
         let code = rejects.first().map_or(Code::Internal, |r| r.code);
         self.books.page(tp).counts.count_dead_lettered(code, 1);

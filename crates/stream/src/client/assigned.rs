@@ -112,7 +112,11 @@ impl Assigned {
             .0
             .fetch_metadata(Some(topic), CALL)
             .map_err(|e| Fault::new(FaultKind::Retry, format!("metadata of {topic}: {e}")))?;
-        let count = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none()).map_or(0, |t| t.partitions().len());
+        let count = metadata
+            .topics()
+            .iter()
+            .find(|t| t.name() == topic && t.error().is_none())
+            .map_or(0, |t| t.partitions().len());
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 }

@@ -69,7 +69,11 @@ impl ConsumerContext for Membership {
     }
 }
 
-fn acknowledge<C: ConsumerContext>(consumer: &BaseConsumer<C>, assign: bool, list: &TopicPartitionList) -> Result<(), KafkaError> {
+fn acknowledge<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    assign: bool,
+    list: &TopicPartitionList,
+) -> Result<(), KafkaError> {
     use rdkafka::consumer::RebalanceProtocol as P;
     match (consumer.rebalance_protocol(), assign) {
         (P::Cooperative, true) => consumer.incremental_assign(list),
@@ -157,7 +161,9 @@ impl LaneConsumer {
             None => Polled::Nothing,
             Some(Ok(message)) => Polled::Record(Incoming::of(message)),
             Some(Err(e)) => match e {
-                KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => Polled::OutOfRange(e.to_string()),
+                KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
+                    Polled::OutOfRange(e.to_string())
+                }
                 KafkaError::MessageConsumptionFatal(_) => Polled::Fatal(e.to_string()),
                 e => Polled::Trouble(e.to_string()),
             },
@@ -174,13 +180,15 @@ impl LaneConsumer {
     /// What the client says; the lane can't go on then.
     pub fn assign(&self, positions: &BTreeMap<Tp, Option<i64>>) -> Result<(), Fault> {
         let list = list(positions.iter().map(|(tp, next)| (tp, *next)))?;
-        acknowledge(&self.consumer, true, &list).map_err(|e| Fault::new(FaultKind::Fatal, format!("assign: {e}")))
+        acknowledge(&self.consumer, true, &list)
+            .map_err(|e| Fault::new(FaultKind::Fatal, format!("assign: {e}")))
     }
     /// # Errors
     /// What the client says; the lane can't go on then.
     pub fn unassign(&self, partitions: &[Tp]) -> Result<(), Fault> {
         let list = list(partitions.iter().map(|tp| (tp, None)))?;
-        acknowledge(&self.consumer, false, &list).map_err(|e| Fault::new(FaultKind::Fatal, format!("unassign: {e}")))
+        acknowledge(&self.consumer, false, &list)
+            .map_err(|e| Fault::new(FaultKind::Fatal, format!("unassign: {e}")))
     }
 
     /// Committed offsets with their metadata; waits for pending transactions (stable offsets, rule 16).
@@ -220,7 +228,9 @@ impl LaneConsumer {
         let asked = list(positions.iter().map(|(tp, next)| (tp, Some(*next))))?;
         let answer = self.consumer.seek_partitions(asked, CALL).map_err(|e| retry(e.to_string()))?;
         for element in answer.elements() {
-            element.error().map_err(|e| retry(format!("{}/{}: {e}", element.topic(), element.partition())))?;
+            element
+                .error()
+                .map_err(|e| retry(format!("{}/{}: {e}", element.topic(), element.partition())))?;
         }
         Ok(())
     }

@@ -26,7 +26,11 @@ pub fn classify(call: Call, code: RDKafkaErrorCode, flags: Flags) -> FaultKind {
     use RDKafkaErrorCode as E;
     match code {
         // A time-out says nothing about what the broker did; neither does a lost connection.
-        E::OperationTimedOut | E::Conflict | E::RequestTimedOut | E::NetworkException | E::BrokerTransportFailure
+        E::OperationTimedOut
+        | E::Conflict
+        | E::RequestTimedOut
+        | E::NetworkException
+        | E::BrokerTransportFailure
             if call != Call::Begin =>
         {
             FaultKind::Unknown
@@ -48,7 +52,8 @@ pub fn of_call(call: Call, error: &KafkaError) -> Fault {
     let KafkaError::Transaction(e) = error else {
         return Fault::new(FaultKind::Fatal, error.to_string());
     };
-    let flags = Flags { fatal: e.is_fatal(), abort_required: e.txn_requires_abort(), retriable: e.is_retriable() };
+    let flags =
+        Flags { fatal: e.is_fatal(), abort_required: e.txn_requires_abort(), retriable: e.is_retriable() };
     Fault::new(classify(call, e.code(), flags), format!("{call:?}: {} ({})", e.string(), e.name()))
 }
 

@@ -39,7 +39,9 @@ pub fn pass_through(config: &mut ClientConfig, kafka: &Kafka) {
 fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     use RDKafkaLogLevel as L;
     match level {
-        L::Emerg | L::Alert | L::Critical | L::Error => tracing::error!(target: "librdkafka", facility, "{message}"),
+        L::Emerg | L::Alert | L::Critical | L::Error => {
+            tracing::error!(target: "librdkafka", facility, "{message}")
+        }
         L::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
         L::Notice | L::Info => tracing::debug!(target: "librdkafka", facility, "{message}"),
         L::Debug => tracing::trace!(target: "librdkafka", facility, "{message}"),

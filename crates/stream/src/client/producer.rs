@@ -179,12 +179,16 @@ impl TxnProducer {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     record = back;
                     self.producer.poll(Duration::ZERO);
                     crate::clock::pause(QUEUE_WAIT);
                 }
-                Err((e, _)) => return Err(Fault::new(FaultKind::Unknown, format!("send to {}: {e}", output.topic))),
+                Err((e, _)) => {
+                    return Err(Fault::new(FaultKind::Unknown, format!("send to {}: {e}", output.topic)));
+                }
             }
         }
     }
@@ -207,7 +211,10 @@ impl TxnProducer {
                 break;
             }
             if Instant::now() > deadline {
-                return Err(Fault::new(FaultKind::Unknown, format!("{} records in flight", self.producer.in_flight_count())));
+                return Err(Fault::new(
+                    FaultKind::Unknown,
+                    format!("{} records in flight", self.producer.in_flight_count()),
+                ));
             }
             crate::clock::pause(wait);
             wait = (wait * 5 / 4).min(Duration::from_millis(1));
@@ -227,7 +234,11 @@ impl TxnProducer {
 
     /// # Errors
     /// See [`Fault`].
-    pub fn send_offsets(&mut self, positions: &[Committing], group: &ConsumerGroupMetadata) -> Result<(), Fault> {
+    pub fn send_offsets(
+        &mut self,
+        positions: &[Committing],
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), Fault> {
         let mut list = TopicPartitionList::new();
         for position in positions {
             let mut element = list.add_partition(&position.tp.topic, position.tp.partition);
@@ -253,7 +264,11 @@ impl TxnProducer {
 
     /// librdkafka retries by itself and says Ok, and the late first copy acts on the next transaction: an Ok that was slow, or during which
     /// a connection failed, is as good as unknown (rule 7).
-    fn watched(&mut self, call: Call, f: impl FnOnce(&BaseProducer<Watch>) -> Result<(), KafkaError>) -> Result<(), Fault> {
+    fn watched(
+        &mut self,
+        call: Call,
+        f: impl FnOnce(&BaseProducer<Watch>) -> Result<(), KafkaError>,
+    ) -> Result<(), Fault> {
         let before = self.seen.trouble.load(Relaxed);
         let started = Instant::now();
         f(&self.producer).map_err(|e| error::of_call(call, &e))?;

@@ -9,7 +9,11 @@ const AGAIN: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Driver {
-    pub(super) fn restore(&mut self, consumer: &LaneConsumer, partitions: &[Tp]) -> Result<BTreeMap<Tp, Base>, End> {
+    pub(super) fn restore(
+        &mut self,
+        consumer: &LaneConsumer,
+        partitions: &[Tp],
+    ) -> Result<BTreeMap<Tp, Base>, End> {
         let started = Instant::now();
         loop {
             match self.restore_once(consumer, partitions) {
@@ -19,7 +23,9 @@ impl Driver {
                     return Ok(bases);
                 }
                 Err(Trouble::End(end)) => return Err(end),
-                Err(Trouble::Fault(fault)) if fault.kind == FaultKind::Retry && started.elapsed() < PATIENCE => {
+                Err(Trouble::Fault(fault))
+                    if fault.kind == FaultKind::Retry && started.elapsed() < PATIENCE =>
+                {
                     if self.stop.is_stopped() {
                         return Err(End::Asked);
                     }
@@ -32,7 +38,11 @@ impl Driver {
         }
     }
 
-    fn restore_once(&mut self, consumer: &LaneConsumer, partitions: &[Tp]) -> Result<BTreeMap<Tp, Base>, Trouble> {
+    fn restore_once(
+        &mut self,
+        consumer: &LaneConsumer,
+        partitions: &[Tp],
+    ) -> Result<BTreeMap<Tp, Base>, Trouble> {
         let committed = consumer.committed(partitions)?;
         let mut bases = BTreeMap::new();
         let mut ledgers = vec![];
@@ -54,7 +64,9 @@ impl Driver {
     fn base(&self, tp: &Tp, committed: Option<i64>, low: i64, high: i64) -> Result<Base, Trouble> {
         match committed {
             Some(next) if (low..=high).contains(&next) => Ok(Base { next, stored: true }),
-            Some(committed) => Err(Trouble::End(End::OutOfRange { partition: tp.clone(), committed, low, high })),
+            Some(committed) => {
+                Err(Trouble::End(End::OutOfRange { partition: tp.clone(), committed, low, high }))
+            }
             None => {
                 let input = self.stage.inputs.iter().find(|i| i.topic == tp.topic);
                 let start = input.map_or(Start::Beginning, |i| i.start);
@@ -73,7 +85,8 @@ impl Driver {
     }
 
     fn restore_states(&mut self, consumer: &LaneConsumer, partitions: &[Tp]) -> Result<(), Trouble> {
-        let mut wanted: Vec<i32> = partitions.iter().map(|tp| tp.partition).filter(|p| !self.states.has(*p)).collect();
+        let mut wanted: Vec<i32> =
+            partitions.iter().map(|tp| tp.partition).filter(|p| !self.states.has(*p)).collect();
         wanted.sort_unstable();
         wanted.dedup();
         if self.stage.stores.is_empty() || wanted.is_empty() {
@@ -86,7 +99,8 @@ impl Driver {
         };
         // Nothing is delivered while an event waits to be acknowledged (rule 2), so this poll only shows that we live.
         let alive = || drop(consumer.poll(Duration::ZERO));
-        let states = self.restorer.restore(&wanted, &self.stage.stores, &self.config.codec, &ensure, &alive)?;
+        let states =
+            self.restorer.restore(&wanted, &self.stage.stores, &self.config.codec, &ensure, &alive)?;
         for (partition, state) in states {
             self.states.restored(partition, state);
         }

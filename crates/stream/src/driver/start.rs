@@ -18,7 +18,9 @@ pub(super) fn start(
     let fixed = config.identity.ordinal.is_some();
     let name = instance_name(&stage, &config.identity);
     let topics = written(&stage);
-    let Some(limits) = patiently(&stop, shared, || max_message_bytes(&config.kafka, &name, &topics, &config.io))? else {
+    let Some(limits) =
+        patiently(&stop, shared, || max_message_bytes(&config.kafka, &name, &topics, &config.io))?
+    else {
         return Ok(None);
     };
     let limits = TopicLimits(limits);
@@ -74,7 +76,11 @@ pub(super) fn start(
 }
 
 /// Again until it works, it is of no use, or we are stopped.
-fn patiently<T>(stop: &Stop, shared: &Shared, mut call: impl FnMut() -> Result<T, Fault>) -> Result<Option<T>, StreamError> {
+fn patiently<T>(
+    stop: &Stop,
+    shared: &Shared,
+    mut call: impl FnMut() -> Result<T, Fault>,
+) -> Result<Option<T>, StreamError> {
     while !stop.is_stopped() {
         match call() {
             Ok(value) => return Ok(Some(value)),

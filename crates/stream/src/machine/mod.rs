@@ -16,11 +16,17 @@ pub type Positions = BTreeMap<Tp, i64>;
 pub enum Event {
     /// The group's, in its order.
     Assigned(Vec<Tp>),
-    Revoked { partitions: Vec<Tp>, lost: bool },
+    Revoked {
+        partitions: Vec<Tp>,
+        lost: bool,
+    },
     /// State is in memory; per partition where it goes on, and whether that is committed already.
     Restored(Result<BTreeMap<Tp, Base>, End>),
     /// Records are at hand; per partition the position after them. Empty: a whole poll returned nothing.
-    Polled { ends: Positions, bytes: usize },
+    Polled {
+        ends: Positions,
+        bytes: usize,
+    },
     Begun(Result<(), Fault>),
     /// What was at hand is processed and given to the producer.
     Processed(Result<(), Refusal>),
@@ -147,7 +153,11 @@ enum Phase {
     /// The driver was asked and has not answered.
     Asked(Ask),
     /// Nothing before `until`; then `then`.
-    Waiting { until: Millis, paused: bool, then: Ask },
+    Waiting {
+        until: Millis,
+        paused: bool,
+        then: Ask,
+    },
     Exited,
 }
 
@@ -280,7 +290,9 @@ impl Machine {
         let mut out = vec![];
         match event {
             Event::Assigned(partitions) => self.pending.push_back(Pending::Assigned(partitions)),
-            Event::Revoked { partitions, lost } => self.pending.push_back(Pending::Revoked { partitions, lost }),
+            Event::Revoked { partitions, lost } => {
+                self.pending.push_back(Pending::Revoked { partitions, lost })
+            }
             Event::Stop => self.stopping = true,
             Event::Tick => {}
             answer => self.answer(now, answer, &mut out),
@@ -298,10 +310,15 @@ impl Machine {
         self.phase = Phase::Exited;
         // A stored event that nobody acknowledged makes the client's drop hang (rule 15).
         while let Some(pending) = self.pending.pop_front() {
-            out.push(match pending {
-                Pending::Assigned(p) => Command::Assign(p.into_iter().map(|tp| (tp, None)).collect()),
-                Pending::Revoked { partitions, .. } => Command::Unassign(partitions),
-            });
+            match pending {
+                Pending::Assigned(p) => {
+                    out.push(Command::Assign(p.into_iter().map(|tp| (tp, None)).collect()))
+                }
+                Pending::Revoked { partitions, .. } => {
+                    self.forget(&partitions, out);
+                    out.push(Command::Unassign(partitions));
+                }
+            }
         }
         out.push(Command::Exit(why));
     }
@@ -442,7 +459,9 @@ impl Machine {
 
     fn idle_positions(&mut self, positions: Positions, out: &mut Vec<Command>) {
         self.phase = Phase::Idle;
-        let moved = positions.iter().any(|(tp, at)| self.owned.get(tp).is_some_and(|o| *at > o.base.next || !o.base.stored));
+        let moved = positions
+            .iter()
+            .any(|(tp, at)| self.owned.get(tp).is_some_and(|o| *at > o.base.next || !o.base.stored));
         if moved {
             self.bare = true;
             self.ask(Ask::Begin, Command::Begin, out);

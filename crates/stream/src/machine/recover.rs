@@ -1,5 +1,8 @@
 //! The machine's other half: what follows from a fault (exactly-once, rules 6 to 8).
-use super::{Ask, Command, FENCE_WINDOW, Fault, FaultKind, Machine, Millis, PAUSE_ABOVE, Pending, Phase, Positions, RETRIES, RETRIES_STOPPING, End};
+use super::{
+    Ask, Command, End, FENCE_WINDOW, Fault, FaultKind, Machine, Millis, PAUSE_ABOVE, Pending, Phase,
+    Positions, RETRIES, RETRIES_STOPPING,
+};
 use crate::fault::Tp;
 use std::collections::BTreeMap;
 
@@ -26,7 +29,11 @@ impl Machine {
     /// Rebuild once with back-off; fenced again within a minute: exit. No fencing wars.
     fn fenced(&mut self, now: Millis, fault: Fault, out: &mut Vec<Command>) {
         if self.last_fence.is_some_and(|last| now < last + FENCE_WINDOW) {
-            let stop = if fault.kind == FaultKind::Fenced { End::Fenced(fault.text) } else { End::Failed(fault.text) };
+            let stop = if fault.kind == FaultKind::Fenced {
+                End::Fenced(fault.text)
+            } else {
+                End::Failed(fault.text)
+            };
             return self.exit(stop, out);
         }
         self.last_fence = Some(now);
@@ -102,7 +109,9 @@ impl Machine {
         let lost: Vec<Tp> = self
             .pending
             .iter()
-            .filter_map(|p| if let Pending::Revoked { partitions, .. } = p { Some(partitions.clone()) } else { None })
+            .filter_map(|p| {
+                if let Pending::Revoked { partitions, .. } = p { Some(partitions.clone()) } else { None }
+            })
             .flatten()
             .collect();
         self.forget(&lost, out);
@@ -116,7 +125,12 @@ impl Machine {
         self.ask(Ask::Resolve, Command::Resolve(mine), out);
     }
 
-    pub(super) fn resolved(&mut self, now: Millis, result: Result<BTreeMap<Tp, Option<i64>>, Fault>, out: &mut Vec<Command>) {
+    pub(super) fn resolved(
+        &mut self,
+        now: Millis,
+        result: Result<BTreeMap<Tp, Option<i64>>, Fault>,
+        out: &mut Vec<Command>,
+    ) {
         let committed = match result {
             Ok(committed) => committed,
             Err(fault) => return self.retry(now, Ask::Resolve, fault, out),
@@ -154,7 +168,8 @@ impl Machine {
                 self.closed();
             }
             (_, _, Some((partition, committed))) => self.exit(End::Moved { partition, committed }, out),
-            (_, _, None) => self.exit(End::Torn("some partitions are at the batch's start, others at its end".into()), out),
+            (_, _, None) => self
+                .exit(End::Torn("some partitions are at the batch's start, others at its end".into()), out),
         }
     }
 

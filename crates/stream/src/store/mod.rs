@@ -69,7 +69,8 @@ impl States {
         for (partition, overlay) in &self.open {
             for (key, entry) in &overlay.0 {
                 let spec = specs.iter().find(|s| s.name == key.store);
-                let spec = spec.ok_or_else(|| format!("store {} is not declared by this stage", key.store))?;
+                let spec =
+                    spec.ok_or_else(|| format!("store {} is not declared by this stage", key.store))?;
                 let value = entry.as_ref().map(|e| encode(key.store, e, codec)).transpose()?;
                 outputs.push(Output {
                     topic: spec.changelog.clone(),
@@ -86,7 +87,8 @@ impl States {
 
 fn encode(store: &str, entry: &Entry, codec: &Codec) -> Result<Vec<u8>, String> {
     let value = String::from_utf8(entry.value.clone()).map_err(|e| format!("store {store}: {e}"))?;
-    let record = StateEntry { store: store.to_owned(), layout: entry.layout, value, updated_at: entry.updated_at };
+    let record =
+        StateEntry { store: store.to_owned(), layout: entry.layout, value, updated_at: entry.updated_at };
     codec.encode(&record).map_err(|e| format!("store {store}: {e}"))
 }
 
@@ -94,13 +96,23 @@ fn encode(store: &str, entry: &Entry, codec: &Codec) -> Result<Vec<u8>, String> 
 ///
 /// # Errors
 /// Text for people: the record is not one of ours.
-pub(crate) fn apply(state: &mut State, store: &str, key: &[u8], value: Option<&[u8]>, codec: &Codec) -> Result<(), String> {
+pub(crate) fn apply(
+    state: &mut State,
+    store: &str,
+    key: &[u8],
+    value: Option<&[u8]>,
+    codec: &Codec,
+) -> Result<(), String> {
     let key = String::from_utf8(key.to_vec()).map_err(|e| format!("key: {e}"))?;
     let entry = match value {
         None => None,
         Some(bytes) => {
             let record: StateEntry = codec.decode(bytes).map_err(|e| e.to_string())?;
-            Some(Entry { value: record.value.into_bytes(), layout: record.layout, updated_at: record.updated_at })
+            Some(Entry {
+                value: record.value.into_bytes(),
+                layout: record.layout,
+                updated_at: record.updated_at,
+            })
         }
     };
     state.put(store, key, entry);
@@ -139,7 +151,8 @@ mod tests {
         let mut restored = State::default();
         for record in &log {
             assert_eq!((&*record.topic, record.partition), ("atio.state.x.seen", Some(2)));
-            apply(&mut restored, "seen", record.key.as_ref().unwrap(), record.value.as_deref(), &codec).unwrap();
+            apply(&mut restored, "seen", record.key.as_ref().unwrap(), record.value.as_deref(), &codec)
+                .unwrap();
         }
         assert_eq!(Some(&restored), states.get(2));
         assert_eq!(restored.len("seen"), 1);

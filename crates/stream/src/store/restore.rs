@@ -93,10 +93,18 @@ impl Restorer {
         let mut last = BTreeMap::new();
         loop {
             for _ in 0..POLLS_BETWEEN {
-                let Some(record) = self.committed.poll(if last.is_empty() { POLL } else { Duration::ZERO })? else { break };
-                each(record.topic(), record.partition(), record.key().unwrap_or_default(), record.value()).map_err(|e| {
-                    Fault::new(FaultKind::Fatal, format!("{}/{}/{}: {e}", record.topic(), record.partition(), record.offset()))
-                })?;
+                let Some(record) =
+                    self.committed.poll(if last.is_empty() { POLL } else { Duration::ZERO })?
+                else {
+                    break;
+                };
+                each(record.topic(), record.partition(), record.key().unwrap_or_default(), record.value())
+                    .map_err(|e| {
+                        Fault::new(
+                            FaultKind::Fatal,
+                            format!("{}/{}/{}: {e}", record.topic(), record.partition(), record.offset()),
+                        )
+                    })?;
             }
             alive();
             let positions = self.committed.positions();
@@ -106,14 +114,22 @@ impl Restorer {
             if positions == last {
                 // Nothing new: wait for it, and for the markers behind the last record.
                 if let Some(record) = self.committed.poll(POLL)? {
-                    each(record.topic(), record.partition(), record.key().unwrap_or_default(), record.value())
-                        .map_err(|e| Fault::new(FaultKind::Fatal, e))?;
+                    each(
+                        record.topic(),
+                        record.partition(),
+                        record.key().unwrap_or_default(),
+                        record.value(),
+                    )
+                    .map_err(|e| Fault::new(FaultKind::Fatal, e))?;
                 }
             } else {
                 progress = Instant::now();
             }
             if progress.elapsed() > STUCK {
-                return Err(Fault::new(FaultKind::Retry, format!("changelogs do not go on: at {positions:?}, wanted {to:?}")));
+                return Err(Fault::new(
+                    FaultKind::Retry,
+                    format!("changelogs do not go on: at {positions:?}, wanted {to:?}"),
+                ));
             }
             last = positions;
         }

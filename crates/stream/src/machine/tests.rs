@@ -1,0 +1,476 @@
+//! The machine against a made-up broker, with random interleavings and faults. What must hold is in `World::check` and at the end of `run`.
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+fn timing() -> Timing {
+    Timing {
+        commit_interval: 20,
+        quiet: Some(5),
+        max_bytes: 1000,
+        max_polls: 8,
+        back_off: 200,
+        back_off_max: 5000,
+    }
+}
+
+/// What the world does next.
+#[derive(Clone, Debug)]
+enum Act {
+    Records(u8, u8),
+    Nothing,
+    Wait(u16),
+    Assign(u8),
+    Revoke(u8, bool),
+    /// The next calls fail so.
+    Fail(Call, Outcome),
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Begin,
+    Process,
+    Seal,
+    Offsets,
+    Commit,
+    Abort,
+    Rebuild,
+    Resolve,
+    Seek,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The fault; and for calls with a result that is unknown, whether the broker did it.
+    Fault(FaultKind, bool),
+    Stage,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let call = prop::sample::select(vec![
+        Call::Begin,
+        Call::Process,
+        Call::Seal,
+        Call::Offsets,
+        Call::Commit,
+        Call::Abort,
+        Call::Rebuild,
+        Call::Resolve,
+        Call::Seek,
+    ]);
+    let kind = prop::sample::select(vec![
+        FaultKind::Unknown,
+        FaultKind::Generation,
+        FaultKind::Member,
+        FaultKind::Fenced,
+        FaultKind::Abort,
+        FaultKind::Retry,
+    ]);
+    prop_oneof![
+        8 => (0..4u8, 1..9u8).prop_map(|(p, n)| Act::Records(p, n)),
+        4 => Just(Act::Nothing),
+        3 => (1..3000u16).prop_map(Act::Wait),
+        2 => (0..16u8).prop_map(Act::Assign),
+        1 => (0..16u8, any::<bool>()).prop_map(|(m, l)| Act::Revoke(m, l)),
+        2 => (call, kind, any::<bool>()).prop_map(|(c, k, did)| Act::Fail(c, Outcome::Fault(k, did))),
+        1 => Just(Act::Fail(Call::Process, Outcome::Stage)),
+    ]
+}
+
+fn tp(p: u8) -> Tp {
+    Tp::new("in", i32::from(p))
+}
+
+/// Broker, consumer, and what the lane has made visible.
+struct World {
+    machine: Machine,
+    now: Millis,
+    /// Per partition: committed offset, where the consumer stands.
+    committed: BTreeMap<Tp, i64>,
+    position: BTreeMap<Tp, i64>,
+    /// What the lane's state holds: how far it has processed, committed and open.
+    state: BTreeMap<Tp, i64>,
+    overlay: BTreeMap<Tp, i64>,
+    /// Offsets processed in the open transaction, and those that are visible.
+    open: Vec<(Tp, i64)>,
+    visible: BTreeSet<(Tp, i64)>,
+    pending: Option<Positions>,
+    in_txn: bool,
+    /// At hand, not yet processed.
+    hand: Vec<(Tp, i64)>,
+    told: usize,
+    acknowledged: usize,
+    assigned: BTreeSet<Tp>,
+    faults: Vec<(Call, Outcome)>,
+    exit: Option<End>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            machine: Machine::new(timing()),
+            now: 1,
+            committed: BTreeMap::new(),
+            position: BTreeMap::new(),
+            state: BTreeMap::new(),
+            overlay: BTreeMap::new(),
+            open: vec![],
+            visible: BTreeSet::new(),
+            pending: None,
+            in_txn: false,
+            hand: vec![],
+            told: 0,
+            acknowledged: 0,
+            assigned: BTreeSet::new(),
+            faults: vec![],
+            exit: None,
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        if matches!(event, Event::Assigned(_) | Event::Revoked { .. }) {
+            self.told += 1;
+        }
+        let mut events = VecDeque::from([event]);
+        let mut steps = 0;
+        while let Some(event) = events.pop_front() {
+            let commands = self.machine.on(self.now, event);
+            let asks = commands.len();
+            for (index, command) in commands.into_iter().enumerate() {
+                let answer = self.execute(command);
+                assert!(answer.is_none() || index + 1 == asks, "only the last command asks");
+                events.extend(answer);
+            }
+            steps += 1;
+            assert!(steps < 200, "turns in circles");
+        }
+    }
+
+    fn fault(&mut self, call: Call) -> Option<Outcome> {
+        let index = self.faults.iter().position(|(c, _)| *c == call)?;
+        Some(self.faults.remove(index).1)
+    }
+
+    /// A call that can fail; `happens` says what the broker does when it does it.
+    fn call(&mut self, call: Call, happens: impl FnOnce(&mut Self)) -> Result<(), Fault> {
+        match self.fault(call) {
+            None => {
+                happens(self);
+                Ok(())
+            }
+            Some(Outcome::Fault(kind, did)) => {
+                // What these calls can answer: a new producer belongs to no group.
+                let group = matches!(kind, FaultKind::Generation | FaultKind::Member | FaultKind::Abort);
+                let kind = if group && call == Call::Rebuild { FaultKind::Retry } else { kind };
+                if kind == FaultKind::Unknown && did {
+                    happens(self);
+                }
+                Err(Fault::new(kind, format!("{call:?}")))
+            }
+            Some(Outcome::Stage) => Err(Fault::new(FaultKind::Retry, "")),
+        }
+    }
+
+    fn broker_aborts(&mut self) {
+        self.in_txn = false;
+        self.open.clear();
+        self.pending = None;
+    }
+
+    fn broker_commits(&mut self) {
+        assert!(self.in_txn, "commit without a transaction");
+        let positions = self.pending.take().expect("nothing is committed without positions");
+        for (tp, next) in positions {
+            let before = self.committed.insert(tp.clone(), next).unwrap_or(0);
+            assert!(next >= before, "{tp} moved back from {before} to {next}");
+        }
+        for (tp, offset) in std::mem::take(&mut self.open) {
+            assert!(offset < self.committed[&tp], "{tp}/{offset} is visible and not committed");
+            assert!(self.visible.insert((tp.clone(), offset)), "{tp}/{offset} is visible twice");
+        }
+        self.in_txn = false;
+    }
+
+    fn execute(&mut self, command: Command) -> Option<Event> {
+        match command {
+            Command::Restore(partitions) => {
+                let mut bases = BTreeMap::new();
+                for tp in partitions {
+                    let stored = self.committed.get(&tp).copied();
+                    self.state.insert(tp.clone(), stored.unwrap_or(0));
+                    bases.insert(tp, Base { next: stored.unwrap_or(0), stored: stored.is_some() });
+                }
+                Some(Event::Restored(Ok(bases)))
+            }
+            Command::Release(partitions) => {
+                for tp in &partitions {
+                    self.state.remove(tp);
+                    self.overlay.remove(tp);
+                }
+                None
+            }
+            Command::Assign(positions) => {
+                self.acknowledged += 1;
+                for (tp, at) in positions {
+                    self.assigned.insert(tp.clone());
+                    at.map(|at| self.position.insert(tp, at));
+                }
+                None
+            }
+            Command::Unassign(partitions) => {
+                self.acknowledged += 1;
+                for tp in &partitions {
+                    assert!(!self.state.contains_key(tp), "{tp} is given back with its state");
+                    let open = self.open.iter().any(|(t, _)| t == tp);
+                    assert!(
+                        !open || self.machine.exited(),
+                        "{tp} is given back with records in a transaction"
+                    );
+                    self.assigned.remove(tp);
+                    self.position.remove(tp);
+                }
+                None
+            }
+            Command::Begin => {
+                assert!(!self.in_txn, "begun twice");
+                Some(Event::Begun(self.call(Call::Begin, |w| w.in_txn = true)))
+            }
+            Command::Process => Some(Event::Processed(self.process())),
+            Command::Seal => {
+                let positions = self.position.clone();
+                Some(Event::Sealed(self.call(Call::Seal, |_| ()).map(|()| positions)))
+            }
+            Command::SendOffsets(positions) => {
+                assert!(self.in_txn && !positions.is_empty(), "offsets outside of a transaction, or none");
+                Some(Event::OffsetsSent(self.call(Call::Offsets, |w| w.pending = Some(positions))))
+            }
+            Command::Commit => Some(Event::Committed(self.call(Call::Commit, Self::broker_commits))),
+            Command::Merge(_) => {
+                for (tp, at) in std::mem::take(&mut self.overlay) {
+                    self.state.insert(tp, at);
+                }
+                None
+            }
+            Command::Discard => {
+                self.overlay.clear();
+                self.hand.clear();
+                None
+            }
+            Command::Abort => Some(Event::Aborted(self.call(Call::Abort, Self::broker_aborts))),
+            Command::Rebuild => {
+                let made = self.call(Call::Rebuild, |w| {
+                    if w.in_txn {
+                        w.broker_aborts();
+                    }
+                });
+                Some(Event::Rebuilt(made))
+            }
+            Command::Resolve(partitions) => {
+                let found =
+                    partitions.into_iter().map(|tp| (tp.clone(), self.committed.get(&tp).copied())).collect();
+                Some(Event::Resolved(self.call(Call::Resolve, |_| ()).map(|()| found)))
+            }
+            Command::Seek(positions) => {
+                let sought = self.call(Call::Seek, |w| w.position.extend(positions));
+                Some(Event::Sought(sought))
+            }
+            Command::AskPositions => Some(Event::Positions(self.position.clone())),
+            Command::Pause(_) | Command::Resume(_) => None,
+            Command::Exit(end) => {
+                assert!(self.exit.is_none(), "exits twice");
+                self.exit = Some(end);
+                None
+            }
+        }
+    }
+
+    fn process(&mut self) -> Result<(), Refusal> {
+        assert!(self.in_txn, "processing outside of a transaction");
+        let fault = self.fault(Call::Process);
+        if fault == Some(Outcome::Stage) {
+            self.hand.clear();
+            return Err(Refusal::Stage("no".into()));
+        }
+        for (tp, offset) in std::mem::take(&mut self.hand) {
+            let at = self.overlay.get(&tp).or_else(|| self.state.get(&tp)).copied();
+            assert_eq!(at, Some(offset), "state of {tp} is not where its records are");
+            self.overlay.insert(tp.clone(), offset + 1);
+            self.open.push((tp, offset));
+        }
+        match fault {
+            Some(Outcome::Fault(_, _)) => Err(Refusal::Producer(Fault::new(FaultKind::Unknown, "lost"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The consumer gives records of a partition that it has.
+    fn records(&mut self, p: u8, n: u8) {
+        let tp = tp(p);
+        if !self.machine.reads() || !self.machine.owns(&tp) {
+            return;
+        }
+        let from = self.position[&tp];
+        let end = from + i64::from(n);
+        self.position.insert(tp.clone(), end);
+        self.hand = (from..end).map(|o| (tp.clone(), o)).collect();
+        self.feed(Event::Polled { ends: Positions::from([(tp, end)]), bytes: usize::from(n) * 10 });
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Records(p, n) => self.records(p, n),
+            Act::Nothing if self.machine.reads() => {
+                self.now += self.machine.wait(self.now);
+                self.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
+            }
+            Act::Nothing => self.feed(Event::Tick),
+            Act::Wait(ms) => {
+                self.now += u64::from(ms);
+                self.feed(Event::Tick);
+            }
+            Act::Assign(mask) => {
+                let new =
+                    (0..4).filter(|p| mask & (1 << p) != 0).map(tp).filter(|t| !self.given(t)).collect();
+                self.feed(Event::Assigned(new));
+            }
+            Act::Revoke(mask, lost) => {
+                let gone =
+                    (0..4).filter(|p| mask & (1 << p) != 0).map(tp).filter(|t| self.given(t)).collect();
+                self.feed(Event::Revoked { partitions: gone, lost });
+            }
+            Act::Fail(call, outcome) => self.faults.push((call, outcome)),
+        }
+        self.check();
+    }
+
+    /// Whether the group believes that this lane has it. The group tells one thing at a time.
+    fn given(&self, tp: &Tp) -> bool {
+        self.assigned.contains(tp)
+    }
+
+    fn check(&self) {
+        for (tp, offset) in &self.visible {
+            assert!(*offset < self.committed[tp]);
+        }
+        // The ledger balances: what is committed is what is visible.
+        let committed: i64 = self.committed.values().sum();
+        assert_eq!(i64::try_from(self.visible.len()).unwrap(), committed, "committed and visible differ");
+    }
+}
+
+fn run(acts: Vec<Act>) {
+    let mut world = World::new();
+    for act in acts {
+        // As in the group, the next rebalance comes after the last one was acknowledged.
+        let busy = world.told != world.acknowledged;
+        if world.exit.is_some() || (busy && matches!(act, Act::Assign(_) | Act::Revoke(..))) {
+            continue;
+        }
+        world.act(act);
+    }
+    world.faults.clear();
+    for _ in 0..2000 {
+        if world.exit.is_some() {
+            break;
+        }
+        world.feed(Event::Stop);
+        world.now += 50;
+    }
+    world.check();
+    assert_eq!(world.told, world.acknowledged, "every event is acknowledged");
+    match world.exit {
+        Some(End::Asked | End::Fenced(_)) => {}
+        other => panic!("ended as {other:?}"),
+    }
+    if world.exit == Some(End::Asked) {
+        assert!(!world.in_txn, "left a transaction open");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_is_lost_or_doubled(acts in prop::collection::vec(act(), 0..120)) {
+        run([vec![Act::Assign(15)], acts].concat());
+    }
+}
+
+#[test]
+fn an_early_commit_when_the_input_runs_dry_and_a_late_one_under_load() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
+    world.records(0, 1);
+    assert_eq!(world.machine.wait(world.now), 5);
+    world.now += 5;
+    world.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
+    assert_eq!(world.committed[&tp(0)], 1);
+    for _ in 0..5 {
+        world.records(0, 1);
+        world.now += 4;
+        world.feed(Event::Tick);
+    }
+    assert_eq!(world.committed[&tp(0)], 6, "at the latest after the interval");
+}
+
+#[test]
+fn a_lost_revocation_aborts_and_an_ordinary_one_commits() {
+    for lost in [false, true] {
+        let mut world = World::new();
+        world.act(Act::Assign(3));
+        world.records(0, 3);
+        world.act(Act::Revoke(1, lost));
+        assert_eq!(world.committed.get(&tp(0)).copied(), if lost { None } else { Some(3) });
+        assert!(world.machine.owns(&tp(1)) && !world.machine.owns(&tp(0)));
+    }
+}
+
+#[test]
+fn an_unknown_commit_is_looked_up() {
+    for did in [false, true] {
+        let mut world = World::new();
+        world.act(Act::Assign(1));
+        world.act(Act::Fail(Call::Commit, Outcome::Fault(FaultKind::Unknown, did)));
+        world.records(0, 4);
+        world.act(Act::Wait(20));
+        assert_eq!(world.state[&tp(0)], if did { 4 } else { 0 });
+        assert_eq!(world.position[&tp(0)], if did { 4 } else { 0 });
+        world.check();
+    }
+}
+
+#[test]
+fn fenced_twice_within_a_minute_ends_the_lane() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
+    for _ in 0..2 {
+        world.act(Act::Fail(Call::Commit, Outcome::Fault(FaultKind::Fenced, false)));
+        world.records(0, 1);
+        world.act(Act::Wait(20));
+        world.act(Act::Wait(1500));
+    }
+    assert!(matches!(world.exit, Some(End::Fenced(_))));
+}
+
+#[test]
+fn a_torn_transaction_ends_the_lane_at_once() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
+    world.act(Act::Fail(Call::Commit, Outcome::Fault(FaultKind::Torn, false)));
+    world.records(0, 1);
+    world.act(Act::Wait(20));
+    assert!(matches!(world.exit, Some(End::Torn(_))));
+}
+
+#[test]
+fn a_failing_stage_backs_off_and_goes_on() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
+    for _ in 0..4 {
+        world.act(Act::Fail(Call::Process, Outcome::Stage));
+        world.records(0, 2);
+        assert!(world.machine.stalled().is_some() && !world.machine.reads());
+        world.act(Act::Wait(2000));
+        assert!(world.machine.reads());
+    }
+    world.records(0, 2);
+    world.act(Act::Wait(20));
+    assert_eq!((world.committed[&tp(0)], world.machine.stalled()), (2, None));
+}
