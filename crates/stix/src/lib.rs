@@ -11,6 +11,7 @@ pub mod markings;
 pub mod object;
 pub mod scan;
 pub mod stamp;
+pub mod validate;
 
 pub use bundle::{Bundle, BundleError};
 pub use ids::Id;
