@@ -14,6 +14,7 @@ fn main() {
     others(&root.join("suricata/tenzir"));
     wrong += openvas(&root.join("openvas"));
     wrong += stix(&root);
+    wrong += ecs(&root.join("reference/ecs/ecs_builtin_fields.txt"));
     speed(&root.join("suricata/suricata-verify"));
     println!("wrong: {wrong}");
     std::process::exit(i32::from(wrong > 0));
@@ -187,6 +188,46 @@ fn stix(root: &Path) -> u32 {
     }
     println!("stix: {valid} valid files, {invalid} invalid of which {refused} are refused in part");
     wrong
+}
+
+/// Every field that the ECS writer fills, custom ones aside, is one of the schema's.
+fn ecs(names: &Path) -> u32 {
+    let known = std::fs::read_to_string(names).unwrap();
+    let known: BTreeSet<&str> = known.lines().collect();
+    let example =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/examples/atio.detection/full.json");
+    let full: atio_schemas::Detection = serde_json::from_slice(&std::fs::read(example).unwrap()).unwrap();
+    let (mut fields, mut wrong) = (BTreeSet::new(), 0);
+    for kind in atio_schemas::detection::Kind::ALL {
+        let detection = atio_schemas::Detection { kind: *kind, ..full.clone() };
+        let written = atio_formats::writer("ecs")
+            .unwrap()
+            .writer
+            .write(&detection, &atio_formats::WriteCx::default())
+            .unwrap();
+        leaves("", &serde_json::from_slice(&written.body).unwrap(), &mut fields);
+    }
+    for field in fields.iter().filter(|field| !field.starts_with("atio.")) {
+        if !known.contains(field.as_str()) {
+            wrong += 1;
+            println!("ecs: no field {field}");
+        }
+    }
+    println!("ecs: {} fields", fields.len());
+    wrong
+}
+
+fn leaves(path: &str, value: &serde_json::Value, out: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (name, inner) in map {
+                leaves(&if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, inner, out);
+            }
+        }
+        _ => {
+            out.insert(path.to_owned());
+        }
+    }
 }
 
 fn openvas(dir: &Path) -> u32 {

@@ -4,21 +4,25 @@
 //! the format is STIX.
 
 mod cve;
+mod ecs;
 pub mod finding;
 mod json;
 pub mod limits;
 mod openvas;
+mod report;
 pub mod sniff;
 pub mod split;
 mod stix;
 mod suricata;
 pub mod time;
+pub mod writer;
 
 use atio_schemas::{Code, Timestamp};
 use finding::{Findings, Rejected};
 use limits::Limits;
 use sniff::{Head, Score};
 use split::Shape;
+pub use writer::{OutFormat, WRITERS, WriteCx, WriteError, Writer, Written, writer};
 
 /// A format that ATIO reads.
 pub struct Format {

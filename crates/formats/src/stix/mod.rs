@@ -1,6 +1,9 @@
 //! STIX 2.1 of someone else's: bundles, single objects, TAXII envelopes. Owns taking them apart and refusing what is none; each object is
 //! kept byte for byte. Must not know what becomes of them.
 mod check;
+mod write;
+
+pub(crate) use write::{CONTENT_TYPE, StixBundle};
 
 use crate::finding::{Body, Finding, Findings, Rejected, StixInput, Text};
 use crate::sniff::{Head, Score};
