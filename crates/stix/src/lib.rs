@@ -7,6 +7,7 @@ pub mod constants;
 pub mod extension;
 pub mod graph;
 pub mod ids;
+pub mod lift;
 pub mod markings;
 pub mod object;
 pub mod scan;

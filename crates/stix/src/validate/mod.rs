@@ -7,7 +7,7 @@ mod tables;
 mod values;
 
 use crate::bundle::{self, BundleError, Object};
-use crate::canon;
+use crate::{canon, lift};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -88,7 +88,7 @@ pub struct Reading {
     pub repeats: Vec<Object>,
 }
 
-/// Reads and validates a bundle or a single object.
+/// Reads and validates a bundle or a single object; what is STIX 2.0 is lifted first.
 ///
 /// # Errors
 /// As [`bundle::parse`].
@@ -99,7 +99,12 @@ pub fn read(bytes: &[u8]) -> Result<Reading, BundleError> {
         reading.problems.extend(shell(&root));
     }
     let mut seen: HashMap<_, usize> = HashMap::new();
-    for object in bundle::objects_of(root)? {
+    let lifted = |object| if lift::is_2_0(&object) { lift::lift(object) } else { vec![object] };
+    let objects: Vec<Object> = bundle::objects_of(root)?.into_iter().flat_map(lifted).collect();
+    if objects.len() > bundle::MAX_OBJECTS {
+        return Err(BundleError::TooMany(objects.len()));
+    }
+    for object in objects {
         let problems = validate(&object);
         if !problems.is_empty() {
             let room = MAX_PROBLEMS.saturating_sub(reading.problems.len());
