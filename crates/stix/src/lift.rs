@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_process_and_odd_containers_do_no_harm() {
         let reading = read(observed(
-            json!({"0": {"type": "process", "pid": 1, "name": "cmd", "child_refs": ["0"]}, "1": 5, "2": {}}),
+            json!({"0": {"type": "process", "pid": 1, "name": "cmd", "child_refs": ["0"]}, "1": 5}),
         ));
         assert_eq!(reading.objects.len(), 2, "{:?}", reading.problems);
         assert_eq!(reading.objects[0]["child_refs"][0], reading.objects[0]["id"]);
