@@ -5,7 +5,10 @@ use crate::{
     config::Kafka,
 };
 use atio_topics::{Change, ClusterState, Plan};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// Why the cluster gave no answer, or not the one that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -183,6 +186,16 @@ impl Admin {
             Some(Lag { topic: c.topic, partition: c.partition, committed: c.offset, stable: m.stable, lag })
         });
         Ok(lags.collect())
+    }
+
+    /// `max.message.bytes` by topic, for those that exist.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn max_message_bytes(&self, topics: &[Arc<str>]) -> Result<HashMap<Arc<str>, usize>, AdminError> {
+        let configs = self.0.configs(topics)?;
+        let limit = |c: BTreeMap<String, String>| c.get("max.message.bytes").and_then(|v| v.parse().ok());
+        Ok(configs.into_iter().filter_map(|(topic, c)| Some((topic, limit(c)?))).collect())
     }
 
     /// Every consumer group.

@@ -15,6 +15,8 @@ pub mod lane;
 pub mod ledger;
 pub mod machine;
 mod metrics;
+pub mod publish;
+pub mod read;
 mod store;
 mod transform;
 

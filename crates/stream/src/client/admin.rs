@@ -18,13 +18,17 @@ use rdkafka::{
     topic_partition_list::{Offset, TopicPartitionList},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 /// Settings of so many topics are asked for at once.
 const DESCRIBE: usize = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A topic's settings.
+pub(crate) type Configs = BTreeMap<String, String>;
 
 struct Quiet;
 
@@ -90,9 +94,19 @@ impl Connection {
 
     pub(crate) fn cluster_state(&self) -> Result<ClusterState, AdminError> {
         let topics = self.topics()?;
-        let names: Vec<&String> = topics.keys().collect();
+        let names: Vec<Arc<str>> = topics.keys().map(|t| Arc::from(t.as_str())).collect();
         let mut state = ClusterState::default();
-        for some in names.chunks(DESCRIBE) {
+        for (name, configs) in self.configs(&names)? {
+            let partitions = topics.get(&*name).copied().unwrap_or(0);
+            state.topics.insert(name.to_string(), TopicState { partitions, configs });
+        }
+        Ok(state)
+    }
+
+    /// Every setting of those topics that exist.
+    pub(crate) fn configs(&self, topics: &[Arc<str>]) -> Result<HashMap<Arc<str>, Configs>, AdminError> {
+        let mut all = HashMap::with_capacity(topics.len());
+        for some in topics.chunks(DESCRIBE) {
             let asked: Vec<ResourceSpecifier<'_>> =
                 some.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
             let answers = block_on(self.admin.describe_configs(&asked, &options()))
@@ -100,16 +114,15 @@ impl Connection {
             for (name, answer) in some.iter().zip(answers) {
                 let resource = match answer {
                     Ok(resource) => resource,
-                    // Deleted since it was listed.
+                    // Absent, or deleted since it was listed.
                     Err(RDKafkaErrorCode::UnknownTopicOrPartition) => continue,
                     Err(code) => return Err(self.coded(&format!("settings of {name}"), code)),
                 };
                 let configs = resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect();
-                let partitions = topics.get(*name).copied().unwrap_or(0);
-                state.topics.insert((*name).clone(), TopicState { partitions, configs });
+                all.insert(name.clone(), configs);
             }
         }
-        Ok(state)
+        Ok(all)
     }
 
     pub(crate) fn create(

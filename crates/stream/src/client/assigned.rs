@@ -13,7 +13,7 @@ use rdkafka::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -33,7 +33,7 @@ pub enum Isolation {
 }
 
 /// See the module's head.
-pub struct Assigned(BaseConsumer<Quiet>);
+pub struct Assigned(pub(super) BaseConsumer<Quiet>);
 
 impl Assigned {
     /// # Errors

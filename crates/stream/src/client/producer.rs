@@ -232,6 +232,14 @@ impl TxnProducer {
         Err(Fault::new(FaultKind::Unknown, text))
     }
 
+    /// Why the client can't go on, where it has said so. A fenced producer's records fail one by one, and only this tells why.
+    #[must_use]
+    pub fn fatal(&self) -> Option<Fault> {
+        let (code, text) = self.producer.client().fatal_error()?;
+        let flags = error::Flags { fatal: true, abort_required: false, retriable: false };
+        Some(Fault::new(error::classify(Call::Begin, code, flags), text))
+    }
+
     /// # Errors
     /// See [`Fault`].
     pub fn send_offsets(
@@ -289,7 +297,7 @@ impl TxnProducer {
     }
 }
 
-fn owned(headers: &Headers) -> OwnedHeaders {
+pub(super) fn owned(headers: &Headers) -> OwnedHeaders {
     let with = OwnedHeaders::new_with_capacity(headers.0.len());
     headers.0.iter().fold(with, |h, (key, value)| h.insert(Header { key, value: Some(value) }))
 }
