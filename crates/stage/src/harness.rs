@@ -46,6 +46,7 @@ pub struct Harness<P> {
     now: Timestamp,
     next: HashMap<(String, i32), i64>,
     states: HashMap<i32, State>,
+    notes: HashMap<(String, i32), String>,
     tables: Tables,
     pub outputs: Vec<Output>,
     pub dead_letters: Vec<Reject>,
@@ -62,6 +63,7 @@ impl<P: Processor> Harness<P> {
             now,
             next: HashMap::new(),
             states: HashMap::new(),
+            notes: HashMap::new(),
             tables,
             outputs: vec![],
             dead_letters: vec![],
@@ -99,11 +101,16 @@ impl<P: Processor> Harness<P> {
     }
     /// The same transaction, aborted: nothing of it may be seen afterwards. Returns the outcomes.
     pub fn abort(&mut self, records: &[Given]) -> Vec<Outcome> {
-        let next = self.next.clone();
+        let (next, notes) = (self.next.clone(), self.notes.clone());
         let mut overlays = HashMap::new();
         let outcomes = records.iter().map(|r| self.step(r, &mut overlays)).collect();
-        self.next = next;
+        (self.next, self.notes) = (next, notes);
         outcomes
+    }
+    /// The note of an input partition.
+    #[must_use]
+    pub fn note(&self, topic: &str, partition: i32) -> Option<&str> {
+        self.notes.get(&(topic.to_owned(), partition)).map(String::as_str)
     }
     #[must_use]
     pub fn state(&self, partition: i32) -> Option<&State> {
@@ -125,8 +132,14 @@ impl<P: Processor> Harness<P> {
         };
         let state = self.states.entry(given.partition).or_default();
         let overlay = overlays.entry(given.partition).or_default();
-        let mut tx = Tx::new(self.now, state, overlay, &self.tables);
-        self.processor.process(&record, &mut tx)
+        let place = (given.topic.clone(), given.partition);
+        let note = self.notes.get(&place).cloned();
+        let mut tx = Tx::new(self.now, state, overlay, &self.tables).with_note(note);
+        let outcome = self.processor.process(&record, &mut tx);
+        if let Some(note) = tx.take_note() {
+            self.notes.insert(place, note);
+        }
+        outcome
     }
 
     fn count(&mut self, outcome: Outcome) {

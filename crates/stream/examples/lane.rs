@@ -2,6 +2,7 @@
 //!
 //! `lane BOOTSTRAP run NAME [ORDINAL|-]` runs a stage that counts records by key until its standard input closes;
 //! `lane BOOTSTRAP soak RECORDS KILLS [PARTITIONS]` feeds it, kills it with SIGKILL in mid-load, and counts what read_committed readers see;
+//! `lane BOOTSTRAP deliver RECORDS KILLS [PARTITIONS]` is the same for a sink that fails, rejects and dawdles;
 //! `lane BOOTSTRAP speed RECORDS [BYTES]` measures.
 #![allow(
     clippy::unwrap_used,
@@ -13,10 +14,10 @@
 )]
 
 use atio_metric::Metrics;
-use atio_schemas::{Code, Codec, SchemaIds, codec::StaticIds};
+use atio_schemas::{Code, Codec, SchemaIds, codec::StaticIds, delivery as wire, detection::Tlp};
 use atio_stage::{
-    Headers, Input, NonEmpty, Outcome, Output, Pace, Part, Processor, Record, Reject, Run, Stage, StageError,
-    Store, StoreSpec, Tx,
+    BoxFuture, Deliver, Delivery, Headers, Input, NonEmpty, Outcome, Output, Pace, Part, Processor, Receipt,
+    Record, Reject, Run, Sink, Stage, StageError, Store, StoreSpec, Tx, Verdict,
 };
 use atio_stream::{
     Identity, Kafka, LaneConfig, LaneState, Ledger, Limits, SchemaSource, Stop, StreamMetrics, run_lane,
@@ -34,7 +35,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io::Read as _,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -70,10 +71,10 @@ impl Counter {
             .unwrap_or("")
             .parse()
             .unwrap();
-        if n % 50 == 0 {
+        if n.is_multiple_of(50) {
             return Ok(Outcome::dead_letter(Code::InvalidJson, "every 50th"));
         }
-        if n % 70 == 0 {
+        if n.is_multiple_of(70) {
             return Ok(Outcome::Drop(Code::Duplicate));
         }
         let key = String::from_utf8_lossy(record.key.unwrap_or_default()).into_owned();
@@ -84,7 +85,7 @@ impl Counter {
         let topic = record.topic.replace(".in", ".out");
         let output = Output::new(topic, key, format!("{n}:{count}").into_bytes(), record.headers.carried());
         let part = Part { bytes: b"bad".to_vec(), offset: None, line: None };
-        let rejected = if n % 110 == 0 {
+        let rejected = if n.is_multiple_of(110) {
             vec![Reject { code: Code::InvalidField, message: "part".into(), part: Some(part) }]
         } else {
             vec![]
@@ -96,6 +97,60 @@ impl Processor for Counter {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
         Self::count(record, tx).unwrap_or_else(Outcome::Fail)
     }
+}
+
+/// A sink that fails, rejects and dawdles, and notices when two of a key are under way.
+#[derive(Default)]
+struct Odd {
+    busy: Arc<Mutex<HashSet<String>>>,
+    last: Arc<Mutex<HashMap<String, u64>>>,
+}
+impl Odd {
+    async fn one(&self, d: &Delivery) -> Verdict {
+        let key = d.record.asset.clone().unwrap();
+        let n: u64 = d.record.idempotency_key.parse().unwrap();
+        assert!(self.busy.lock().unwrap().insert(key.clone()), "two of key {key} at once");
+        tokio::time::sleep(Duration::from_millis(n * 7 % 10)).await;
+        self.busy.lock().unwrap().remove(&key);
+        if (n * 31 + u64::from(d.attempt) * 17).is_multiple_of(13) {
+            return Verdict::Retry { after: Some(Duration::from_millis(30)), error: "busy".into() };
+        }
+        let before = self.last.lock().unwrap().insert(key.clone(), n);
+        assert!(before.is_none_or(|b| b < n), "key {key}: {n} after {before:?}");
+        if n.is_multiple_of(50) {
+            return Verdict::Reject(Reject::whole(Code::SinkRejected, "every 50th"));
+        }
+        Verdict::Delivered(Receipt { external_id: Some(format!("x{n}")), code: Some("201".into()) })
+    }
+}
+impl Sink for Odd {
+    fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Verdict>> {
+        Box::pin(async move { vec![self.one(&batch[0]).await] })
+    }
+}
+
+fn codec() -> Codec {
+    Codec::new(Arc::new(Ids(StaticIds::new())))
+}
+
+fn delivery(n: u64) -> Vec<u8> {
+    let record = wire::Delivery {
+        sink: "odd".into(),
+        idempotency_key: n.to_string(),
+        event_id: n.to_string(),
+        incident_id: None,
+        asset: Some(format!("k{}", n % 499)),
+        workflow: "w@1".into(),
+        branch: "b".into(),
+        format: "stix".into(),
+        content_type: "application/json".into(),
+        tlp: Tlp::Clear,
+        occurred_at: None,
+        received_at: None,
+        payload: b"{}".to_vec(),
+        residue: vec![],
+    };
+    codec().encode(&record).unwrap()
 }
 
 /// Hands on what it gets.
@@ -114,7 +169,16 @@ impl Processor for Pass {
 
 fn stage(name: &str, counting: bool) -> Stage {
     let store = StoreSpec::of::<Count>(&format!("{name}."), "demo");
-    let processor: Box<dyn Processor> = if counting { Box::new(Counter) } else { Box::new(Pass) };
+    let run = match () {
+        () if name.starts_with("deliver") => Run::Deliver(Deliver {
+            sink: Box::new(Odd::default()),
+            codec: codec(),
+            receipts: Arc::from(format!("{name}.out")),
+        }),
+        () if counting => Run::Transform(Box::new(Counter)),
+        () => Run::Transform(Box::new(Pass)),
+    };
+    let counting = counting && !name.starts_with("deliver");
     Stage {
         name: "demo".into(),
         service: "demo",
@@ -124,7 +188,7 @@ fn stage(name: &str, counting: bool) -> Stage {
         stores: if counting { vec![store] } else { vec![] },
         tables: vec![],
         pace: if std::env::var("BULK").is_ok() { Pace::Bulk } else { Pace::Interactive },
-        run: Run::Transform(processor),
+        run,
     }
 }
 
@@ -222,7 +286,9 @@ fn feed(bootstrap: &str, topic: &str, records: u64, per_second: u64, bytes: usiz
     let started = Instant::now();
     let pad = "x".repeat(bytes);
     for n in 0..records {
-        let (key, value) = (format!("k{}", n % 499), format!("{n} {pad}"));
+        let key = format!("k{}", n % 499);
+        let value =
+            if topic.starts_with("deliver") { delivery(n) } else { format!("{n} {pad}").into_bytes() };
         let mut record = BaseRecord::to(topic).key(&key).payload(&value);
         while let Err((_, back)) = p.send(record) {
             record = back;
@@ -244,7 +310,7 @@ fn spawn(bootstrap: &str, name: &str) -> Child {
 }
 
 /// Everything that a read_committed reader sees, in order per partition.
-fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<(String, String, Option<String>)> {
+fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<(String, Vec<u8>, Option<String>)> {
     let c: BaseConsumer = client(bootstrap)
         .set("group.id", format!("{topic}.judge"))
         .set("isolation.level", "read_committed")
@@ -268,7 +334,7 @@ fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<(String, Strin
                 });
                 out.push((
                     String::from_utf8_lossy(m.key().unwrap()).into_owned(),
-                    String::from_utf8_lossy(m.payload().unwrap()).into_owned(),
+                    m.payload().unwrap().to_vec(),
                     code,
                 ));
             }
@@ -325,8 +391,8 @@ fn topics(bootstrap: &str, name: &str, partitions: i32) {
     );
 }
 
-fn soak(bootstrap: &str, records: u64, kills: u64, partitions: i32) {
-    let name = unique("soak");
+fn soak(bootstrap: &str, what: &str, records: u64, kills: u64, partitions: i32) {
+    let name = unique(what);
     topics(bootstrap, &name, partitions);
     let seconds = (kills * 3).max(4);
     let feeder = {
@@ -350,7 +416,45 @@ fn soak(bootstrap: &str, records: u64, kills: u64, partitions: i32) {
     println!("all committed: {}", wait_done(bootstrap, &name, partitions, Duration::from_secs(60)));
     drop(child.stdin.take());
     println!("ended: {:?}", child.wait().unwrap());
-    judge(bootstrap, &name, records, partitions);
+    if what == "deliver" {
+        judge_deliveries(bootstrap, &name, records, partitions);
+    } else {
+        judge(bootstrap, &name, records, partitions);
+    }
+}
+
+/// Each delivery has one receipt, whatever was killed when.
+fn judge_deliveries(bootstrap: &str, name: &str, records: u64, partitions: i32) {
+    let receipts = read_all(bootstrap, &format!("{name}.out"), partitions);
+    let dead = read_all(bootstrap, &format!("{name}.in.dlq"), partitions);
+    let mut seen: HashMap<u64, u32> = HashMap::new();
+    let mut wrong = 0;
+    for (_, value, _) in &receipts {
+        let receipt: wire::ReceiptRecord = codec().decode(value).unwrap();
+        let n: u64 = receipt.idempotency_key.parse().unwrap();
+        *seen.entry(n).or_default() += 1;
+        wrong += u32::from((receipt.status == "rejected") != n.is_multiple_of(50) || receipt.attempts < 1);
+    }
+    let lost = (0..records).filter(|n| !seen.contains_key(n)).count();
+    let twice = seen.values().filter(|n| **n > 1).count();
+    let mut total = atio_stream::Counts::default();
+    committed(bootstrap, name, partitions)
+        .iter()
+        .for_each(|c| total.add(&c.2.as_ref().expect("a ledger").counts));
+    println!(
+        "RESULT deliveries {records} receipts {} dead {}: lost {lost}, twice {twice}, wrong {wrong}",
+        receipts.len(),
+        dead.len()
+    );
+    println!("LEDGER {total:?} balanced {}", total.balanced());
+    let good = lost == 0
+        && twice == 0
+        && wrong == 0
+        && total.balanced()
+        && total.read == records
+        && dead.len() as u64 == records.div_ceil(50);
+    println!("{}", if good { "GOOD" } else { "BAD" });
+    std::process::exit(i32::from(!good));
 }
 
 fn judge(bootstrap: &str, name: &str, records: u64, partitions: i32) {
@@ -360,7 +464,7 @@ fn judge(bootstrap: &str, name: &str, records: u64, partitions: i32) {
     let mut counts: HashMap<String, u64> = HashMap::new();
     let (mut jumps, mut parts) = (0, 0);
     for (key, value, _) in &out {
-        let (n, count) = value.split_once(':').unwrap();
+        let (n, count) = std::str::from_utf8(value).unwrap().split_once(':').unwrap();
         *seen.entry(n.parse().unwrap()).or_default() += 1;
         let last = counts.entry(key.clone()).or_default();
         jumps += u64::from(count.parse::<u64>().unwrap() != *last + 1);
@@ -371,7 +475,9 @@ fn judge(bootstrap: &str, name: &str, records: u64, partitions: i32) {
             parts += 1;
             continue;
         }
-        *seen.entry(value.split(' ').next().unwrap().parse().unwrap()).or_default() += 1;
+        *seen
+            .entry(std::str::from_utf8(value).unwrap().split(' ').next().unwrap().parse().unwrap())
+            .or_default() += 1;
     }
     let dropped = (0..records).filter(|n| n % 70 == 0 && n % 50 != 0).count() as u64;
     let lost = (0..records).filter(|n| !seen.contains_key(n)).count() as u64 - dropped;
@@ -458,7 +564,9 @@ fn main() {
     let bootstrap = args.first().expect("BOOTSTRAP");
     match args.get(1).map(String::as_str) {
         Some("run") => run(bootstrap, &args[2], args.get(3).and_then(|a| a.parse().ok())),
-        Some("soak") => soak(bootstrap, number(2, 20_000), number(3, 5), number(4, 4) as i32),
+        Some(what @ ("soak" | "deliver")) => {
+            soak(bootstrap, what, number(2, 20_000), number(3, 5), number(4, 4) as i32)
+        }
         Some("speed") => speed(bootstrap, number(2, 200_000), number(3, 1000) as usize),
         _ => panic!("run, soak or speed"),
     }

@@ -7,21 +7,24 @@ use crate::{
         producer::{Committing, ProducerSpec, TxnProducer},
     },
     clock::{self, Clock},
+    deliver::Deliveries,
     fault::{Fault, FaultKind, Tp},
     lane::{LaneConfig, LaneState, Shared, Stop, StreamError, instance_name},
     ledger::Counts,
     machine::{Command, End, Event, Machine, Millis, Positions, Refusal, Timing},
     store::{States, restore::Restorer},
+    table::TableReader,
     transform::{self, TopicLimits},
 };
-use atio_stage::{Pace, Run, Stage, Tables};
+use atio_stage::{Pace, Run, Stage};
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 mod assign;
+mod deliver;
 mod start;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -64,7 +67,13 @@ struct Driver {
     restorer: Restorer,
     states: States,
     books: Books,
-    tables: Tables,
+    tables: TableReader,
+    /// The tables have changed since the last transaction that noted where they are.
+    epoch_due: bool,
+    /// The open transaction has noted it.
+    epoch_noted: bool,
+    /// Where each partition's next transaction starts.
+    starts: Positions,
     limits: TopicLimits,
     /// A transaction is begun and neither committed nor aborted.
     open: bool,
@@ -72,6 +81,11 @@ struct Driver {
     sealing: Instant,
     told_stop: bool,
     ids: HashSet<i32>,
+    /// Where the stage is a delivery.
+    deliveries: Option<Deliveries>,
+    paused: BTreeSet<Tp>,
+    full_since: Option<Millis>,
+    stop_since: Option<Millis>,
     /// Since the last look: records, and those of them that were dead-lettered.
     poison: (u64, u64),
     last_sweep: Millis,
@@ -90,16 +104,20 @@ impl Driver {
             tracing::info!(stage = self.stage.name, ?event, "rebalance");
             self.feed(consumer, None, event);
         }
-        if self.stop.is_stopped() && !self.told_stop {
+        if self.stop.is_stopped() && !self.told_stop && !self.delivers_still() {
             self.told_stop = true;
             self.feed(consumer, None, Event::Stop);
         }
         if self.machine.exited() {
             return;
         }
-        if self.machine.reads() {
+        self.advance_tables();
+        if self.deliveries.is_some() {
+            self.read_deliveries(consumer);
+        } else if self.machine.reads() {
             self.read(consumer);
-        } else if let Some(paused) = self.machine.waits() {
+        }
+        if let Some(paused) = self.machine.waits() {
             let wait = Duration::from_millis(self.machine.wait(self.clock.now()).max(1));
             if paused {
                 // Polling goes on, so that the group sees us; what is paused does not deliver, and is sought again afterwards.
@@ -118,11 +136,26 @@ impl Driver {
                 let event = Event::Polled { ends: batch.ends.clone(), bytes: batch.bytes };
                 self.feed(consumer, Some(&batch), event);
             }
-            Err(end) => self.ended = Some(end),
+            Err(end) => self.feed(consumer, None, Event::Refused(Refusal::Final(end))),
         }
-        if let Some(end) = self.ended.clone() {
-            // Only the client's own end gets here; the machine is told, so that it acknowledges what is stored.
-            self.feed(consumer, None, Event::Processed(Err(Refusal::Final(end))));
+    }
+
+    /// Between transactions only (rule 19).
+    fn advance_tables(&mut self) {
+        if self.open {
+            return;
+        }
+        let schemas = self.config.schemas.clone();
+        let ensure = |value: Option<&[u8]>| start::fetch_schema(&*schemas, value);
+        match self.tables.advance(self.clock.now(), &ensure) {
+            Ok(changed) => self.epoch_due |= changed,
+            Err(fault) => {
+                tracing::warn!(stage = self.stage.name, error_code = "table", error = %fault, "tables do not advance");
+            }
+        }
+        let refused = self.tables.take_refused();
+        if refused > 0 {
+            self.config.metrics.rows_refused(&self.stage.name, refused);
         }
     }
 
@@ -177,7 +210,8 @@ impl Driver {
                 events.extend(self.execute(consumer, batch, command));
             }
         }
-        let stalled = self.machine.stalled().map(str::to_owned);
+        let sink = self.deliveries.as_ref().and_then(Deliveries::paused);
+        let stalled = self.machine.stalled().or(sink).map(str::to_owned);
         self.report(stalled);
     }
 
@@ -214,7 +248,10 @@ impl Driver {
             }
             Command::Commit => Some(Event::Committed(self.with(TxnProducer::commit))),
             Command::Merge(positions) => self.merge(&positions),
-            Command::Discard => self.discard(),
+            Command::Discard => {
+                self.discard_deliveries(consumer);
+                self.discard()
+            }
             Command::Abort => Some(Event::Aborted(self.abort())),
             Command::Rebuild => Some(Event::Rebuilt(self.rebuild())),
             Command::Resolve(partitions) => {
@@ -267,6 +304,10 @@ impl Driver {
     }
 
     fn process(&mut self, batch: Option<&Batch<'_>>) -> Result<(), Refusal> {
+        self.note_epoch()?;
+        if self.deliveries.is_some() {
+            return self.process_deliveries();
+        }
         let Some(batch) = batch else { return Err(Refusal::Stage("nothing is at hand".into())) };
         for (_, record) in &batch.records {
             self.ensure(record.value())?;
@@ -284,7 +325,7 @@ impl Driver {
             producer,
             states: &mut self.states,
             books: &mut self.books,
-            tables: &self.tables,
+            tables: self.tables.tables(),
             limits: &self.limits,
             outputs_per_record: self.config.limits.outputs_per_record,
             now: clock::wall(),
@@ -308,9 +349,7 @@ impl Driver {
         if self.ids.contains(&id) {
             return Ok(());
         }
-        if self.config.schemas.schema_of(id).is_none() {
-            self.config.schemas.ensure(id).map_err(|e| Refusal::Stage(format!("schema {id}: {e}")))?;
-        }
+        start::fetch_schema(&*self.config.schemas, value).map_err(Refusal::Stage)?;
         if self.ids.len() >= IDS_MAX {
             self.ids.clear();
         }
@@ -360,8 +399,10 @@ impl Driver {
         Ok(self.positions(consumer))
     }
 
+    /// Where the consumer stands; what is still on its way to a sink does not count as read.
     fn positions(&self, consumer: &LaneConsumer) -> Positions {
-        consumer.positions().into_iter().collect()
+        let positions = consumer.positions().into_iter();
+        positions.filter(|(tp, _)| self.deliveries.as_ref().is_none_or(|d| d.is_idle(tp))).collect()
     }
 
     fn send_offsets(&mut self, consumer: &LaneConsumer, positions: &Positions) -> Result<(), Fault> {
@@ -385,7 +426,12 @@ impl Driver {
 
     fn merge(&mut self, positions: &Positions) -> Option<Event> {
         self.open = false;
+        self.epoch_due &= !std::mem::take(&mut self.epoch_noted);
+        self.starts.extend(positions.clone());
         self.states.merge();
+        if let Some(deliveries) = &mut self.deliveries {
+            deliveries.committed();
+        }
         let added = self.books.merge(positions.keys());
         self.poison.0 += added.read;
         self.poison.1 += added.dead_lettered_total();
@@ -406,10 +452,12 @@ impl Driver {
             s.last_commit = Some(clock::wall());
             s.commits += 1;
         });
-        self.config.metrics.state(&self.stage.name, lane, true, held, 0);
+        let flying = self.deliveries.as_ref().map_or(0, Deliveries::flying);
+        self.config.metrics.state(&self.stage.name, lane, true, held, flying);
     }
 
     fn discard(&mut self) -> Option<Event> {
+        self.epoch_noted = false;
         self.states.discard();
         self.books.discard();
         self.config.metrics.aborted(&self.stage.name);

@@ -5,10 +5,12 @@
 
 pub mod admin;
 mod books;
+mod catchup;
 pub mod client;
 mod clock;
 pub mod config;
 mod dead_letter;
+mod deliver;
 mod driver;
 pub mod fault;
 pub mod lane;
@@ -18,6 +20,7 @@ mod metrics;
 pub mod publish;
 pub mod read;
 mod store;
+mod table;
 mod transform;
 
 pub use config::{Identity, Kafka};

@@ -18,6 +18,7 @@ pub struct StreamMetrics {
     rebuilds: Counter,
     doubtful: Counter,
     retries: Counter,
+    rows_refused: Counter,
     commit_seconds: Histogram,
     batch_seconds: Histogram,
     restore_seconds: Histogram,
@@ -73,6 +74,11 @@ impl StreamMetrics {
                 reason,
             )?,
             retries: counter("atio_stage_delivery_retries_total", "Deliveries that are tried again.", stage)?,
+            rows_refused: counter(
+                "atio_stage_table_rows_refused_total",
+                "Rows that a table's view left out.",
+                stage,
+            )?,
             commit_seconds: service.histogram(
                 "atio_stage_commit_seconds",
                 "From draining to committed.",
@@ -134,6 +140,9 @@ impl StreamMetrics {
     }
     pub(crate) fn retried(&self, stage: &str) {
         self.retries.inc(&[stage]);
+    }
+    pub(crate) fn rows_refused(&self, stage: &str, n: u64) {
+        self.rows_refused.add(&[stage], n);
     }
     pub(crate) fn restored(&self, stage: &str, seconds: f64) {
         self.restore_seconds.observe(&[stage], seconds);

@@ -1,7 +1,8 @@
 //! Taking and giving back partitions (exactly-once, rules 2, 12, 16). Owns the order: committed offsets, then the log's ends, then the state.
 use super::*;
 use crate::{ledger::Ledger, machine::Base};
-use atio_stage::Start;
+use atio_schemas::state::Epoch;
+use atio_stage::{Headers, Output, Start};
 use std::collections::BTreeMap;
 
 const AGAIN: Duration = Duration::from_millis(200);
@@ -57,6 +58,8 @@ impl Driver {
         for (tp, ledger) in ledgers {
             self.books.restored(tp, ledger);
         }
+        self.starts.extend(bases.iter().map(|(tp, base)| (tp.clone(), base.next)));
+        self.epoch_due = true;
         Ok(bases)
     }
 
@@ -93,10 +96,7 @@ impl Driver {
             return Ok(());
         }
         let schemas = self.config.schemas.clone();
-        let ensure = |bytes: &[u8]| match atio_schemas::codec::schema_id(bytes) {
-            Some(id) if schemas.schema_of(id).is_none() => schemas.ensure(id),
-            _ => Ok(()),
-        };
+        let ensure = |bytes: &[u8]| start::fetch_schema(&*schemas, Some(bytes));
         // Nothing is delivered while an event waits to be acknowledged (rule 2), so this poll only shows that we live.
         let alive = || drop(consumer.poll(Duration::ZERO));
         let states =
@@ -110,6 +110,11 @@ impl Driver {
     pub(super) fn release(&mut self, partitions: &[Tp]) -> Option<Event> {
         for tp in partitions {
             self.books.release(tp);
+            self.starts.remove(tp);
+            self.paused.remove(tp);
+            if let Some(deliveries) = &mut self.deliveries {
+                deliveries.release(tp);
+            }
         }
         for tp in partitions {
             // State is by partition number, for all inputs together.
@@ -119,6 +124,33 @@ impl Driver {
         }
         self.assigned();
         None
+    }
+
+    /// What the tables were from which offset on, in the transaction that first sees them so (rule 19).
+    pub(super) fn note_epoch(&mut self) -> Result<(), Refusal> {
+        let Some(topic) = self.config.epochs.clone().filter(|_| self.epoch_due && !self.epoch_noted) else {
+            return Ok(());
+        };
+        let tables = self.tables.offsets();
+        let Some(producer) = self.producer.as_ref().filter(|_| !tables.is_empty()) else { return Ok(()) };
+        for (tp, first_offset) in &self.starts {
+            let epoch = Epoch {
+                stage: self.stage.name.clone(),
+                topic: tp.topic.to_string(),
+                partition: tp.partition,
+                first_offset: *first_offset,
+                tables: tables.clone(),
+                at: clock::wall(),
+            };
+            let value =
+                self.config.codec.encode(&epoch).map_err(|e| Refusal::Stage(format!("epoch: {e}")))?;
+            let key = format!("{}/{tp}", self.stage.name);
+            producer
+                .send(&Output::new(topic.clone(), key, value, Headers::default()))
+                .map_err(Refusal::Producer)?;
+        }
+        self.epoch_noted = true;
+        Ok(())
     }
 
     fn assigned(&self) {

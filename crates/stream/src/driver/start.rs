@@ -1,6 +1,6 @@
 //! How a lane starts: names, clients, limits (exactly-once, rules 9, 13). Owns the order; waits for brokers that are not there yet.
 use super::*;
-use crate::client::limits::max_message_bytes;
+use crate::{client::limits::max_message_bytes, lane::SchemaSource};
 
 const STATIC_SESSION: Duration = Duration::from_secs(10);
 const DYNAMIC_SESSION: Duration = Duration::from_secs(6);
@@ -41,6 +41,14 @@ pub(super) fn start(
         session: if fixed { STATIC_SESSION } else { DYNAMIC_SESSION },
         together: stage.inputs.len() > 1 && !stage.stores.is_empty(),
     };
+    // Before the group is joined: partitions do not wait for tables.
+    let schemas = config.schemas.clone();
+    let ensure = |value: Option<&[u8]>| fetch_schema(&*schemas, value);
+    let Some(tables) =
+        patiently(&stop, shared, || TableReader::load(&stage.tables, &config.kafka, &name, &ensure))?
+    else {
+        return Ok(None);
+    };
     let inputs: Vec<&str> = stage.inputs.iter().map(|i| &*i.topic).collect();
     let refused = |fault: Fault| StreamError::Start(fault.text);
     let consumer = LaneConsumer::join(&membership, &inputs).map_err(refused)?;
@@ -49,7 +57,9 @@ pub(super) fn start(
         return Ok(None);
     };
     let restorer = Restorer::new(&config.kafka, &name).map_err(refused)?;
+    let deliveries = Deliveries::new(&stage, &config.io, config.limits.in_flight);
     let driver = Driver {
+        deliveries,
         machine: Machine::new(timing(&stage, &config)),
         stage,
         config,
@@ -61,7 +71,13 @@ pub(super) fn start(
         restorer,
         states: States::default(),
         books: Books::default(),
-        tables: Tables::default(),
+        tables,
+        epoch_due: true,
+        epoch_noted: false,
+        starts: Positions::new(),
+        paused: BTreeSet::new(),
+        full_since: None,
+        stop_since: None,
         limits,
         open: false,
         begun: Instant::now(),
@@ -106,4 +122,14 @@ fn written(stage: &Stage) -> Vec<Arc<str>> {
     topics.sort();
     topics.dedup();
     topics
+}
+
+/// Fetches a record's schema, where it is not known yet.
+pub(super) fn fetch_schema(schemas: &dyn SchemaSource, value: Option<&[u8]>) -> Result<(), String> {
+    match value.and_then(atio_schemas::codec::schema_id) {
+        Some(id) if schemas.schema_of(id).is_none() => {
+            schemas.ensure(id).map_err(|e| format!("schema {id}: {e}"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -41,6 +41,8 @@ pub enum Event {
     Sought(Result<(), Fault>),
     /// The positions asked for when idle.
     Positions(Positions),
+    /// Records that were read can't be taken up, in a transaction or out of one.
+    Refused(Refusal),
     Tick,
     Stop,
 }
@@ -352,6 +354,7 @@ impl Machine {
             Event::Rebuilt(result) => self.rebuilt(now, result, out),
             Event::Resolved(result) => self.resolved(now, result, out),
             Event::Sought(result) => self.sought(now, result, out),
+            Event::Refused(refusal) => self.processed(Err(refusal), out),
             Event::Positions(positions) => self.idle_positions(positions, out),
             Event::Assigned(_) | Event::Revoked { .. } | Event::Tick | Event::Stop => {}
         }

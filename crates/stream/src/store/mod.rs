@@ -25,7 +25,7 @@ impl States {
     pub(crate) fn has(&self, partition: i32) -> bool {
         self.committed.contains_key(&partition)
     }
-    #[must_use]
+    #[cfg(test)]
     pub(crate) fn get(&self, partition: i32) -> Option<&State> {
         self.committed.get(&partition)
     }

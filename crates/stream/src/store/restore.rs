@@ -4,21 +4,14 @@
 //! read_uncommitted client; then everything below it, read_committed, from an absolute offset.
 use super::apply;
 use crate::{
+    catchup::read_to,
     client::assigned::{Assigned, Isolation},
     config::Kafka,
-    fault::{Fault, FaultKind, Tp},
+    fault::{Fault, Tp},
 };
 use atio_schemas::Codec;
 use atio_stage::{State, StoreSpec};
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
-
-/// Without any progress for so long, the restoration has failed.
-const STUCK: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(100);
-const POLLS_BETWEEN: u32 = 5000;
+use std::collections::BTreeMap;
 
 /// Reads changelogs; kept for the life of a lane.
 pub(crate) struct Restorer {
@@ -71,67 +64,17 @@ impl Restorer {
             return Ok(states);
         }
         self.committed.assign(&from)?;
-        let read = self.read(&to, alive, |topic, partition, key, value| {
-            let spec = specs.iter().find(|s| &*s.changelog == topic);
-            let (Some(spec), Some(state)) = (spec, states.get_mut(&partition)) else { return Ok(()) };
-            if let Some(value) = value {
+        let read = read_to(&self.committed, &to, alive, |record| {
+            let spec = specs.iter().find(|s| *s.changelog == *record.topic());
+            let (Some(spec), Some(state)) = (spec, states.get_mut(&record.partition())) else {
+                return Ok(());
+            };
+            if let Some(value) = record.value() {
                 ensure(value)?;
             }
-            apply(state, spec.name, key, value, codec)
+            apply(state, spec.name, record.key().unwrap_or_default(), record.value(), codec)
         });
         self.committed.assign(&BTreeMap::new())?;
         read.map(|()| states)
-    }
-
-    fn read(
-        &self,
-        to: &BTreeMap<Tp, i64>,
-        alive: &dyn Fn(),
-        mut each: impl FnMut(&str, i32, &[u8], Option<&[u8]>) -> Result<(), String>,
-    ) -> Result<(), Fault> {
-        let mut progress = Instant::now();
-        let mut last = BTreeMap::new();
-        loop {
-            for _ in 0..POLLS_BETWEEN {
-                let Some(record) =
-                    self.committed.poll(if last.is_empty() { POLL } else { Duration::ZERO })?
-                else {
-                    break;
-                };
-                each(record.topic(), record.partition(), record.key().unwrap_or_default(), record.value())
-                    .map_err(|e| {
-                        Fault::new(
-                            FaultKind::Fatal,
-                            format!("{}/{}/{}: {e}", record.topic(), record.partition(), record.offset()),
-                        )
-                    })?;
-            }
-            alive();
-            let positions = self.committed.positions();
-            if to.iter().all(|(tp, high)| positions.get(tp).is_some_and(|at| at >= high)) {
-                return Ok(());
-            }
-            if positions == last {
-                // Nothing new: wait for it, and for the markers behind the last record.
-                if let Some(record) = self.committed.poll(POLL)? {
-                    each(
-                        record.topic(),
-                        record.partition(),
-                        record.key().unwrap_or_default(),
-                        record.value(),
-                    )
-                    .map_err(|e| Fault::new(FaultKind::Fatal, e))?;
-                }
-            } else {
-                progress = Instant::now();
-            }
-            if progress.elapsed() > STUCK {
-                return Err(Fault::new(
-                    FaultKind::Retry,
-                    format!("changelogs do not go on: at {positions:?}, wanted {to:?}"),
-                ));
-            }
-            last = positions;
-        }
     }
 }
