@@ -1,5 +1,7 @@
 //! What normalization is told: the sources with their topics, and which networks are home. Owns defaults; must not know where it is read from.
 use atio_schemas::detection::{Tlp, Zone};
+use atio_topics::From;
+use atio_topics::spec::{Payload, Start};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,50 +30,56 @@ pub fn default_home_networks() -> Vec<IpNet> {
 }
 
 /// One declared source, as far as normalization needs it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     pub name: String,
     /// The raw topic: `<prefix>raw.<name>`, or the adopted one.
     pub topic: String,
+    /// Where its dead letters go: a topic of ours, also for an adopted one.
+    pub dead_letters: String,
     /// A pinned format's name; None = sniffed.
-    #[serde(default)]
     pub format: Option<String>,
-    #[serde(default = "default_tenant")]
     pub tenant: String,
-    #[serde(default = "default_zone")]
     pub zone: Zone,
-    #[serde(default = "default_tlp")]
     pub tlp: Tlp,
     /// An adopted topic whose records are the tool's own bytes, not raw events.
-    #[serde(default)]
     pub naked: bool,
     /// An adopted topic that is read from its end on.
-    #[serde(default)]
     pub from_end: bool,
 }
 
-fn default_tenant() -> String {
-    atio_stix::ids::DEFAULT_TENANT.to_owned()
-}
-fn default_zone() -> Zone {
-    Zone::It
-}
-fn default_tlp() -> Tlp {
-    Tlp::Amber
-}
-
 impl Source {
+    /// What a declaration says, on the topics of this prefix.
+    #[must_use]
+    pub fn declared(source: &atio_topics::Source, prefix: &str) -> Self {
+        let (naked, from_end) = match &source.from {
+            From::Topic { start, payload, .. } => (*payload == Payload::Naked, *start == Start::End),
+            _ => (false, false),
+        };
+        Self {
+            name: source.meta.name.clone(),
+            topic: source.topic(prefix),
+            dead_letters: source.dead_letters(prefix),
+            format: source.format.clone(),
+            tenant: source.tenant.clone(),
+            zone: source.zone,
+            tlp: source.tlp,
+            naked,
+            from_end,
+        }
+    }
+
     /// A source with the defaults: tenant `default`, zone it, amber, sniffed.
     #[must_use]
     pub fn new(name: &str, topic: &str) -> Self {
         Self {
             name: name.to_owned(),
             topic: topic.to_owned(),
+            dead_letters: format!("{topic}.dlq"),
             format: None,
-            tenant: default_tenant(),
-            zone: default_zone(),
-            tlp: default_tlp(),
+            tenant: atio_stix::ids::DEFAULT_TENANT.to_owned(),
+            zone: Zone::It,
+            tlp: Tlp::Amber,
             naked: false,
             from_end: false,
         }

@@ -43,7 +43,7 @@ fn stage_of(deps: Deps) -> Stage {
     let prefix = deps.prefix.clone();
     let inputs = deps.sources.iter().map(|source| Input {
         start: if source.from_end { Start::End } else { Start::Beginning },
-        dead_letters: dead_letters(&prefix, source),
+        dead_letters: Arc::from(source.dead_letters.as_str()),
         ..Input::new(&source.topic)
     });
     let inputs = inputs.collect();
@@ -59,15 +59,6 @@ fn stage_of(deps: Deps) -> Stage {
         tables,
         pace: Pace::Interactive,
         run: Run::Transform(Box::new(processor)),
-    }
-}
-
-/// A topic of ours has its own; an adopted one is somebody else's, so its dead letters go to a topic of ours.
-fn dead_letters(prefix: &str, source: &Source) -> Arc<str> {
-    if source.topic.starts_with(prefix) {
-        Arc::from(format!("{}.dlq", source.topic))
-    } else {
-        Arc::from(format!("{prefix}raw.{}.dlq", source.name))
     }
 }
 

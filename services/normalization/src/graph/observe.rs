@@ -118,7 +118,11 @@ pub(super) fn address(
             add(&object, id, bundle, refs)?;
             id
         }
-        IpAddr::V6(_) => {
+        IpAddr::V6(v6) => {
+            // An IPv4-mapped address in mixed notation is refused by the standard's schema: written in groups.
+            let mixed = text.contains('.');
+            let [.., high, low] = v6.segments();
+            let text = if mixed { Cow::Owned(format!("::ffff:{high:x}:{low:x}")) } else { text };
             let object = Ipv6Addr::new(text);
             let id = own(object.common.id);
             add(&object, id, bundle, refs)?;
@@ -162,7 +166,7 @@ fn traffic<'n>(
     object.identified()
 }
 
-/// From the lowest layer up; names as the standard wants them (§6.12: service names, at most 15 letters, digits and hyphens).
+/// From the lowest layer up.
 fn protocols<'n>(net: &'n Network<'_>, sides: &Sides<'_>) -> Vec<Text<'n>> {
     let mut list: Vec<Text<'n>> = Vec::with_capacity(3);
     match sides.initiator.ip.or(sides.responder.ip) {
@@ -170,15 +174,35 @@ fn protocols<'n>(net: &'n Network<'_>, sides: &Sides<'_>) -> Vec<Text<'n>> {
         Some(IpAddr::V6(_)) => list.push("ipv6".into()),
         None => {}
     }
-    let application = net.app_proto.as_deref().filter(|name| !matches!(*name, "failed" | "unknown" | "none"));
-    for name in [net.proto.as_deref(), application].into_iter().flatten() {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        let name = if name.contains(['_', ' ']) { Cow::Owned(name.replace(['_', ' '], "-")) } else { name.into() };
-        if !name.is_empty() && name.len() <= 15 && name.bytes().all(fits) && !list.contains(&name) {
-            list.push(name);
+    for name in [net.proto.as_deref(), net.app_proto.as_deref()].into_iter().flatten() {
+        if let Some(name) = protocol(name).filter(|name| !list.iter().any(|known| known == name)) {
+            list.push(name.into());
         }
     }
     list
+}
+
+/// The name in IANA's registry of services and transport protocols, which the standard asks for (§6.12). What has none there (GRE, DCE/RPC,
+/// QUIC …) is left out, as are Suricata's `failed` and `unknown`.
+fn protocol(name: &str) -> Option<&'static str> {
+    const REGISTERED: &[&str] = &[
+        "bittorrent", "dccp", "esp", "ftp", "ftp-data", "http", "icmp", "igmp", "imap", "irc", "kerberos", "l2tp", "ldap", "mdns",
+        "mqtt", "nfs", "ntp", "ospf", "pop3", "rdp", "rfb", "rtsp", "sctp", "sip", "smb", "smtp", "snmp", "ssh", "tcp", "telnet", "tftp",
+        "tls", "udp",
+    ];
+    const CALLED: &[(&str, &str)] = &[
+        ("dhcp", "bootps"), ("dns", "dns"), ("doh2", "https"), ("http2", "http"), ("ike", "isakmp"), ("ikev2", "isakmp"),
+        ("ipv6-icmp", "icmp"), ("krb5", "kerberos"), ("modbus", "mbap"), ("pgsql", "postgresql"), ("rpc", "sunrpc"), ("ssl", "ssl"),
+        ("websocket", "http"),
+    ];
+    let usual = match name {
+        "tcp" => Some("tcp"),
+        "udp" => Some("udp"),
+        "http" => Some("http"),
+        _ => None,
+    };
+    let registered = || REGISTERED.iter().find(|known| **known == name).copied();
+    usual.or_else(registered).or_else(|| CALLED.iter().find(|(ours, _)| *ours == name).map(|(_, theirs)| *theirs))
 }
 
 /// The extension needs method and value (§6.12.2); without both there is none.
@@ -207,11 +231,37 @@ fn web(
         domain(host, bundle, refs, d)?;
     }
     let Some(url) = full_url(http, port) else { return Ok(()) };
-    let object = Url::new(&*url);
-    let id = own(object.common.id);
-    add(&object, id, bundle, refs)?;
     add_once(&mut d.urls, &url);
-    Ok(())
+    let object = Url::new(encoded(&url));
+    let id = own(object.common.id);
+    add(&object, id, bundle, refs)
+}
+
+/// As RFC 3986 writes it, which `url` demands (§6.15): what it does not allow is percent-encoded.
+fn encoded(url: &str) -> Cow<'_, str> {
+    let bytes = url.as_bytes();
+    let path = url.find("://").and_then(|at| url[at + 3..].find(['/', '?', '#']).map(|end| at + 3 + end));
+    let allowed = |at: usize, byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
+        b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => true,
+        b':' | b'@' | b'/' | b'?' => true,
+        b'#' => !bytes[..at].contains(&b'#'),
+        b'[' | b']' => path.is_none_or(|start| at < start),
+        b'%' => matches!(bytes.get(at + 1..at + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()),
+        _ => false,
+    };
+    if bytes.iter().enumerate().all(|(at, byte)| allowed(at, *byte)) {
+        return Cow::Borrowed(url);
+    }
+    let mut out = String::with_capacity(url.len() + 16);
+    for (at, byte) in bytes.iter().enumerate() {
+        if allowed(at, *byte) {
+            out.push(char::from(*byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// The whole url, where the request says its host or is a whole url already. EVE's http events are seen in clear, so the scheme is http.
@@ -248,11 +298,20 @@ fn domain(
     d: &mut Detection,
 ) -> Result<Option<Id<'static>>, Refused> {
     let Some(name) = domain_name(name) else { return Ok(None) };
+    add_once(&mut d.domains, &name);
+    if !is_host(&name) {
+        return Ok(None);
+    }
     let object = DomainName::new(&*name);
     let id = own(object.common.id);
     add(&object, id, bundle, refs)?;
-    add_once(&mut d.domains, &name);
     Ok(Some(id))
+}
+
+/// Whether a name is a host's (RFC 5890), which `domain-name` asks for (§6.4): service labels like `_ldap._tcp` are not.
+pub(super) fn is_host(name: &str) -> bool {
+    let fits = |label: &str| label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-') && !label.contains('_');
+    name.split('.').all(fits)
 }
 
 pub(super) fn domain_name(text: &str) -> Option<Cow<'_, str>> {
@@ -290,13 +349,15 @@ fn dns(
         answers.extend(id.filter(|id| refs.contains(id) && !answers.contains(id)));
     }
     let Some(name) = entry.name.as_deref().and_then(domain_name) else { return Ok(()) };
+    add_once(&mut d.domains, &name);
+    if !is_host(&name) {
+        return Ok(());
+    }
     let mut object = DomainName::new(&*name);
     let id = own(object.common.id);
     answers.retain(|answer| *answer != id);
     object.resolves_to_refs = answers;
-    add(&object, id, bundle, refs)?;
-    add_once(&mut d.domains, &name);
-    Ok(())
+    add(&object, id, bundle, refs)
 }
 
 fn certificate(
@@ -371,15 +432,13 @@ fn email(
     let from = mail.from.as_deref().and_then(mailbox);
     d.email_from = from.map(|(address, _)| address.to_owned());
     d.email_subject = mail.subject.as_deref().map(str::to_owned);
-    let from_ref = from.map(|from| mail_address(from, bundle, refs)).transpose()?;
+    let from_ref = from.map(|from| mail_address(from, bundle, refs)).transpose()?.flatten();
     let mut list = |addresses: &[Cow<'_, str>], d: &mut Detection| -> Result<Vec<Id<'static>>, Refused> {
         let mut ids = vec![];
         for mailbox in addresses.iter().filter_map(|text| mailbox(text)) {
             add_once(&mut d.email_to, mailbox.0);
             let id = mail_address(mailbox, bundle, refs)?;
-            if refs.contains(&id) && !ids.contains(&id) {
-                ids.push(id);
-            }
+            ids.extend(id.filter(|id| refs.contains(id) && !ids.contains(id)));
         }
         Ok(ids)
     };
@@ -403,16 +462,22 @@ fn email(
     add(&object, id, bundle, refs)
 }
 
+/// An email-addr, where the address is one for the standard (RFC 5322 with a domain that has a dot).
 fn mail_address(
     (address, display): (&str, Option<&str>),
     bundle: &mut Bundle,
     refs: &mut Vec<Id<'static>>,
-) -> Result<Id<'static>, Refused> {
+) -> Result<Option<Id<'static>>, Refused> {
+    let (local, host) = address.rsplit_once('@').unwrap_or_default();
+    let atoms = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
+    if !host.contains('.') || domain_name(host).is_none_or(|host| !is_host(&host)) || !local.bytes().all(atoms) {
+        return Ok(None);
+    }
     let mut object = EmailAddr::new(address);
     object.display_name = display.map(Into::into);
     let id = own(object.common.id);
     add(&object, id, bundle, refs)?;
-    Ok(id)
+    Ok(Some(id))
 }
 
 /// `Name <a@b>`, `<a@b>` or `a@b`: address and name. Null where there is no address in it.
@@ -463,6 +528,8 @@ mod tests {
         assert_eq!(url("a.org:81", "/x", Some(8080)).as_deref(), Some("http://a.org:81/x"));
         assert_eq!(url("::1", "/x", None).as_deref(), Some("http://[::1]/x"));
         assert_eq!(url("a.org", "http://b.org/y", Some(80)).as_deref(), Some("http://b.org/y"));
+        assert_eq!(encoded("http://a.org/{x}?a=%zz%20[#b#é"), "http://a.org/%7Bx%7D?a=%25zz%20%5B#b%23%C3%A9");
+        assert_eq!(encoded("http://[::1]/x"), "http://[::1]/x");
         assert_eq!(url("a.org", "*", Some(80)), None);
         assert_eq!(url("a.org", "/a b", Some(80)), None);
     }

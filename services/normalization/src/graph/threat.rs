@@ -152,6 +152,7 @@ fn indicator(
     let object = Indicator {
         common,
         name: Some(d.rule.name.as_deref().unwrap_or(rule).into()),
+        description: Some(format!("Suricata rule {rule}, revision {}", alert.rev).into()),
         indicator_types: vec!["malicious-activity".into()],
         pattern: text.into(),
         pattern_type: "suricata".into(),
