@@ -194,17 +194,43 @@ pub fn parse_root(bytes: &[u8]) -> Result<Object, BundleError> {
     }
 }
 
+/// A bundle in our compact form: no spaces, its objects last.
+///
+/// # Errors
+/// As [`parse_root`]; [`BundleError::Shape`] for anything but a bundle.
+pub fn compact(bytes: &[u8]) -> Result<Vec<u8>, BundleError> {
+    let mut root = parse_root(bytes)?;
+    if root.get("type").and_then(Value::as_str) != Some("bundle") {
+        return Err(BundleError::Shape("not a bundle"));
+    }
+    if let Some(objects) = root.shift_remove("objects") {
+        root.insert("objects".to_owned(), objects);
+    }
+    Ok(serde_json::to_vec(&root)?)
+}
+
 /// Adds the constants that the objects refer to and that are not there: what leaves ATIO is self-contained. The bundle's
-/// id stays, and closing twice changes nothing. A bundle that is not in our compact form is returned as it is.
+/// id stays, and closing twice changes nothing. What is no bundle with objects is returned as it is; a bundle that is not
+/// in our form gets it.
 #[must_use]
 pub fn close(lean: &[u8]) -> Vec<u8> {
-    let Some(objects) = Objects::of(lean) else { return lean.to_vec() };
+    if let Some(objects) = Objects::of(lean) {
+        return close_compact(lean, &objects);
+    }
+    let compacted = compact(lean).unwrap_or_else(|_| lean.to_vec());
+    match Objects::of(&compacted) {
+        Some(objects) => close_compact(&compacted, &objects),
+        None => lean.to_vec(),
+    }
+}
+
+fn close_compact(lean: &[u8], objects: &Objects<'_>) -> Vec<u8> {
     let mut present: Vec<&str> = objects.iter().filter_map(|object| object.id).collect();
     let mut added: Vec<&str> = vec![];
-    // ATIO's extension-definition refers to ATIO's identity, which stands before it: the last rounds find it.
     let marked = scan::contains(lean, b"marking-definition--");
     let candidates =
         constants::ALL.iter().rev().filter(|(id, _)| marked || !id.starts_with("marking-definition--"));
+    // ATIO's extension-definition refers to ATIO's identity, which stands before it: going backwards finds it.
     for (id, json) in candidates {
         let referred = scan::mentions(lean, id) || added.iter().any(|json| json.contains(id));
         if referred && !present.contains(id) {
@@ -213,22 +239,26 @@ pub fn close(lean: &[u8]) -> Vec<u8> {
         }
     }
     added.reverse();
-    splice(lean, added.iter().map(|json| json.as_bytes()))
+    splice(lean, objects.end(), added.iter().map(|json| json.as_bytes()))
 }
 
-/// Inserts serialized objects before the closing `]}` of a compact bundle with objects.
-pub(crate) fn splice<'j>(bundle: &[u8], objects: impl Iterator<Item = &'j [u8]> + Clone) -> Vec<u8> {
-    let Some(body) = bundle.strip_suffix(b"]}") else { return bundle.to_vec() };
+/// Inserts serialized objects at `end`, the position of the list's `]`.
+pub(crate) fn splice<'j>(
+    bundle: &[u8],
+    end: usize,
+    objects: impl Iterator<Item = &'j [u8]> + Clone,
+) -> Vec<u8> {
+    let (body, tail) = bundle.split_at(end.min(bundle.len()));
     let more: usize = objects.clone().map(|json| json.len() + 1).sum();
     let mut out = Vec::with_capacity(bundle.len() + more);
     out.extend_from_slice(body);
     for json in objects {
-        if out.last() != Some(&b'[') {
+        if out.iter().rfind(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
             out.push(b',');
         }
         out.extend_from_slice(json);
     }
-    out.extend_from_slice(b"]}");
+    out.extend_from_slice(tail);
     out
 }
 

@@ -15,11 +15,12 @@ pub struct Found<'a> {
 #[derive(Debug)]
 pub struct Objects<'a> {
     start: usize,
+    end: usize,
     found: Vec<Found<'a>>,
 }
 
 impl<'a> Objects<'a> {
-    /// None when the bytes are not a bundle with a list of objects that closes it.
+    /// None when the bytes are not a bundle whose last member is its list of objects.
     #[must_use]
     pub fn of(bundle: &'a [u8]) -> Option<Self> {
         let start = objects_start(bundle)?;
@@ -37,7 +38,16 @@ impl<'a> Objects<'a> {
                 _ => return None,
             }
         }
-        Some(Self { start, found })
+        // Members after the list could be a second list: then it is not ours.
+        let close = skip_space(bundle, at + 1);
+        let closed = bundle.get(close) == Some(&b'}') && skip_space(bundle, close + 1) == bundle.len();
+        if closed { Some(Self { start, end: at, found }) } else { None }
+    }
+
+    /// The position of the `]` after the last object.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.end
     }
 
     /// The position of the first object.

@@ -65,11 +65,11 @@ pub fn complete(
     }
     let new = added.iter().map(Vec::as_slice);
     if kept.len() == objects.len() {
-        return Ok(bundle::splice(&detection.bundle, new));
+        return Ok(bundle::splice(&detection.bundle, objects.end(), new));
     }
     let list = detection.bundle.get(..objects.start()).ok_or(GraphError::Bundle)?;
     let empty = [list, b"]}"].concat();
-    Ok(bundle::splice(&empty, kept.iter().map(|found| found.json).chain(new)))
+    Ok(bundle::splice(&empty, list.len(), kept.iter().map(|found| found.json).chain(new)))
 }
 
 /// What `atio normalize` prints in the place of enrichment: sighting and report seeded with `normalize|`, a window of one

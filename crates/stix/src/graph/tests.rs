@@ -110,8 +110,10 @@ fn the_indicator_is_sighted_before_the_technique() {
         pattern_type: "suricata".into(),
         ..Indicator::default()
     };
+    let end = d.bundle.len() - 2;
     d.bundle = Arc::from(crate::bundle::splice(
         &d.bundle,
+        end,
         [serde_json::to_vec(&indicator).unwrap().as_slice()].into_iter(),
     ));
     let objects = parse(&normalized(&d).unwrap()).unwrap();
@@ -278,4 +280,48 @@ fn sightings_and_reports_never_go_back_in_time() {
     }
     assert_eq!(find(&objects, "sighting")["count"], 1);
     assert_eq!(Id::Text(find(&objects, "report")["id"].as_str().unwrap()), ids::report(T, &["e1"]));
+}
+
+/// Whatever is dropped, what is left is valid, closed, and says nothing of what went.
+#[test]
+fn every_subset_can_be_dropped() {
+    let bytes = normalized(&alert()).unwrap();
+    let ids: Vec<String> =
+        parse(&bytes).unwrap().iter().map(|o| o["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 10);
+    for subset in 0..1u32 << ids.len() {
+        let drops =
+            |id: &str| ids.iter().position(|known| known == id).is_some_and(|at| subset >> at & 1 == 1);
+        let cut = remove(&bytes, &branch(None), |o| drops(o["id"].as_str().unwrap())).unwrap();
+        let reading = crate::validate::read(&cut).unwrap();
+        assert_eq!((reading.problems, reading.repeats), (vec![], vec![]), "{subset:b}");
+        assert_closed(&reading.objects);
+        let text = String::from_utf8(cut).unwrap();
+        assert!(ids.iter().all(|id| !drops(id) || !text.contains(id.as_str())), "{subset:b}");
+    }
+}
+
+/// Truncated and damaged bundles are refused or left alone; nothing panics.
+#[test]
+fn damaged_bundles_do_no_harm() {
+    let whole = normalized(&alert()).unwrap();
+    let mut d = alert();
+    for end in 0..whole.len() {
+        d.bundle = Arc::from(&whole[..end]);
+        assert!(normalized(&d).is_err() && remove(&d.bundle, &branch(None), |_| true).is_err());
+        assert_eq!(crate::bundle::close(&d.bundle), whole[..end]);
+    }
+    for (at, byte) in
+        (0..whole.len()).step_by(7).flat_map(|at| [(at, b'"'), (at, b'\\'), (at, b'}'), (at, b'[')])
+    {
+        let mut damaged = whole.clone();
+        damaged[at] = byte;
+        if parse(&damaged).is_err() {
+            assert!(remove(&damaged, &branch(None), |_| true).is_err());
+        }
+        assert!(crate::bundle::close(&damaged).len() >= damaged.len() || parse(&damaged).is_ok());
+        d.bundle = Arc::from(damaged);
+        // Its result does not matter here, only that there is one.
+        drop(normalized(&d));
+    }
 }
