@@ -451,7 +451,10 @@ impl Group {
                 Ok(())
             }
             State::CompletingRebalance => {
-                member.syncing = Some(token);
+                if let Some(earlier) = member.syncing.replace(token) {
+                    let again = Synced::refused(ResponseError::RebalanceInProgress);
+                    replies.push(Reply::Synced(earlier, again));
+                }
                 if leads {
                     self.assign(sync.assignments, now, replies);
                 }

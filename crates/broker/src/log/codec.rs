@@ -45,7 +45,13 @@ pub(crate) fn decompress(
         0 => Ok(Cow::Borrowed(data)),
         1 => bounded(flate2::read::GzDecoder::new(data), limit).map(Cow::Owned),
         2 => unsnap(data, limit).map(Cow::Owned),
-        3 => bounded(lz4::Decoder::new(data).map_err(broken)?, limit).map(Cow::Owned),
+        3 => {
+            let mut decoder = lz4::Decoder::new(data).map_err(broken)?;
+            let out = bounded(&mut decoder, limit)?;
+            // It takes the end of its input for the end of the frame; only here it says whether that is so.
+            decoder.finish().1.map_err(broken)?;
+            Ok(Cow::Owned(out))
+        }
         4 => {
             let decoder = zstd::stream::read::Decoder::new(data).map_err(broken)?;
             bounded(decoder, limit).map(Cow::Owned)
