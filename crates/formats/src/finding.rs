@@ -1,11 +1,12 @@
 //! What a reader read out of raw bytes, before STIX: values *and* rejects, never all or nothing. Owns shapes only; knows no STIX, no ids, no asset.
 use atio_schemas::{Code, Timestamp, detection::Disposition};
+use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 
 pub type Text<'a> = Cow<'a, str>;
 
 /// What a reader found, in input order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Findings<'a> {
     pub found: Vec<Finding<'a>>,
     pub rejected: Vec<Rejected<'a>>,
@@ -14,20 +15,22 @@ pub struct Findings<'a> {
 }
 
 /// A part that could not be read: its bytes, why, and where.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Rejected<'a> {
     pub code: Code,
     pub message: String,
+    #[serde(serialize_with = "length")]
     pub raw: &'a [u8],
     pub offset: u64,
     /// From 1; 0 = unknown.
     pub line: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Finding<'a> {
     pub body: Body<'a>,
     /// The bytes of this part within the input.
+    #[serde(serialize_with = "length")]
     pub raw: &'a [u8],
     pub offset: u64,
     pub line: u64,
@@ -35,7 +38,7 @@ pub struct Finding<'a> {
     pub quality: Vec<&'static str>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub enum Body<'a> {
     /// An event about a flow: Suricata, Zeek … (a threat when it carries an alert, else a log).
     Network(Box<Network<'a>>),
@@ -47,7 +50,7 @@ pub enum Body<'a> {
     Stix(StixInput<'a>),
 }
 
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize)]
 pub struct Peer<'a> {
     pub ip: Option<Text<'a>>,
     pub port: Option<u16>,
@@ -56,7 +59,7 @@ pub struct Peer<'a> {
     pub bytes: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Network<'a> {
     /// `Suricata` …
     pub product: &'static str,
@@ -93,7 +96,7 @@ pub struct Network<'a> {
     pub summary: Option<Text<'a>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Alert<'a> {
     pub gid: u64,
     pub sid: u64,
@@ -123,7 +126,7 @@ pub struct Alert<'a> {
     pub references: Vec<Text<'a>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Http<'a> {
     pub method: Option<Text<'a>>,
     pub host: Option<Text<'a>>,
@@ -136,7 +139,7 @@ pub struct Http<'a> {
     pub length: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Dns<'a> {
     pub kind: Text<'a>,
     pub name: Option<Text<'a>>,
@@ -146,7 +149,7 @@ pub struct Dns<'a> {
     pub answers: Vec<Text<'a>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Tls<'a> {
     pub sni: Option<Text<'a>>,
     pub subject: Option<Text<'a>>,
@@ -158,7 +161,7 @@ pub struct Tls<'a> {
     pub ja4: Option<Text<'a>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct FileSeen<'a> {
     pub name: Option<Text<'a>>,
     pub size: Option<u64>,
@@ -168,7 +171,7 @@ pub struct FileSeen<'a> {
     pub magic: Option<Text<'a>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Email<'a> {
     pub from: Option<Text<'a>>,
     pub to: Vec<Text<'a>>,
@@ -177,7 +180,7 @@ pub struct Email<'a> {
 }
 
 /// One result of a scan on one host. Log-level results are inventory only (`log_level`).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct ScanResult<'a> {
     /// `OpenVAS` …
     pub product: &'static str,
@@ -222,7 +225,7 @@ pub struct ScanResult<'a> {
     pub reported_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct ScanHost<'a> {
     pub product: &'static str,
     pub scan_id: Option<Text<'a>>,
@@ -248,9 +251,19 @@ pub struct ScanHost<'a> {
 }
 
 /// A bundle or single object of someone else's.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct StixInput<'a> {
     /// The objects' bytes as they stood, each checked.
+    #[serde(serialize_with = "texts")]
     pub objects: Vec<&'a [u8]>,
     pub bundle_id: Option<Text<'a>>,
+}
+
+/// Serialized findings are for people and snapshots: of the raw bytes, their number.
+fn length<S: Serializer>(raw: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(raw.len() as u64)
+}
+
+fn texts<S: Serializer>(objects: &[&[u8]], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(objects.iter().map(|object| String::from_utf8_lossy(object)))
 }

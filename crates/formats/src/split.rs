@@ -180,9 +180,14 @@ impl<'a> Pieces<'a> {
         Extent::Breaks
     }
 
-    /// After a broken record: the next line that starts with a bracket, since that is where the next record must be.
+    /// After a broken record: the next line, where the record's first line holds more than its bracket (records on one line each);
+    /// else, in pretty-printed input, the next line that starts with a bracket, since that is where the next record must be.
     fn next_start(&self) -> usize {
-        let mut at = self.line_end(self.at);
+        let first = self.line_end(self.at);
+        if self.raw.get(self.at + 1..first).is_some_and(|line| !line.trim_ascii().is_empty()) {
+            return first;
+        }
+        let mut at = first;
         while at < self.raw.len() {
             if matches!(self.raw.get(at + 1), Some(b'{' | b'[')) {
                 return at;
@@ -261,7 +266,7 @@ mod tests {
         assert_eq!(show(b"{\"a\":1}{\"b\":2} {\"c\":3}").len(), 3);
         assert_eq!(show(b"{\n  \"a\": [\n{\"b\": 1},\n{\"c\": 2}\n]\n}\n{\"d\":4}\n").len(), 2);
         assert_eq!(show(b"[{\"a\":1},\n{\"b\":2}]"), ["1:1:{\"a\":1}", "2:10:{\"b\":2}"]);
-        assert_eq!(show(b"[]"), [String::new(); 0]);
+        assert_eq!(show(b"[]"), Vec::<String>::new());
         assert_eq!(show(b"[]{\"a\":1}"), ["1:2:{\"a\":1}"]);
     }
 
@@ -276,6 +281,8 @@ mod tests {
             ["1:0:truncated {\"a\":", "2:6:{\"b\":2}", "3:14:{\"c\":3}"]
         );
         assert_eq!(show(b"{\"a\":1,\n{\"b\":2}"), ["1:0:truncated {\"a\":1,", "2:8:{\"b\":2}"]);
+        assert_eq!(show(b"{\"a\":1,\nx\n{\"b\":2}").len(), 3);
+        assert_eq!(show(b"{\n \"a\": 1,\n \"b\n{\"c\":2}").len(), 2);
         assert_eq!(show(b"garbage\n{\"b\":2}"), ["1:0:invalid_json garbage", "2:8:{\"b\":2}"]);
         assert_eq!(show(b"[{\"a\":1} {\"b\":2}]").len(), 2);
         assert_eq!(show(b"[{\"a\":1}"), ["1:1:{\"a\":1}", "1:8:truncated "]);
@@ -311,7 +318,7 @@ mod tests {
                     covered[place] = true;
                 }
             }
-            let open = without_bom(&raw).trim_ascii_start().first() == Some(&b'[');
+            let open = without_bom(&raw).iter().find(|byte| !byte.is_ascii_whitespace() && **byte != 0x1e) == Some(&b'[');
             for (at, byte) in raw.iter().enumerate() {
                 let glue = open && matches!(byte, b'[' | b']' | b',');
                 prop_assert!(covered[at] || glue || byte.is_ascii_whitespace() || matches!(byte, 0x1e | 0xef | 0xbb | 0xbf), "byte {at} of {raw:?}");

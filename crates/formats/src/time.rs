@@ -242,7 +242,9 @@ mod tests {
         }
         #[test]
         fn never_panics(text in ".{0,40}") {
-            let _ = parse(&text);
+            if let Some(time) = parse(&text) {
+                prop_assert!(RANGE.contains(&time.0));
+            }
         }
     }
 }

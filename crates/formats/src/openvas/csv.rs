@@ -78,9 +78,14 @@ impl Reader for OpenvasCsv {
     }
 }
 
+/// The row without the line break before it, which the reader counts in after `\r\n` and blank lines.
 fn placed(body: &[u8], base: usize, start: u64, end: u64, line: u64) -> Place<'_> {
     let range = usize::try_from(start).unwrap_or(usize::MAX)..usize::try_from(end).unwrap_or(usize::MAX);
-    Place { raw: body.get(range).unwrap_or_default().trim_ascii_end(), offset: base as u64 + start, line }
+    let raw = body.get(range).unwrap_or_default();
+    let breaks = raw.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let (before, raw) = raw.split_at(breaks);
+    let line = line + memchr::memchr_iter(b'\n', before).count() as u64;
+    Place { raw: raw.trim_ascii_end(), offset: base as u64 + start + breaks as u64, line }
 }
 
 fn rejected<'a>(code: Code, message: String, Place { raw, offset, line }: Place<'a>) -> Rejected<'a> {

@@ -12,7 +12,7 @@ use crate::limits::{LIST, Limits, NAME, cap};
 use crate::{ReadCx, cve};
 use atio_schemas::Timestamp;
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 const PRODUCT: &str = "OpenVAS";
@@ -60,10 +60,10 @@ impl<'a> Scan<'a> {
         if self.repeated > 0 {
             out.notices.push(format!("{} results stood more than once and were read once", self.repeated));
         }
-        self.hosts_of_results();
+        let index = self.hosts_of_results();
         for (mut result, mut quality, place) in std::mem::take(&mut self.results) {
-            let host = self.hosts.iter_mut().map(|(host, _)| host).find(|host| is_of(host, &result));
-            if let Some(host) = host {
+            let at = key_of(&result).and_then(|key| index.get(&key)).copied();
+            if let Some((host, _)) = at.and_then(|at| self.hosts.get_mut(at)) {
                 count(host, &result);
                 result.host_start = result.host_start.or(host.start);
                 result.host_end = result.host_end.or(host.end);
@@ -73,12 +73,11 @@ impl<'a> Scan<'a> {
             }
             result.scan_id = result.scan_id.take().or_else(|| self.id.clone());
             result.task = result.task.take().or_else(|| self.task.clone());
-            result.reported_at =
-                result.reported_at.or(result.host_end).or(self.end).or(self.made).or(self.start);
-            if result.reported_at.is_none() {
-                result.reported_at = Some(cx.received_at);
+            let reported = result.reported_at.or(result.host_end).or(self.end).or(self.made).or(self.start);
+            if reported.is_none() {
                 quality.push("time_guessed");
             }
+            result.reported_at = reported.or(Some(cx.received_at));
             cap_texts(&mut result, &cx.limits, &mut quality);
             let Place { raw, offset, line } = place;
             out.found.push(Finding { body: Body::Result(Box::new(result)), raw, offset, line, quality });
@@ -99,18 +98,21 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A host that only its results name gets its summary too; inventory results tell its software.
-    fn hosts_of_results(&mut self) {
+    /// A host that only its results name gets its summary too; inventory results tell its software. Where each host stands, by its key.
+    fn hosts_of_results(&mut self) -> HashMap<String, usize> {
+        let named = self.hosts.iter().enumerate();
+        let mut index: HashMap<String, usize> = named
+            .filter_map(|(at, (host, _))| {
+                Some((host.ip.as_ref().or(host.hostnames.first())?.to_string(), at))
+            })
+            .collect();
         for (result, _, place) in &self.results {
-            let at = match self.hosts.iter().position(|(host, _)| is_of(host, result)) {
-                Some(at) => at,
-                None if result.ip.is_none() && result.hostname.is_none() => continue,
-                None => {
-                    let host = ScanHost { product: PRODUCT, ip: result.ip.clone(), ..ScanHost::default() };
-                    self.hosts.push((host, *place));
-                    self.hosts.len() - 1
-                }
-            };
+            let Some(key) = key_of(result) else { continue };
+            let at = *index.entry(key).or_insert(self.hosts.len());
+            if at == self.hosts.len() {
+                let host = ScanHost { product: PRODUCT, ip: result.ip.clone(), ..ScanHost::default() };
+                self.hosts.push((host, *place));
+            }
             let host = &mut self.hosts[at].0;
             if let Some(name) = &result.hostname {
                 push(&mut host.hostnames, name.clone());
@@ -123,19 +125,17 @@ impl<'a> Scan<'a> {
                 }
             }
         }
+        index
     }
+}
+
+/// What tells a result's host from others: its address, else its name.
+fn key_of(result: &ScanResult<'_>) -> Option<String> {
+    result.ip.as_ref().or(result.hostname.as_ref()).map(ToString::to_string)
 }
 
 /// The test whose result lists a host's software.
 const CPE_INVENTORY: &str = "1.3.6.1.4.1.25623.1.0.810002";
-
-fn is_of(host: &ScanHost<'_>, result: &ScanResult<'_>) -> bool {
-    match (&host.ip, &result.ip) {
-        (Some(host), Some(result)) => host == result,
-        (None, None) => result.hostname.as_ref().is_some_and(|name| host.hostnames.contains(name)),
-        _ => false,
-    }
-}
 
 fn count<'a>(host: &mut ScanHost<'a>, result: &ScanResult<'a>) {
     if result.log_level {

@@ -138,10 +138,8 @@ fn times(object: &Map<String, Value>, id: &str) -> Result<(), Rejection> {
         ("first_seen", "last_seen"),
     ] {
         let at = |name| text_of(object, name).and_then(|text: &str| time::iso(text.as_bytes()));
-        if let (Some(earlier), Some(later)) = (at(first), at(second)) {
-            if later < earlier {
-                return Err(invalid(format!("{id}: {second} lies before {first}")));
-            }
+        if at(first).zip(at(second)).is_some_and(|(earlier, later)| later < earlier) {
+            return Err(invalid(format!("{id}: {second} lies before {first}")));
         }
     }
     Ok(())

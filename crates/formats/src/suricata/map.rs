@@ -376,7 +376,7 @@ fn tls(mut raw: RawTls<'_>) -> Tls<'_> {
 }
 
 fn email<'a>(mut smtp: RawSmtp<'a>, raw: &mut RawEmail<'a>) -> Option<Email<'a>> {
-    if !raw.seen && !smtp.mail_from.0.is_some() && smtp.rcpt_to.0.is_empty() {
+    if !raw.seen && smtp.mail_from.0.is_none() && smtp.rcpt_to.0.is_empty() {
         return None;
     }
     let mut to = std::mem::take(&mut raw.to.0);

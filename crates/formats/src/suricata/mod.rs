@@ -82,20 +82,18 @@ fn finish<'a>(piece: Piece<'a>, mut eve: Eve<'a>, cx: &ReadCx, out: &mut Finding
         return keep(piece, *inner, Some(eve), cx, out);
     }
     let text = [eve.message.0.take(), eve.event.original.0.take(), eve.event_original.0.take()];
-    for inner in text.iter().flatten().filter(|text| wrapped && text.trim_start().starts_with('{')) {
-        let bytes = inner.as_bytes();
-        if json_too_deep(bytes, cx.limits.depth) {
-            return reject(piece, Code::TooDeep, "the message nests too deep".to_owned(), out);
-        }
-        // From a reader, so that nothing is borrowed from the unescaped copy.
-        return match owned(bytes) {
-            Ok(event) => keep(piece, event, Some(eve), cx, out),
-            Err(error) => reject(piece, json::error_code(&error), format!("in the message: {error}"), out),
-        };
+    let inner = text.iter().flatten().find(|text| wrapped && text.trim_start().starts_with('{'));
+    let Some(bytes) = inner.map(|text| text.as_bytes()) else { return keep(piece, eve, None, cx, out) };
+    if json_too_deep(bytes, cx.limits.depth) {
+        return reject(piece, Code::TooDeep, "the message nests too deep".to_owned(), out);
     }
-    keep(piece, eve, None, cx, out);
+    match owned(bytes) {
+        Ok(event) => keep(piece, event, Some(eve), cx, out),
+        Err(error) => reject(piece, json::error_code(&error), format!("in the message: {error}"), out),
+    }
 }
 
+/// From a reader, so that nothing is borrowed from the unescaped copy.
 fn owned(bytes: &[u8]) -> serde_json::Result<Eve<'static>> {
     let mut parser = serde_json::Deserializer::from_reader(bytes);
     let eve = <Eve<'static> as serde::Deserialize<'static>>::deserialize(&mut parser)?;
