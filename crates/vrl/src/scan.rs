@@ -156,10 +156,10 @@ fn suggest(name: &str) -> Option<String> {
         return Some("a step: `filter` and `remove` look at STIX objects".to_owned());
     }
     if let Some(column) = nested {
-        return Some(format!(".{}", column.name));
+        return Some(format!("write `.{}`", column.name));
     }
     let found = nearest(name, column::COLUMNS.iter().map(|c| c.name));
-    found.map(|found| format!(".{found}"))
+    found.map(|found| format!("did you mean `.{found}`?"))
 }
 
 /// The nearest of the possible names, where it is near enough to be meant.

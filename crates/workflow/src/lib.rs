@@ -1,1 +1,18 @@
-//! Workflows: the language, its checks, the trigger index, the steps. Pure.
+//! Workflows: the language, its checks, the trigger index, the steps. Pure: no Kafka, no clock, no files.
+//!
+//! `spec` reads YAML into a shape with places, `check` turns it into a [`Definition`] or a list of problems, `index` finds the
+//! definitions that a detection triggers, `machine` runs one branch of one definition on one detection, `testing` runs `tests:` blocks.
+//! A step is one file in `steps/` and one line in its table. Must not know: the stream layer, services.
+
+pub mod check;
+pub mod index;
+pub mod machine;
+pub mod spec;
+pub mod steps;
+mod suggest;
+pub mod testing;
+pub mod yaml;
+
+pub use check::{Branch, Definition, Known, SinkFacts, compile};
+pub use index::{Index, Predicate};
+pub use machine::{Delivered, End, Site, run};

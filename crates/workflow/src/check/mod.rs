@@ -1,0 +1,224 @@
+//! From a file's shape to a definition that can run, or every problem with place, reason and what to write instead.
+//! Owns what is checked across steps: sinks, conversions, order, markings. Must not know: how steps run.
+mod matches;
+
+use crate::{
+    index::{Predicate, Test},
+    spec,
+    steps::{self, Step},
+};
+use atio_schemas::{
+    column,
+    detection::{Criticality, Tlp},
+};
+use atio_topics::{Audience, Footprint, Place, Problem, Sink};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+pub(crate) use matches::columns_of;
+
+/// What a definition must know of a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkFacts {
+    /// What `deliver` without `convert` makes.
+    pub format: String,
+    pub audience: Audience,
+    /// The highest marking that may reach it.
+    pub clearance: Tlp,
+}
+
+impl From<&Sink> for SinkFacts {
+    fn from(sink: &Sink) -> Self {
+        Self { format: sink.format.clone(), audience: sink.audience, clearance: sink.clearance }
+    }
+}
+
+/// What definitions may refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub sinks: BTreeMap<String, SinkFacts>,
+}
+
+impl Known {
+    #[must_use]
+    pub fn of(sinks: &BTreeMap<String, Sink>) -> Self {
+        Self { sinks: sinks.iter().map(|(name, sink)| (name.clone(), SinkFacts::from(sink))).collect() }
+    }
+}
+
+/// A definition that can run.
+#[derive(Debug)]
+pub struct Definition {
+    pub name: String,
+    pub owner: Option<String>,
+    pub criticality: Option<Criticality>,
+    /// All of them must hold.
+    pub trigger: Vec<Predicate>,
+    pub branches: Vec<Branch>,
+    pub tests: Vec<spec::Test>,
+}
+
+#[derive(Debug)]
+pub struct Branch {
+    pub name: Arc<str>,
+    pub steps: Vec<Box<dyn Step>>,
+    /// Where it delivers to, in order.
+    pub sinks: Vec<String>,
+}
+
+impl Definition {
+    #[must_use]
+    pub fn branch(&self, name: &str) -> Option<&Branch> {
+        self.branches.iter().find(|b| &*b.name == name)
+    }
+    /// What it touches; names without the prefix.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        let sinks: BTreeSet<String> = self.branches.iter().flat_map(|b| b.sinks.iter().cloned()).collect();
+        let mut topics: BTreeSet<String> = sinks.iter().map(|s| format!("delivery.{s}")).collect();
+        topics.insert(format!("workflow.{}", self.name));
+        let groups = self.branches.iter().map(|b| format!("routing.{}.{}", self.name, b.name)).collect();
+        Footprint { topics, groups, sinks, tables: BTreeSet::new() }
+    }
+}
+
+/// Reads, checks and compiles a definition.
+///
+/// # Errors
+/// Every problem that was found, in the file's order.
+pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<Problem>> {
+    let written = spec::read(file, text)?;
+    let mut check = Check { known, problems: vec![], flow: Flow::default() };
+    let trigger = matches::trigger(&written.matches, &mut check.problems);
+    let branches: Vec<Branch> =
+        written.branches.iter().filter_map(|b| branch(b, &trigger, &mut check)).collect();
+    tests(&written, &mut check.problems);
+    if !check.problems.is_empty() {
+        check.problems.sort_by(|a, b| a.place.cmp(&b.place));
+        return Err(check.problems);
+    }
+    Ok(Definition {
+        name: written.name.text,
+        owner: written.owner,
+        criticality: written.criticality,
+        trigger,
+        branches,
+        tests: written.tests,
+    })
+}
+
+/// What steps are read with: the surroundings, the problems, and what came before in this branch.
+pub struct Check<'c> {
+    pub known: &'c Known,
+    pub problems: Vec<Problem>,
+    pub flow: Flow,
+}
+
+/// What a branch has done so far.
+#[derive(Default)]
+pub struct Flow {
+    pub sanitized: bool,
+    /// A conversion that still holds: its format.
+    pub converted: Option<String>,
+    /// A conversion that nothing has delivered yet.
+    pub undelivered: Option<Place>,
+    /// Sinks so far, and where.
+    pub sinks: Vec<(String, Place)>,
+}
+
+impl Check<'_> {
+    pub fn problem(&mut self, place: &Place, message: impl Into<String>, help: Option<String>) {
+        self.problems.push(Problem::new(place, message).help(help));
+    }
+}
+
+fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) -> Option<Branch> {
+    check.flow = Flow::default();
+    let before = check.problems.len();
+    let mut steps = vec![];
+    for step in &written.steps {
+        if let Some(place) = check.flow.undelivered.clone().filter(|_| step.name.text != "deliver") {
+            check.problem(
+                &place,
+                "nothing delivers what is converted here",
+                Some("`- deliver: <sink>` next".to_owned()),
+            );
+            check.flow.undelivered = None;
+        }
+        if !matches!(step.name.text.as_str(), "deliver" | "convert") {
+            check.flow.converted = None;
+        }
+        steps.extend(steps::read(step, check));
+    }
+    let unsound = check.problems.len() > before;
+    ending(written, check, unsound);
+    markings(trigger, check);
+    let sinks = check.flow.sinks.iter().map(|(name, _)| name.clone()).collect();
+    (check.problems.len() == before).then(|| Branch {
+        name: Arc::from(written.name.text.as_str()),
+        steps,
+        sinks,
+    })
+}
+
+/// A branch ends with a delivery, and nothing stands behind it.
+fn ending(written: &spec::Branch, check: &mut Check<'_>, unsound: bool) {
+    let Some(last) = written.steps.last() else { return };
+    if last.name.text == "deliver" {
+        return;
+    }
+    match written.steps.iter().rposition(|s| s.name.text == "deliver") {
+        Some(at) => {
+            let place = written.steps.get(at + 1).map_or(&last.name.place, |s| &s.name.place).clone();
+            let message = "what stands behind the last `deliver` has no effect";
+            check.problem(&place, message, Some("move it before, or leave it out".to_owned()));
+        }
+        None if !unsound => {
+            let message = format!("branch `{}` delivers nothing", written.name.text);
+            let sinks = check.known.sinks.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            check.problem(
+                &written.name.place,
+                message,
+                Some(format!("end it with `- deliver: <sink>`; sinks are: {sinks}")),
+            );
+        }
+        None => {}
+    }
+}
+
+/// A trigger that lets in only what no sink of the branch may see can deliver nothing.
+fn markings(trigger: &[Predicate], check: &mut Check<'_>) {
+    let tlp = column::position("tlp");
+    let marks = trigger.iter().filter(|p| Some(p.column) == tlp).find_map(|p| match &p.test {
+        Test::Texts(texts) => Some(texts.iter().filter_map(|t| Tlp::parse(t)).collect::<Vec<_>>()),
+        _ => None,
+    });
+    let Some(lowest) = marks.and_then(|m| m.into_iter().min()) else { return };
+    for (sink, place) in check.flow.sinks.clone() {
+        let clearance = check.known.sinks.get(&sink).map(|s| s.clearance);
+        if let Some(clearance) = clearance.filter(|c| lowest > *c) {
+            let message = format!(
+                "sink `{sink}` is cleared up to tlp {clearance}, and `match` lets in only {lowest} and above"
+            );
+            check.problem(&place, message, Some("another sink, or another `match: {tlp: …}`".to_owned()));
+        }
+    }
+}
+
+fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
+    let names: Vec<&str> = written.branches.iter().map(|b| b.name.text.as_str()).collect();
+    for test in &written.tests {
+        for branch in test.branches.iter().filter(|b| !names.contains(&b.text.as_str())) {
+            problems.push(spec::unknown(branch, &names, &[], "branch"));
+        }
+        if let spec::Given::Columns(columns) = &test.given {
+            columns_of(columns, problems);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

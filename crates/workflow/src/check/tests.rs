@@ -1,0 +1,210 @@
+use super::*;
+
+pub(crate) fn known() -> Known {
+    let sink =
+        |format: &str, audience, clearance| SinkFacts { format: format.to_owned(), audience, clearance };
+    Known {
+        sinks: BTreeMap::from([
+            ("siem".to_owned(), sink("ecs", Audience::Internal, Tlp::Amber)),
+            ("report".to_owned(), sink("report", Audience::Internal, Tlp::Red)),
+            ("share".to_owned(), sink("stix", Audience::External, Tlp::Green)),
+        ]),
+    }
+}
+
+const GOOD: &str = r#"apiVersion: atio/v1
+kind: Workflow
+metadata: {name: threats, owner: soc, criticality: high}
+on: detection
+match:
+  kind: threat
+  confidence: {gte: 60}
+  dst.ip: {in: [10.0.0.0/8, 192.168.1.7]}
+  cves: [CVE-2021-44228, CVE-2014-0160]
+  kev: true
+  occurred_at: {gt: 2024-01-01T00:00:00Z}
+branches:
+  share:
+    - remove: {type: [process, user-account]}
+    - sanitize: external
+    - deliver: share
+  siem:
+    - deliver: siem
+  respond:
+    - when: '.importance >= 70'
+    - set: {policies: '["isolate-host"]', importance: 99}
+    - convert: report
+    - deliver: report
+tests:
+  - name: urgent
+    given: {kind: threat, tlp: green, confidence: 80, dst.ip: 10.0.0.5, cves: [CVE-2014-0160], kev: true, occurred_at: 2025-01-01T00:00:00Z}
+    then: {branches: [share, siem]}
+  - given: fixtures/a.json
+    then: {branches: []}
+"#;
+
+#[test]
+fn a_whole_definition() {
+    let definition = compile("a.yaml", GOOD, &known()).unwrap();
+    assert_eq!(definition.name, "threats");
+    assert_eq!(definition.trigger.len(), 6);
+    let steps: Vec<Vec<&str>> =
+        definition.branches.iter().map(|b| b.steps.iter().map(|s| s.name()).collect()).collect();
+    assert_eq!(
+        steps,
+        [vec!["remove", "sanitize", "deliver"], vec!["deliver"], vec!["when", "set", "convert", "deliver"]]
+    );
+    let footprint = definition.footprint();
+    let texts = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(texts(&footprint.topics), "delivery.report delivery.share delivery.siem workflow.threats");
+    assert_eq!(
+        texts(&footprint.groups),
+        "routing.threats.respond routing.threats.share routing.threats.siem"
+    );
+    assert_eq!(texts(&footprint.sinks), "report share siem");
+    assert_eq!(footprint.tables.len(), 0);
+}
+
+/// A definition with `match`, one branch and nothing else.
+fn with(matches: &str, steps: &str) -> String {
+    format!(
+        "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\non: detection\nmatch: {matches}\nbranches:\n  b: {steps}\n"
+    )
+}
+
+/// Every mistake with its place, message and help: what users read.
+#[test]
+fn mistakes() {
+    let good = "{kind: threat}";
+    let deliver = "[{deliver: siem}]";
+    let mut cases: Vec<(String, String)> = vec![];
+    for matches in [
+        "{kind: thread}",
+        "{knd: threat}",
+        "{src: 10.0.0.1}",
+        "{src.ip: {in: [10.0.0.1/8]}}",
+        "{src.ip: nowhere}",
+        "{confidence: {gte: high}}",
+        "{confidence: {gt: 1, gte: 2}}",
+        "{confidence: {gte: 90, lt: 10}}",
+        "{host: {gte: a}}",
+        "{host: {prefix: web}}",
+        "{host: {isnt: web}}",
+        "{host: }",
+        "{cves: []}",
+        "{cves: {in: CVE-2021-44228}}",
+        "{cves: {in: [a], gt: 1}}",
+        "{kev: yes}",
+        "{occurred_at: {gt: yesterday}}",
+        "{host: {}}",
+        "[kind]",
+    ] {
+        cases.push((format!("match: {matches}"), with(matches, deliver)));
+    }
+    for steps in [
+        "[{deliver: seim}]",
+        "[{deliver: siem}, {deliver: siem}]",
+        "[{delivr: siem}]",
+        "[{await: {ack: analyst}}, {deliver: siem}]",
+        "[{each: cves}, {deliver: siem}]",
+        "[{convert: misp}, {deliver: siem}]",
+        "[{convert: ecss}, {deliver: siem}]",
+        "[{convert: ecs}, {when: '.kev'}, {deliver: siem}]",
+        "[{convert: ecs}]",
+        "[{when: '.kev'}]",
+        "[{deliver: siem}, {when: '.kev'}]",
+        "[{when: '.importnce >= 70'}, {deliver: siem}]",
+        "[{when: '.importance >= \"high\"'}, {deliver: siem}]",
+        "[{when: .host}, {deliver: siem}]",
+        "[{when: [a]}, {deliver: siem}]",
+        "[{set: {importance: '\"high\"'}}, {deliver: siem}]",
+        "[{set: {tlp: '\"clear\"'}}, {deliver: siem}]",
+        "[{set: {hots: '\"x\"'}}, {deliver: siem}]",
+        "[{set: {}}, {deliver: siem}]",
+        "[{remove: {type: [proces]}}, {deliver: siem}]",
+        "[{remove: {pattern: x}}, {deliver: siem}]",
+        "[{filter: process}, {deliver: siem}]",
+        "[{deliver: share}]",
+        "[{sanitize: internal}, {deliver: share}]",
+        "[{sanitize: extrenal}, {deliver: share}]",
+        "[{when: '.kev', deliver: siem}]",
+        "[deliver]",
+        "[]",
+        "deliver",
+    ] {
+        cases.push((format!("steps: {steps}"), with(good, steps)));
+    }
+    cases.push(("tlp".into(), with("{tlp: [red]}", deliver)));
+    cases.push((
+        "block".into(),
+        with(good, "\n    - when: |\n        .kev &&\n          .importnce > 1\n    - deliver: siem"),
+    ));
+    let base = with(good, deliver);
+    for (name, from, to) in [
+        ("version", "atio/v1", "atio/v2"),
+        ("kind", "kind: Workflow", "kind: Workflw"),
+        ("no kind", "kind: Workflow\n", ""),
+        ("trigger", "on: detection", "on: incident"),
+        ("trigger", "on: detection", "on: detections"),
+        ("no trigger", "on: detection\n", ""),
+        ("field", "on: detection", "on: detection\nbranch: {}"),
+        ("later field", "on: detection", "on: detection\nvariables: {}"),
+        ("name", "{name: w}", "{name: My Workflow}"),
+        ("no name", "{name: w}", "{owner: soc}"),
+        ("criticality", "{name: w}", "{name: w, criticality: hgih}"),
+        ("duplicate", "on: detection", "on: detection\non: detection"),
+        ("anchor", "on: detection", "on: &a detection"),
+        ("branch name", "  b:", "  b.1:"),
+        ("empty", "", ""),
+    ] {
+        let text = if name == "empty" { String::new() } else { base.replacen(from, to, 1) };
+        cases.push((format!("{name}: {to}").replace('\n', " / "), text));
+    }
+    for test in [
+        "[{given: {kind: threat}, then: {branches: [c]}}]",
+        "[{given: {kind: x}, then: {branches: [b]}}]",
+        "[{given: {kind: threat}, then: {b: {awaiting: ack}}}]",
+        "[{then: {branches: [b]}}]",
+        "[{given: a.json}]",
+        "{}",
+    ] {
+        cases.push((format!("tests: {test}"), format!("{base}tests: {test}\n")));
+    }
+    let mut text = String::new();
+    for (name, yaml) in cases {
+        text.push_str(&name);
+        text.push('\n');
+        match compile("w.yaml", &yaml, &known()) {
+            Ok(_) => text.push_str("  accepted\n"),
+            Err(problems) => problems.iter().for_each(|p| text.push_str(&format!("  {} {p}\n", p.code()))),
+        }
+    }
+    assert!(!text.contains("  accepted"), "\n{text}");
+    assert_eq!(text, include_str!("mistakes.txt"), "\n{text}");
+}
+
+#[test]
+fn large_files_are_refused() {
+    let text = format!("{GOOD}# {}", "x".repeat(crate::yaml::MAX_FILE));
+    assert!(compile("w.yaml", &text, &known()).unwrap_err()[0].to_string().contains("at most"));
+}
+
+#[test]
+fn its_tests_run() {
+    let definition = compile("a.yaml", GOOD, &known()).unwrap();
+    let site = crate::Site { version: 1, home_networks: &[] };
+    let missing = |_: &str| Err("no such file".to_owned());
+    let verdicts = crate::testing::run(&definition, site, &missing);
+    assert_eq!(verdicts[0].failure, None);
+    assert_eq!(verdicts[1].failure.as_deref(), Some("no such file"));
+    let other = |_: &str| {
+        Ok(vec![atio_schemas::Detection::new("e".into(), atio_schemas::detection::Kind::Log, "t", "s")])
+    };
+    assert_eq!(crate::testing::run(&definition, site, &other)[1].failure, None);
+    let wrong = GOOD.replace("then: {branches: [share, siem]}", "then: {branches: [siem, respond]}");
+    let definition = compile("a.yaml", &wrong, &known()).unwrap();
+    assert_eq!(
+        crate::testing::run(&definition, site, &missing)[0].failure.as_deref(),
+        Some("delivered by [share, siem], expected [respond, siem]; respond: when_false")
+    );
+}

@@ -1,0 +1,112 @@
+use super::*;
+use atio_schemas::{Timestamp, column, detection::Kind};
+use proptest::prelude::*;
+
+const TEXTS: &[&str] = &["a", "b", "c", "10.0.0.1", "10.1.2.3", "192.168.0.9", "fd00::1", "threat", "log"];
+
+fn position(name: &str) -> usize {
+    column::position(name).unwrap()
+}
+
+fn predicate() -> impl Strategy<Value = Predicate> {
+    let text = || proptest::sample::subsequence(TEXTS, 1..4);
+    let texts = |t: Vec<&str>| Test::Texts(t.into_iter().map(Box::from).collect());
+    let bound = || proptest::option::of((0_i64..4, any::<bool>()));
+    let on = |name: &'static str| move |test| Predicate { column: position(name), test };
+    prop_oneof![
+        text().prop_map(move |t| on("kind")(texts(t))),
+        text().prop_map(move |t| on("rule.id")(texts(t))),
+        text().prop_map(move |t| on("source")(texts(t))),
+        text().prop_map(move |t| on("cves")(texts(t))),
+        text().prop_map(move |t| on("users")(texts(t))),
+        proptest::sample::subsequence(vec!["10.0.0.0/8", "10.1.0.0/16", "fd00::/8", "0.0.0.0/0"], 1..3)
+            .prop_map(move |n| on("src.ip")(Test::Networks(
+                n.into_iter().map(|n| n.parse().unwrap()).collect()
+            ))),
+        any::<bool>().prop_map(move |b| on("kev")(Test::Bool(b))),
+        proptest::collection::btree_set(0_i64..4, 1..3).prop_map(move |n| on("confidence")(Test::Ints(n))),
+        (bound(), bound()).prop_map(move |(low, high)| on("confidence")(Test::IntRange { low, high })),
+        (bound(), bound()).prop_map(move |(low, high)| on("occurred_at")(Test::IntRange { low, high })),
+        (bound(), bound()).prop_map(move |(low, high)| {
+            let float = |b: Option<(i64, bool)>| b.map(|(n, i)| (n as f64, i));
+            on("cvss")(Test::FloatRange { low: float(low), high: float(high) })
+        }),
+    ]
+}
+
+fn detection() -> impl Strategy<Value = Detection> {
+    let text = || proptest::option::of(proptest::sample::select(TEXTS).prop_map(str::to_owned));
+    let list = || {
+        proptest::sample::subsequence(TEXTS, 0..4).prop_map(|t| t.into_iter().map(str::to_owned).collect())
+    };
+    let number = || proptest::option::of(0_i32..4);
+    (
+        proptest::sample::select(Kind::ALL),
+        text(),
+        list(),
+        list(),
+        text(),
+        any::<Option<bool>>(),
+        number(),
+        number(),
+    )
+        .prop_map(|(kind, rule, cves, users, ip, kev, confidence, other)| {
+            let mut d = Detection::new("e".into(), kind, "default", "a");
+            d.rule.id = rule;
+            d.cves = cves;
+            d.users = users;
+            d.src.ip = ip;
+            d.kev = kev;
+            d.confidence = confidence;
+            d.cvss = other.map(f64::from);
+            d.occurred_at = other.map(|n| Timestamp(n.into()));
+            d
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    /// What the index finds is what testing every trigger finds.
+    #[test]
+    fn finds_what_naive_testing_finds(
+        triggers in proptest::collection::vec(proptest::collection::vec(predicate(), 0..4), 0..12),
+        detections in proptest::collection::vec(detection(), 1..6),
+    ) {
+        let index = Index::new(triggers.clone());
+        for detection in &detections {
+            let naive: Vec<usize> = (0..triggers.len())
+                .filter(|i| triggers[*i].iter().all(|p| p.holds(detection)))
+                .collect();
+            prop_assert_eq!(index.matches(detection), naive);
+        }
+    }
+}
+
+/// A thousand triggers on different rules: one of them is looked at.
+#[test]
+fn equality_looks_at_few() {
+    let equal = |column: &str, text: &str| Predicate {
+        column: position(column),
+        test: Test::Texts([Box::from(text)].into()),
+    };
+    let triggers =
+        (0..1000).map(|i| vec![equal("kind", "threat"), equal("rule.id", &format!("1:{i}"))]).collect();
+    let index = Index::new(triggers);
+    assert!(index.rest.is_empty());
+    assert_eq!(index.filed.len(), 1);
+    assert!(index.filed[0].1.values().all(|filed| filed.len() == 1));
+    let mut d = Detection::new("e".into(), Kind::Threat, "default", "a");
+    d.rule.id = Some("1:7".into());
+    assert_eq!(index.matches(&d), [7]);
+}
+
+#[test]
+fn mapped_addresses_are_plain_ones() {
+    let network =
+        |n: &str| Predicate { column: position("src.ip"), test: Test::Networks(vec![n.parse().unwrap()]) };
+    let mut d = Detection::new("e".into(), Kind::Threat, "default", "a");
+    d.src.ip = Some("::ffff:10.0.0.1".into());
+    assert!(network("10.0.0.0/8").holds(&d));
+    d.src.ip = Some("not an address".into());
+    assert!(!network("0.0.0.0/0").holds(&d));
+}

@@ -1,0 +1,305 @@
+//! The shape of a definition file: fields, names, places. Owns which fields exist, and which will exist later.
+//! Must not know: columns, sinks, what a step means (`check` and `steps` do).
+use crate::{
+    suggest,
+    yaml::{self, Key, Node, Value},
+};
+use atio_schemas::detection::Criticality;
+use atio_topics::{Place, Problem};
+
+const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "match", "branches", "tests"];
+const LATER_FIELDS: &[&str] = &["variables", "secrets", "every", "schedule", "timers"];
+const TRIGGERS_LATER: &[&str] = &["incident", "change", "silence", "schedule", "receipt", "manual"];
+/// A workflow has at most so many branches, and a branch so many steps.
+pub const MAX_BRANCHES: usize = 64;
+pub const MAX_STEPS: usize = 128;
+const MAX_TESTS: usize = 256;
+
+/// A definition as it is written.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    pub name: Key,
+    pub owner: Option<String>,
+    pub criticality: Option<Criticality>,
+    /// Column and what it must be, in the file's order.
+    pub matches: Vec<(Key, Node)>,
+    pub branches: Vec<Branch>,
+    pub tests: Vec<Test>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Branch {
+    pub name: Key,
+    pub steps: Vec<Step>,
+}
+
+/// One step: its name and what is written behind it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub name: Key,
+    pub body: Node,
+}
+
+#[derive(Clone, Debug)]
+pub struct Test {
+    pub place: Place,
+    pub name: Option<String>,
+    pub given: Given,
+    /// The branches that must deliver, and no others.
+    pub branches: Vec<Key>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Given {
+    /// A file beside the definition: a detection as JSON.
+    File(Key),
+    /// Columns, over a detection that knows nothing.
+    Columns(Vec<(Key, Node)>),
+}
+
+/// Reads the shape; every problem that can be told without the rest.
+///
+/// # Errors
+/// All problems found, in the file's order.
+pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
+    let root = yaml::read(file, text).map_err(|p| vec![p])?;
+    let mut problems = vec![];
+    let Some(entries) = mapping(&root, "a definition", &mut problems) else { return Err(problems) };
+    known(entries, FIELDS, LATER_FIELDS, "field", &mut problems);
+    fixed(entries, &root.place, "apiVersion", "atio/v1", &mut problems);
+    fixed(entries, &root.place, "kind", "Workflow", &mut problems);
+    trigger(entries, &root.place, &mut problems);
+    let head = metadata(entries, &root.place, &mut problems);
+    let matches = match field(entries, "match") {
+        Some(node) => mapping(node, "`match`", &mut problems).map(<[_]>::to_vec).unwrap_or_default(),
+        None => {
+            missing(&root.place, "match", "match: {kind: threat}", &mut problems);
+            vec![]
+        }
+    };
+    let branches = branches(entries, &root.place, &mut problems);
+    let tests = field(entries, "tests").map(|node| tests(node, &mut problems)).unwrap_or_default();
+    match head {
+        Some((name, owner, criticality)) if problems.is_empty() => {
+            Ok(Workflow { name, owner, criticality, matches, branches, tests })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// A field's value.
+pub(crate) fn field<'n>(entries: &'n [(Key, Node)], name: &str) -> Option<&'n Node> {
+    entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
+}
+
+/// The entries of a mapping, or a problem that says what is there instead.
+pub(crate) fn mapping<'n>(
+    node: &'n Node,
+    what: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<&'n [(Key, Node)]> {
+    if let Value::Map(entries) = &node.value {
+        return Some(entries);
+    }
+    problems.push(Problem::new(&node.place, format!("{what} must be a mapping, not {}", node.noun())));
+    None
+}
+
+/// A text, or a problem.
+pub(crate) fn text(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Option<Key> {
+    if let Some(text) = node.text() {
+        return Some(Key { text: text.to_owned(), place: node.place.clone() });
+    }
+    problems.push(Problem::new(&node.place, format!("{what} must be a single value, not {}", node.noun())));
+    None
+}
+
+/// Refuses keys that are not known, and tells those that will be.
+pub(crate) fn known(
+    entries: &[(Key, Node)],
+    names: &[&str],
+    later: &[&str],
+    noun: &str,
+    problems: &mut Vec<Problem>,
+) {
+    for (key, _) in entries.iter().filter(|(key, _)| !names.contains(&key.text.as_str())) {
+        problems.push(unknown(key, names, later, noun));
+    }
+}
+
+/// The problem of a name that is none of `names`.
+pub(crate) fn unknown(key: &Key, names: &[&str], later: &[&str], noun: &str) -> Problem {
+    if later.contains(&key.text.as_str()) {
+        return Problem::later(&key.place, format!("{noun} `{}` is not supported yet", key.text));
+    }
+    let help = suggest::help(&key.text, names.iter().copied());
+    Problem::new(&key.place, format!("unknown {noun} `{}`", key.text)).help(help)
+}
+
+fn missing(place: &Place, name: &str, example: &str, problems: &mut Vec<Problem>) {
+    problems
+        .push(Problem::new(place, format!("field `{name}` is missing")).help(Some(format!("`{example}`"))));
+}
+
+fn fixed(entries: &[(Key, Node)], place: &Place, name: &str, value: &str, problems: &mut Vec<Problem>) {
+    match field(entries, name) {
+        None => missing(place, name, &format!("{name}: {value}"), problems),
+        Some(node) if node.text() == Some(value) => {}
+        Some(node) => problems.push(
+            Problem::new(&node.place, format!("`{name}` must be `{value}`"))
+                .help(Some(format!("`{name}: {value}`"))),
+        ),
+    }
+}
+
+fn trigger(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) {
+    let Some(node) = field(entries, "on") else { return missing(place, "on", "on: detection", problems) };
+    let Some(on) = text(node, "`on`", problems) else { return };
+    if on.text != "detection" {
+        problems.push(unknown(&on, &["detection"], TRIGGERS_LATER, "trigger"));
+    }
+}
+
+type Head = (Key, Option<String>, Option<Criticality>);
+
+fn metadata(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) -> Option<Head> {
+    let Some(node) = field(entries, "metadata") else {
+        missing(place, "metadata", "metadata: {name: my-workflow, owner: soc}", problems);
+        return None;
+    };
+    let fields = mapping(node, "`metadata`", problems)?;
+    known(
+        fields,
+        &["name", "owner", "criticality"],
+        &["labels", "tenant", "placement", "class"],
+        "field",
+        problems,
+    );
+    let owner = field(fields, "owner").and_then(|n| text(n, "`owner`", problems)).map(|k| k.text);
+    let criticality =
+        field(fields, "criticality").and_then(|n| text(n, "`criticality`", problems)).and_then(|key| {
+            let found = Criticality::parse(&key.text);
+            if found.is_none() {
+                problems.push(unknown(&key, Criticality::NAMES, &[], "criticality"));
+            }
+            found
+        });
+    let Some(node) = field(fields, "name") else {
+        missing(&node.place, "name", "name: my-workflow", problems);
+        return None;
+    };
+    let name = name(text(node, "`name`", problems)?, problems);
+    Some((name, owner, criticality))
+}
+
+/// A name that becomes a part of topics and groups.
+fn name(key: Key, problems: &mut Vec<Problem>) -> Key {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if key.text.is_empty() || key.text.len() > 63 || !key.text.bytes().all(fits) {
+        let message = format!(
+            "`{}` is no name: 1 to 63 of a-z, 0-9 and `-`",
+            key.text.chars().take(80).collect::<String>()
+        );
+        problems.push(Problem::new(&key.place, message));
+    }
+    key
+}
+
+fn branches(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) -> Vec<Branch> {
+    let Some(node) = field(entries, "branches") else {
+        missing(place, "branches", "branches: {siem: [{deliver: siem}]}", problems);
+        return vec![];
+    };
+    let Some(found) = mapping(node, "`branches`", problems) else { return vec![] };
+    if found.is_empty() || found.len() > MAX_BRANCHES {
+        problems.push(Problem::new(
+            &node.place,
+            format!("1 to {MAX_BRANCHES} branches, here are {}", found.len()),
+        ));
+    }
+    let mut branches = vec![];
+    for (key, node) in found {
+        let name = name(key.clone(), problems);
+        branches.push(Branch { name, steps: steps(node, problems) });
+    }
+    branches
+}
+
+fn steps(node: &Node, problems: &mut Vec<Problem>) -> Vec<Step> {
+    let Value::List(items) = &node.value else {
+        let help = Some("`- deliver: siem`".to_owned());
+        let message = format!("a branch is a list of steps, not {}", node.noun());
+        problems.push(Problem::new(&node.place, message).help(help));
+        return vec![];
+    };
+    if items.is_empty() || items.len() > MAX_STEPS {
+        problems.push(Problem::new(&node.place, format!("1 to {MAX_STEPS} steps, here are {}", items.len())));
+    }
+    let mut steps = vec![];
+    for item in items {
+        match &item.value {
+            Value::Map(entries) if entries.len() == 1 => {
+                steps.extend(
+                    entries.iter().map(|(name, body)| Step { name: name.clone(), body: body.clone() }),
+                );
+            }
+            Value::Map(entries) => {
+                let message = format!("one step an item, here are {}", entries.len());
+                problems.push(
+                    Problem::new(&item.place, message).help(Some("begin each step with `- `".to_owned())),
+                );
+            }
+            _ => problems.push(
+                Problem::new(&item.place, format!("a step is `name: what`, not {}", item.noun()))
+                    .help(Some("`- deliver: siem`".to_owned())),
+            ),
+        }
+    }
+    steps
+}
+
+fn tests(node: &Node, problems: &mut Vec<Problem>) -> Vec<Test> {
+    let Value::List(items) = &node.value else {
+        problems.push(Problem::new(&node.place, format!("`tests` is a list, not {}", node.noun())));
+        return vec![];
+    };
+    if items.len() > MAX_TESTS {
+        problems
+            .push(Problem::new(&node.place, format!("at most {MAX_TESTS} tests, here are {}", items.len())));
+    }
+    items.iter().filter_map(|item| test(item, problems)).collect()
+}
+
+fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
+    let entries = mapping(node, "a test", problems)?;
+    known(entries, &["name", "given", "then"], &[], "field", problems);
+    let name = field(entries, "name").and_then(|n| text(n, "`name`", problems)).map(|k| k.text);
+    let given = match field(entries, "given") {
+        None => {
+            missing(&node.place, "given", "given: {kind: threat}", problems);
+            return None;
+        }
+        Some(Node { value: Value::Map(columns), .. }) => Given::Columns(columns.clone()),
+        Some(file) => Given::File(text(file, "`given`", problems)?),
+    };
+    let Some(then) = field(entries, "then") else {
+        missing(&node.place, "then", "then: {branches: [siem]}", problems);
+        return None;
+    };
+    let expected = mapping(then, "`then`", problems)?;
+    for (key, _) in expected.iter().filter(|(key, _)| key.text != "branches") {
+        let message = format!("`then.{}` is not supported yet; a test says which branches deliver", key.text);
+        problems.push(Problem::later(&key.place, message));
+    }
+    let Some(list) = field(expected, "branches") else {
+        missing(&then.place, "branches", "then: {branches: [siem]}", problems);
+        return None;
+    };
+    let Value::List(names) = &list.value else {
+        problems
+            .push(Problem::new(&list.place, format!("`branches` is a list of names, not {}", list.noun())));
+        return None;
+    };
+    let branches = names.iter().filter_map(|n| text(n, "a branch's name", problems)).collect();
+    Some(Test { place: node.place.clone(), name, given, branches })
+}

@@ -1,0 +1,115 @@
+//! `deliver: siem`: hands the event to a sink, in the form that it was converted to, else in the sink's own.
+//! What is marked above the sink's clearance is rejected here and never reaches it.
+use super::{Flow, Step, convert};
+use crate::{check::Check, machine::Event, spec};
+use atio_schemas::{Code, Detection, delivery::Delivery, detection::Tlp};
+use atio_stix::{constants, ids};
+use atio_topics::Audience;
+
+#[derive(Debug)]
+struct Deliver {
+    sink: String,
+    format: String,
+    clearance: Tlp,
+}
+
+pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
+    let sink = spec::text(&step.body, "`deliver`", &mut check.problems)?;
+    check.flow.undelivered = None;
+    let Some(facts) = check.known.sinks.get(&sink.text).cloned() else {
+        let names: Vec<&str> = check.known.sinks.keys().map(String::as_str).collect();
+        check.problems.push(spec::unknown(&sink, &names, &[], "sink"));
+        return None;
+    };
+    if check.flow.sinks.iter().any(|(name, _)| *name == sink.text) {
+        let message = format!("this branch delivers to `{}` already", sink.text);
+        check.problem(
+            &sink.place,
+            message,
+            Some("one delivery to a sink in a branch; write a second branch".to_owned()),
+        );
+        return None;
+    }
+    if facts.audience == Audience::External && !check.flow.sanitized {
+        let message = format!(
+            "sink `{}` has readers outside (audience: external), and nothing is sanitized before it",
+            sink.text
+        );
+        check.problem(&sink.place, message, Some("`- sanitize: external` before it".to_owned()));
+        return None;
+    }
+    check.flow.sinks.push((sink.text.clone(), sink.place));
+    Some(Box::new(Deliver { sink: sink.text, format: facts.format, clearance: facts.clearance }))
+}
+
+impl Step for Deliver {
+    fn name(&self) -> &'static str {
+        "deliver"
+    }
+    fn run(&self, event: &mut Event<'_>) -> Flow {
+        let marked = marking(&event.detection);
+        if marked > self.clearance {
+            let message =
+                format!("marked tlp {marked}, and sink {} is cleared up to {}", self.sink, self.clearance);
+            return Flow::Reject(Code::Clearance, message);
+        }
+        let converted =
+            match event.converted.clone().map_or_else(|| convert::convert(event, &self.format), Ok) {
+                Ok(converted) => converted,
+                Err(message) => return Flow::Reject(Code::ConvertFailed, message),
+            };
+        let delivery = delivery(event, &self.sink, converted);
+        event.end.outputs.push(delivery);
+        Flow::Next
+    }
+}
+
+fn delivery(event: &Event<'_>, sink: &str, converted: convert::Converted) -> Delivery {
+    let original = event.original;
+    // Without the version: a delivery repeated under the next one is the same delivery.
+    let key =
+        ids::joined(&["delivery", &original.event_id, &event.definition.name, &event.branch.name, sink]);
+    Delivery {
+        sink: sink.to_owned(),
+        idempotency_key: key.to_string(),
+        event_id: original.event_id.clone(),
+        incident_id: original.incident_id.clone(),
+        asset: original.asset.clone(),
+        workflow: event.workflow(),
+        branch: event.branch.name.to_string(),
+        format: converted.format,
+        content_type: converted.content_type,
+        tlp: event.detection.tlp,
+        occurred_at: original.occurred_at,
+        received_at: original.received_at,
+        payload: converted.payload,
+        residue: converted.residue,
+    }
+}
+
+/// The highest marking of the detection and of anything in its bundle.
+fn marking(detection: &Detection) -> Tlp {
+    let bundle = &detection.bundle;
+    let in_bundle = Tlp::ALL.iter().rev().find(|tlp| {
+        let current = constants::tlp_marking(**tlp);
+        let current = current.with_text(|id| contains(bundle, id));
+        current || first_edition(**tlp).is_some_and(|id| contains(bundle, id))
+    });
+    in_bundle.copied().map_or(detection.tlp, |tlp| tlp.max(detection.tlp))
+}
+
+/// The markings of TLP 1.0 that STIX 2.1 §7.2.1.4 fixes; foreign objects still carry them.
+const fn first_edition(tlp: Tlp) -> Option<&'static str> {
+    match tlp {
+        Tlp::Clear => Some("marking-definition--613f2e26-407d-48c7-9eca-b8e91df99dc9"),
+        Tlp::Green => Some("marking-definition--34098fce-860f-48ae-8e50-ebd3cc5e41da"),
+        Tlp::Amber => Some("marking-definition--f88d31f6-486f-44da-b317-01333bde0b82"),
+        Tlp::AmberStrict => None,
+        Tlp::Red => Some("marking-definition--5e57c739-391a-4eb3-b6be-7d15ca92d5ed"),
+    }
+}
+
+/// As a whole string: an id stands in quotes.
+fn contains(bundle: &[u8], id: &str) -> bool {
+    memchr::memmem::find(bundle, format!("\"{id}\"").as_bytes()).is_some()
+}

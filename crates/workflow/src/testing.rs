@@ -1,0 +1,104 @@
+//! Runs the `tests:` of a definition through the real trigger and the real machine. Owns what a test compares.
+//! Must not know: where files lie (fixtures are handed in).
+use crate::{
+    check::{Definition, columns_of},
+    machine::{self, Site},
+    spec::{Given, Test},
+};
+use atio_schemas::{Detection, detection::Kind};
+use atio_stix::{
+    Bundle, graph, ids,
+    object::{AttackPattern, Common, Ipv4Addr, Ipv6Addr},
+};
+use atio_topics::Place;
+use std::{net::IpAddr, sync::Arc};
+
+/// How one test ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub place: Place,
+    pub name: Option<String>,
+    /// None = as expected.
+    pub failure: Option<String>,
+}
+
+/// Runs every test. `fixture` gives the detections of a file that a test names.
+pub fn run(
+    definition: &Definition,
+    site: Site<'_>,
+    fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
+) -> Vec<Verdict> {
+    let one = |test: &Test| Verdict {
+        place: test.place.clone(),
+        name: test.name.clone(),
+        failure: given(&test.given, fixture).and_then(|found| expect(definition, site, test, &found)).err(),
+    };
+    definition.tests.iter().map(one).collect()
+}
+
+fn given(
+    given: &Given,
+    fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
+) -> Result<Vec<Detection>, String> {
+    match given {
+        Given::File(file) => fixture(&file.text),
+        Given::Columns(columns) => {
+            let mut detection = Detection::new("test".to_owned(), Kind::Threat, "default", "test");
+            for (column, cell) in columns_of(columns, &mut vec![]) {
+                column.put(&mut detection, cell).map_err(|e| e.to_string())?;
+            }
+            detection.bundle = stand_in(&detection).map_err(|e| e.to_string())?;
+            Ok(vec![detection])
+        }
+    }
+}
+
+/// A bundle for a detection that is given by its columns: a technique, the addresses, and what enrichment would add.
+fn stand_in(detection: &Detection) -> Result<Arc<[u8]>, graph::GraphError> {
+    let tenant = &detection.tenant;
+    let technique = AttackPattern {
+        common: Common::fixed(ids::attack_pattern(tenant, "test", &detection.event_id)).by_atio(),
+        name: "test".into(),
+        ..AttackPattern::default()
+    };
+    let mut bundle = Bundle::new(&ids::bundle(tenant, &[&detection.event_id]));
+    bundle.push(&technique)?;
+    for ip in detection.src.ip.iter().chain(&detection.dst.ip) {
+        match ip.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => bundle.push(&Ipv4Addr::new(ip))?,
+            Ok(IpAddr::V6(_)) => bundle.push(&Ipv6Addr::new(ip))?,
+            Err(_) => false,
+        };
+    }
+    let given = Detection { bundle: Arc::from(bundle.finish()), ..detection.clone() };
+    Ok(Arc::from(graph::normalized(&given)?))
+}
+
+fn expect(definition: &Definition, site: Site<'_>, test: &Test, given: &[Detection]) -> Result<(), String> {
+    let mut expected: Vec<&str> = test.branches.iter().map(|b| b.text.as_str()).collect();
+    let mut delivered = vec![];
+    let mut rest = vec![];
+    for detection in given {
+        if !definition.trigger.iter().all(|p| p.holds(detection)) {
+            rest.push("match does not hold".to_owned());
+            continue;
+        }
+        for branch in &definition.branches {
+            let end = machine::run(definition, branch, detection, site);
+            if !end.outputs.is_empty() {
+                delivered.push(&*branch.name);
+            }
+            rest.extend(end.dropped.map(|code| format!("{}: {code}", branch.name)));
+            rest.extend(end.rejected.iter().map(|r| format!("{}: {}: {}", branch.name, r.code, r.message)));
+        }
+    }
+    for list in [&mut expected, &mut delivered] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    if expected == delivered {
+        return Ok(());
+    }
+    let rest = if rest.is_empty() { String::new() } else { format!("; {}", rest.join("; ")) };
+    Err(format!("delivered by [{}], expected [{}]{rest}", delivered.join(", "), expected.join(", ")))
+}
