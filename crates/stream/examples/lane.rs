@@ -3,6 +3,7 @@
 //! `lane BOOTSTRAP run NAME [ORDINAL|-]` runs a stage that counts records by key until its standard input closes;
 //! `lane BOOTSTRAP soak RECORDS KILLS [PARTITIONS]` feeds it, kills it with SIGKILL in mid-load, and counts what read_committed readers see;
 //! `lane BOOTSTRAP deliver RECORDS KILLS [PARTITIONS]` is the same for a sink that fails, rejects and dawdles;
+//! `lane BOOTSTRAP churn RECORDS TURNS [PARTITIONS] [static]` has three members that die, leave and freeze;
 //! `lane BOOTSTRAP speed RECORDS [BYTES]` measures.
 #![allow(
     clippy::unwrap_used,
@@ -301,12 +302,72 @@ fn feed(bootstrap: &str, topic: &str, records: u64, per_second: u64, bytes: usiz
     p.flush(T).unwrap();
 }
 
-fn spawn(bootstrap: &str, name: &str) -> Child {
+fn spawn_as(bootstrap: &str, name: &str, ordinal: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args([bootstrap, "run", name, "0"])
+        .args([bootstrap, "run", name, ordinal])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+fn spawn(bootstrap: &str, name: &str) -> Child {
+    spawn_as(bootstrap, name, "0")
+}
+
+/// Three members that come, go, die and freeze.
+fn churn(bootstrap: &str, records: u64, turns: u64, partitions: i32, fixed: bool) {
+    let name = unique("churn");
+    topics(bootstrap, &name, partitions);
+    let seconds = turns * 4;
+    let feeder = {
+        let (b, t) = (bootstrap.to_owned(), format!("{name}.in"));
+        std::thread::spawn(move || feed(&b, &t, records, records / seconds, 100))
+    };
+    let make = |i: usize| spawn_as(bootstrap, &name, &if fixed { i.to_string() } else { "-".into() });
+    let mut members: Vec<Child> = (0..3).map(make).collect();
+    let mut random = u64::from(std::process::id());
+    for turn in 0..turns {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis(2000 + (random >> 33) % 2500));
+        let who = (random >> 20) as usize % 3;
+        let what = ["die", "leave", "freeze"][turn as usize % 3];
+        println!("turn {turn}: {who} {what}s");
+        match what {
+            "die" => {
+                members[who].kill().unwrap();
+                members[who].wait().unwrap();
+                members[who] = make(who);
+            }
+            "leave" => {
+                drop(members[who].stdin.take());
+                println!("  ended: {:?}", members[who].wait().unwrap());
+                members[who] = make(who);
+            }
+            _ => {
+                signal(&members[who], "STOP");
+                std::thread::sleep(Duration::from_secs(13));
+                signal(&members[who], "CONT");
+            }
+        }
+        for (i, member) in members.iter_mut().enumerate() {
+            if let Some(status) = member.try_wait().unwrap() {
+                println!("  {i} has ended by itself: {status}");
+                *member = make(i);
+            }
+        }
+    }
+    feeder.join().unwrap();
+    println!("all committed: {}", wait_done(bootstrap, &name, partitions, Duration::from_secs(90)));
+    for mut member in members {
+        drop(member.stdin.take());
+        println!("ended: {:?}", member.wait().unwrap());
+    }
+    judge(bootstrap, &name, records, partitions);
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(status.success());
 }
 
 /// Everything that a read_committed reader sees, in order per partition.
@@ -566,6 +627,9 @@ fn main() {
         Some("run") => run(bootstrap, &args[2], args.get(3).and_then(|a| a.parse().ok())),
         Some(what @ ("soak" | "deliver")) => {
             soak(bootstrap, what, number(2, 20_000), number(3, 5), number(4, 4) as i32)
+        }
+        Some("churn") => {
+            churn(bootstrap, number(2, 40_000), number(3, 9), number(4, 6) as i32, args.get(5).is_some())
         }
         Some("speed") => speed(bootstrap, number(2, 200_000), number(3, 1000) as usize),
         _ => panic!("run, soak or speed"),
