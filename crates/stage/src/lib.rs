@@ -16,6 +16,6 @@ pub use outcome::{NonEmpty, Outcome, Part, Reject, StageError};
 pub use record::{Headers, Output, Record};
 pub use sink::{BoxFuture, Delivery, Receipt, Sink, Verdict};
 pub use spec::{Deliver, Input, Pace, Processor, Run, Stage, Start, StoreSpec, TableSpec};
-pub use state::{Overlay, State, StateKey, Store, Timer};
+pub use state::{Held, Overlay, State, StateKey, Store, Timer, Timers};
 pub use table::{TableName, Tables, View};
 pub use tx::{Keyed, Tx};

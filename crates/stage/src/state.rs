@@ -1,6 +1,6 @@
 //! Keyed state of one input partition: what is committed, and the overlay of the open transaction. Values are JSON text, one store one type.
 use atio_schemas::Timestamp;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, HashMap};
 
 /// A store's declaration: a type of its own per store.
@@ -26,6 +26,24 @@ pub struct StateKey {
 pub struct Timer {
     pub key: StateKey,
     pub at: Timestamp,
+}
+
+/// The built-in store of what is held: a stage that holds declares it among its stores. Key = `<store>/<key>` of what is held.
+pub struct Timers;
+
+impl Store for Timers {
+    const NAME: &'static str = "timers";
+    type Value = Held;
+}
+
+/// When something that is held is due, and what it counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub at: Timestamp,
+    /// The input topic; the partition is the changelog's.
+    pub topic: String,
+    /// Records that ended as this hold and are not settled yet.
+    pub records: u64,
 }
 
 /// An entry: value (JSON bytes), its layout, and when it was written.

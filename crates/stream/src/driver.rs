@@ -10,15 +10,15 @@ use crate::{
     deliver::Deliveries,
     fault::{Fault, FaultKind, Tp},
     lane::{LaneConfig, LaneState, Shared, Stop, StreamError, instance_name},
-    ledger::Counts,
-    machine::{Command, End, Event, Machine, Millis, Positions, Refusal, Timing},
+    ledger::{Counts, Ledger},
+    machine::{Command, Committed, End, Event, Machine, Millis, Positions, Refusal, Timing},
     store::{States, restore::Restorer},
     table::TableReader,
     transform::{self, TopicLimits},
 };
 use atio_stage::{Pace, Run, Stage};
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -254,12 +254,7 @@ impl Driver {
             }
             Command::Abort => Some(Event::Aborted(self.abort())),
             Command::Rebuild => Some(Event::Rebuilt(self.rebuild())),
-            Command::Resolve(partitions) => {
-                let found = consumer.committed(&partitions);
-                Some(Event::Resolved(
-                    found.map(|f| f.into_iter().map(|(tp, at)| (tp, at.map(|(n, _)| n))).collect()),
-                ))
-            }
+            Command::Resolve(partitions) => Some(Event::Resolved(self.resolve(consumer, &partitions))),
             Command::Seek(positions) => Some(Event::Sought(consumer.seek(&positions))),
             Command::AskPositions => Some(Event::Positions(self.positions(consumer))),
             Command::Pause(partitions) => self.tell(consumer.pause(&partitions)),
@@ -269,6 +264,16 @@ impl Driver {
                 None
             }
         }
+    }
+
+    fn resolve(
+        &self,
+        consumer: &LaneConsumer,
+        partitions: &[Tp],
+    ) -> Result<BTreeMap<Tp, Option<Committed>>, Fault> {
+        let mark = |metadata: &str| Ledger::from_metadata(metadata).map_or(0, |ledger| ledger.commits);
+        let found = consumer.committed(partitions)?.into_iter();
+        Ok(found.map(|(tp, at)| (tp, at.map(|(next, text)| Committed { next, mark: mark(&text) }))).collect())
     }
 
     /// What can't fail in a way that the machine could answer.

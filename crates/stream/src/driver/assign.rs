@@ -50,8 +50,10 @@ impl Driver {
         for tp in partitions {
             let found = committed.get(tp).cloned().flatten();
             let (low, high) = self.restorer.watermarks(tp)?;
-            let base = self.base(tp, found.as_ref().map(|(n, _)| *n), low, high)?;
-            ledgers.push((tp.clone(), self.ledger(tp, found.map(|(_, metadata)| metadata))));
+            let mut base = self.base(tp, found.as_ref().map(|(n, _)| *n), low, high)?;
+            let ledger = self.ledger(tp, found.map(|(_, metadata)| metadata));
+            base.mark = ledger.commits;
+            ledgers.push((tp.clone(), ledger));
             bases.insert(tp.clone(), base);
         }
         self.restore_states(consumer, partitions)?;
@@ -66,14 +68,14 @@ impl Driver {
     /// Never a silent jump (rule 12).
     fn base(&self, tp: &Tp, committed: Option<i64>, low: i64, high: i64) -> Result<Base, Trouble> {
         match committed {
-            Some(next) if (low..=high).contains(&next) => Ok(Base { next, stored: true }),
+            Some(next) if (low..=high).contains(&next) => Ok(Base { next, mark: 0, stored: true }),
             Some(committed) => {
                 Err(Trouble::End(End::OutOfRange { partition: tp.clone(), committed, low, high }))
             }
             None => {
                 let input = self.stage.inputs.iter().find(|i| i.topic == tp.topic);
                 let start = input.map_or(Start::Beginning, |i| i.start);
-                Ok(Base { next: if start == Start::End { high } else { low }, stored: false })
+                Ok(Base { next: if start == Start::End { high } else { low }, mark: 0, stored: false })
             }
         }
     }

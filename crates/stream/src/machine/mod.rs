@@ -37,10 +37,12 @@ pub enum Event {
     Aborted(Result<(), Fault>),
     Rebuilt(Result<(), Fault>),
     /// Committed offsets, stable; none where none was ever committed.
-    Resolved(Result<BTreeMap<Tp, Option<i64>>, Fault>),
+    Resolved(Result<BTreeMap<Tp, Option<Committed>>, Fault>),
     Sought(Result<(), Fault>),
     /// The positions asked for when idle.
     Positions(Positions),
+    /// Something that is held is due; there may be nothing else at hand.
+    Due,
     /// Records that were read can't be taken up, in a transaction or out of one.
     Refused(Refusal),
     Tick,
@@ -58,10 +60,19 @@ pub enum Refusal {
     Final(End),
 }
 
+/// What is committed of a partition. A transaction in which only a timer fired moves no offset: its mark tells it from the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub next: i64,
+    /// Counts the partition's transactions; each adds one.
+    pub mark: u64,
+}
+
 /// Where a partition's transaction starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base {
     pub next: i64,
+    pub mark: u64,
     /// Whether `next` is committed; else it is the declared start.
     pub stored: bool,
 }
@@ -327,7 +338,9 @@ impl Machine {
 
     fn answer(&mut self, now: Millis, event: Event, out: &mut Vec<Command>) {
         match event {
+            Event::Polled { ends, .. } if ends.is_empty() => {}
             Event::Polled { ends, bytes } => self.polled(now, ends, bytes, out),
+            Event::Due => self.polled(now, Positions::new(), 0, out),
             Event::Restored(result) => self.restored(result, out),
             Event::Begun(result) => match result {
                 Ok(()) if self.bare => self.ask(Ask::Seal, Command::Seal, out),
@@ -361,9 +374,6 @@ impl Machine {
     }
 
     fn polled(&mut self, now: Millis, ends: Positions, bytes: usize, out: &mut Vec<Command>) {
-        if ends.is_empty() {
-            return;
-        }
         self.last_record = now;
         self.bytes += bytes;
         self.polls += 1;
@@ -422,7 +432,7 @@ impl Machine {
         let sent = self.sent.take().unwrap_or_default();
         for (tp, next) in &sent {
             if let Some(owned) = self.owned.get_mut(tp) {
-                owned.base = Base { next: *next, stored: true };
+                owned.base = Base { next: *next, mark: owned.base.mark + 1, stored: true };
             }
         }
         out.push(Command::Merge(sent));

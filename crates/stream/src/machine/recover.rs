@@ -1,7 +1,7 @@
 //! The machine's other half: what follows from a fault (exactly-once, rules 6 to 8).
 use super::{
-    Ask, Command, End, FENCE_WINDOW, Fault, FaultKind, Machine, Millis, PAUSE_ABOVE, Pending, Phase,
-    Positions, RETRIES, RETRIES_STOPPING,
+    Ask, Command, Committed, End, FENCE_WINDOW, Fault, FaultKind, Machine, Millis, PAUSE_ABOVE, Pending,
+    Phase, Positions, RETRIES, RETRIES_STOPPING,
 };
 use crate::fault::Tp;
 use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ impl Machine {
     pub(super) fn resolved(
         &mut self,
         now: Millis,
-        result: Result<BTreeMap<Tp, Option<i64>>, Fault>,
+        result: Result<BTreeMap<Tp, Option<Committed>>, Fault>,
         out: &mut Vec<Command>,
     ) {
         let committed = match result {
@@ -141,12 +141,17 @@ impl Machine {
         let mut strange = None;
         for (tp, owned) in &self.owned {
             let found = committed.get(tp).copied().flatten();
-            let at_start = found.map_or(!owned.base.stored, |n| n == owned.base.next && owned.base.stored);
-            let at_end = found.is_some() && found == sent.get(tp).copied();
+            let base = owned.base;
+            let at_start = match found {
+                Some(found) => base.stored && found == Committed { next: base.next, mark: base.mark },
+                None => !base.stored,
+            };
+            let end = sent.get(tp).map(|next| Committed { next: *next, mark: base.mark + 1 });
+            let at_end = found.is_some() && found == end;
             all_at_start &= at_start;
             all_at_end &= at_end;
             if !at_start && !at_end {
-                strange = Some((tp.clone(), found.unwrap_or(-1)));
+                strange = Some((tp.clone(), found.map_or(-1, |f| f.next)));
             }
         }
         match (all_at_end, all_at_start, strange) {
@@ -162,7 +167,7 @@ impl Machine {
                 }
             }
             // Moved on by whoever has the partition now: the group will tell, or this ends (see `idle`).
-            (_, _, Some((tp, n))) if self.owned.get(&tp).is_some_and(|o| n > o.base.next) => {
+            (_, _, Some((tp, n))) if self.owned.get(&tp).is_some_and(|o| n >= o.base.next) => {
                 out.push(Command::Discard);
                 self.orphan(now, out);
                 self.closed();

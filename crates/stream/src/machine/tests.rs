@@ -18,6 +18,8 @@ fn timing() -> Timing {
 #[derive(Clone, Debug)]
 enum Act {
     Records(u8, u8),
+    /// A timer of the lane is due.
+    Due,
     Nothing,
     Wait(u16),
     Assign(u8),
@@ -66,6 +68,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]);
     prop_oneof![
         8 => (0..4u8, 1..9u8).prop_map(|(p, n)| Act::Records(p, n)),
+        2 => Just(Act::Due),
         4 => Just(Act::Nothing),
         3 => (1..3000u16).prop_map(Act::Wait),
         2 => (0..16u8).prop_map(Act::Assign),
@@ -85,6 +88,7 @@ struct World {
     now: Millis,
     /// Per partition: committed offset, where the consumer stands.
     committed: BTreeMap<Tp, i64>,
+    marks: BTreeMap<Tp, u64>,
     position: BTreeMap<Tp, i64>,
     /// What the lane's state holds: how far it has processed, committed and open.
     state: BTreeMap<Tp, i64>,
@@ -96,6 +100,13 @@ struct World {
     in_txn: bool,
     /// At hand, not yet processed.
     hand: Vec<(Tp, i64)>,
+    /// Timers that fired, as the lane's state has it, committed and open.
+    fired: u64,
+    firing: u64,
+    /// What the broker shows of them.
+    fired_visible: u64,
+    fired_pending: u64,
+    timer: bool,
     told: usize,
     acknowledged: usize,
     assigned: BTreeSet<Tp>,
@@ -109,6 +120,12 @@ impl World {
             machine: Machine::new(timing()),
             now: 1,
             committed: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            fired: 0,
+            firing: 0,
+            fired_visible: 0,
+            fired_pending: 0,
+            timer: false,
             position: BTreeMap::new(),
             state: BTreeMap::new(),
             overlay: BTreeMap::new(),
@@ -172,6 +189,7 @@ impl World {
     fn broker_aborts(&mut self) {
         self.in_txn = false;
         self.open.clear();
+        self.fired_pending = 0;
         self.pending = None;
     }
 
@@ -180,12 +198,14 @@ impl World {
         let positions = self.pending.take().expect("nothing is committed without positions");
         for (tp, next) in positions {
             let before = self.committed.insert(tp.clone(), next).unwrap_or(0);
+            *self.marks.entry(tp.clone()).or_default() += 1;
             assert!(next >= before, "{tp} moved back from {before} to {next}");
         }
         for (tp, offset) in std::mem::take(&mut self.open) {
             assert!(offset < self.committed[&tp], "{tp}/{offset} is visible and not committed");
             assert!(self.visible.insert((tp.clone(), offset)), "{tp}/{offset} is visible twice");
         }
+        self.fired_visible += std::mem::take(&mut self.fired_pending);
         self.in_txn = false;
     }
 
@@ -196,7 +216,8 @@ impl World {
                 for tp in partitions {
                     let stored = self.committed.get(&tp).copied();
                     self.state.insert(tp.clone(), stored.unwrap_or(0));
-                    bases.insert(tp, Base { next: stored.unwrap_or(0), stored: stored.is_some() });
+                    let mark = self.marks.get(&tp).copied().unwrap_or(0);
+                    bases.insert(tp, Base { next: stored.unwrap_or(0), mark, stored: stored.is_some() });
                 }
                 Some(Event::Restored(Ok(bases)))
             }
@@ -247,9 +268,11 @@ impl World {
                 for (tp, at) in std::mem::take(&mut self.overlay) {
                     self.state.insert(tp, at);
                 }
+                self.fired += std::mem::take(&mut self.firing);
                 None
             }
             Command::Discard => {
+                self.firing = 0;
                 self.overlay.clear();
                 self.hand.clear();
                 None
@@ -264,8 +287,8 @@ impl World {
                 Some(Event::Rebuilt(made))
             }
             Command::Resolve(partitions) => {
-                let found =
-                    partitions.into_iter().map(|tp| (tp.clone(), self.committed.get(&tp).copied())).collect();
+                let at = |tp: &Tp| Some(Committed { next: *self.committed.get(tp)?, mark: self.marks[tp] });
+                let found = partitions.into_iter().map(|tp| (tp.clone(), at(&tp))).collect();
                 Some(Event::Resolved(self.call(Call::Resolve, |_| ()).map(|()| found)))
             }
             Command::Seek(positions) => {
@@ -295,6 +318,10 @@ impl World {
             self.overlay.insert(tp.clone(), offset + 1);
             self.open.push((tp, offset));
         }
+        if self.timer {
+            self.firing += 1;
+            self.fired_pending += 1;
+        }
         match fault {
             Some(Outcome::Fault(_, _)) => Err(Refusal::Producer(Fault::new(FaultKind::Unknown, "lost"))),
             _ => Ok(()),
@@ -317,6 +344,13 @@ impl World {
     fn act(&mut self, act: Act) {
         match act {
             Act::Records(p, n) => self.records(p, n),
+            Act::Due if self.machine.reads() && self.machine.owned().next().is_some() => {
+                self.hand.clear();
+                self.timer = true;
+                self.feed(Event::Due);
+                self.timer = false;
+            }
+            Act::Due => {}
             Act::Nothing if self.machine.reads() => {
                 self.now += self.machine.wait(self.now);
                 self.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
@@ -347,6 +381,10 @@ impl World {
     }
 
     fn check(&self) {
+        // With nothing in doubt, the state and the world agree on which timers have fired.
+        if !self.in_txn && self.machine.reads() {
+            assert_eq!((self.fired, self.firing), (self.fired_visible, 0), "timers fired");
+        }
         for (tp, offset) in &self.visible {
             assert!(*offset < self.committed[tp]);
         }
