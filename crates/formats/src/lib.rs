@@ -83,6 +83,8 @@ pub trait Reader: Send + Sync {
 pub enum DetectError {
     #[error("nothing to read")]
     Empty,
+    #[error("UTF-16; send UTF-8")]
+    Utf16,
     #[error("no known format; pin one of: {}", names())]
     Unknown,
     #[error("unknown format `{name}`; known: {}", names())]
@@ -94,6 +96,7 @@ impl DetectError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Empty => Code::Empty,
+            Self::Utf16 => Code::BadEncoding,
             Self::Unknown | Self::NotAFormat { .. } => Code::UnknownFormat,
         }
     }
@@ -112,7 +115,7 @@ pub fn format(name: &str) -> Option<&'static Format> {
 /// Chooses the format of `raw`: the pinned one, else the one that is surest of its first bytes.
 ///
 /// # Errors
-/// `Empty` for blank input, `Unknown` where no reader claims it, `NotAFormat` for a pinned name that is none.
+/// `Empty` for blank input, `Utf16`, `Unknown` where no reader claims it, `NotAFormat` for a pinned name that is none.
 pub fn detect(raw: &[u8], pinned: Option<&str>) -> Result<&'static Format, DetectError> {
     if let Some(name) = pinned.filter(|name| *name != "auto") {
         return format(name).ok_or_else(|| DetectError::NotAFormat { name: name.to_owned() });
@@ -120,6 +123,9 @@ pub fn detect(raw: &[u8], pinned: Option<&str>) -> Result<&'static Format, Detec
     let head = Head::of(raw);
     if head.bytes.is_empty() {
         return Err(DetectError::Empty);
+    }
+    if raw.starts_with(b"\xff\xfe") || raw.starts_with(b"\xfe\xff") {
+        return Err(DetectError::Utf16);
     }
     let mut best: (Score, Option<&'static Format>) = (Score::NO, None);
     for candidate in FORMATS {
@@ -146,4 +152,35 @@ pub fn read<'a>(raw: &'a [u8], format: &Format, cx: &ReadCx) -> Findings<'a> {
         }),
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detection() {
+        assert_eq!(detect(b" \n", None).unwrap_err(), DetectError::Empty);
+        assert_eq!(detect(b"\xff\xfe{\0", None).unwrap_err().code(), Code::BadEncoding);
+        assert_eq!(detect(b"hello", None).unwrap_err().code(), Code::UnknownFormat);
+        assert_eq!(detect(b"hello", Some("suricata")).unwrap().name, "suricata");
+        assert_eq!(detect(b"{\"event_type\":\"dns\",\"flow_id\":1}", Some("auto")).unwrap().name, "suricata");
+        let error = detect(b"{}", Some("nessus")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown format `nessus`; known: openvas-csv, openvas-xml, stix, suricata"
+        );
+        // A playbook's ids look like STIX's.
+        let playbook = br#"{"type":"playbook","spec_version":"cacao-2.0","id":"playbook--6f1f7d2a-3f0e-4a6e-8e58-0c4f1f7a9e02"}"#;
+        assert!(detect(playbook, None).is_err());
+    }
+
+    #[test]
+    fn too_large_and_blank_inputs_are_one_reject() {
+        let suricata = format("suricata").unwrap();
+        let limits = Limits { size: 10, ..Limits::default() };
+        let cx = ReadCx { received_at: Timestamp(0), limits };
+        assert_eq!(read(b"{\"event_type\":1}", suricata, &cx).rejected[0].code, Code::TooLarge);
+        assert_eq!(read(b"\n\n", suricata, &cx).rejected[0].code, Code::Empty);
+    }
 }

@@ -124,7 +124,11 @@ impl<'a> Pieces<'a> {
         match self.value_end() {
             Extent::Ends(end) => Ok(self.take(end)),
             Extent::TooDeep(end) => Err(self.reject(end, Code::TooDeep, "nested too deep")),
-            Extent::Breaks => {
+            Extent::Breaks { deepest } if deepest > self.depth => {
+                let end = self.next_start();
+                Err(self.reject(end, Code::TooDeep, "nested too deep"))
+            }
+            Extent::Breaks { .. } => {
                 let end = self.next_start();
                 Err(self.reject(end, Code::Truncated, "the record ends before it is closed"))
             }
@@ -144,7 +148,7 @@ impl<'a> Pieces<'a> {
                     let may_start =
                         depth == 0 || before == b':' || (kinds & 1 == 1 && matches!(before, b',' | b'['));
                     if !may_start {
-                        return Extent::Breaks;
+                        return Extent::Breaks { deepest };
                     }
                     kinds = kinds << 1 | u64::from(byte == b'[');
                     depth += 1;
@@ -162,9 +166,9 @@ impl<'a> Pieces<'a> {
                     }
                 }
                 b'"' => {
-                    let Some(end) = end_of_string(raw, at + 1) else { return Extent::Breaks };
+                    let Some(end) = end_of_string(raw, at + 1) else { return Extent::Breaks { deepest } };
                     if memchr::memchr(b'\n', &raw[at..end]).is_some() {
-                        return Extent::Breaks;
+                        return Extent::Breaks { deepest };
                     }
                     at = end;
                     before = b'"';
@@ -177,7 +181,7 @@ impl<'a> Pieces<'a> {
             }
             at += 1;
         }
-        Extent::Breaks
+        Extent::Breaks { deepest }
     }
 
     /// After a broken record: the next line, where the record's first line holds more than its bracket (records on one line each);
@@ -240,7 +244,7 @@ impl<'a> Pieces<'a> {
 enum Extent {
     Ends(usize),
     TooDeep(usize),
-    Breaks,
+    Breaks { deepest: usize },
 }
 
 #[cfg(test)]
@@ -294,6 +298,9 @@ mod tests {
         let shown = show(deep.as_bytes());
         assert_eq!(shown.len(), 3);
         assert!(shown[1].starts_with("2:8:too_deep [["));
+        for open in ["[".repeat(100_000), "{\"a\":".repeat(100_000)] {
+            assert!(show(open.as_bytes())[0].contains("too_deep"));
+        }
     }
 
     #[test]

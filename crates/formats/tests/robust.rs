@@ -45,7 +45,7 @@ proptest! {
         for format in FORMATS {
             check_places(&raw, &read(&raw, format, &cx()));
         }
-        let _ = detect(&raw, None);
+        prop_assert!(detect(&raw, None).map_or_else(|error| !error.to_string().is_empty(), |format| FORMATS.iter().any(|f| f.name == format.name)));
     }
 
     #[test]
