@@ -1,1 +1,139 @@
 //! Matches detections against workflows and runs their branches.
+//!
+//! The router reads enriched detections and writes each to the topic of every workflow whose trigger holds. Each branch is a stage of its
+//! own, with its own group on its workflow's topic, and writes deliveries. Both see the definitions through [`Definitions`], a view of the
+//! topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
+
+mod branch;
+pub mod definitions;
+mod router;
+
+pub use definitions::Definitions;
+
+use atio_schemas::{Codec, Detection, header};
+use atio_stage::{Headers, Input, Pace, Record, Run, Stage, TableName, TableSpec};
+use atio_workflow::Known;
+use ipnet::IpNet;
+use std::sync::Arc;
+
+pub const SERVICE: &str = "routing";
+/// The table of definitions.
+pub const TABLE: &str = "workflows";
+
+/// What the stages are made of.
+#[derive(Clone)]
+pub struct Deps {
+    /// Of topics and groups, e.g. `atio.`.
+    pub prefix: String,
+    pub codec: Codec,
+    /// Sinks that are declared outside the topic of definitions; those on the topic win.
+    pub known: Known,
+    /// Addresses that are ours.
+    pub home_networks: Vec<IpNet>,
+}
+
+impl Deps {
+    fn topic(&self, name: &str) -> Arc<str> {
+        Arc::from(format!("{}{name}", self.prefix))
+    }
+    /// The definitions, as the router sees them: all workflows that are in force.
+    #[must_use]
+    pub fn definitions(&self) -> Definitions {
+        Definitions::new(self.codec.clone(), self.known.clone(), None)
+    }
+    fn table(&self, only: Option<&str>) -> TableSpec {
+        let (codec, known) = (self.codec.clone(), self.known.clone());
+        let only = only.map(str::to_owned);
+        TableSpec {
+            name: TableName::new(TABLE),
+            topic: self.topic("workflows"),
+            make: Arc::new(move || Box::new(Definitions::new(codec.clone(), known.clone(), only.clone()))),
+        }
+    }
+}
+
+/// The router, and the branches of `definitions`.
+#[must_use]
+pub fn stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
+    let mut stages = vec![router_stage(deps, definitions)];
+    stages.extend(branch_stages(deps, definitions));
+    stages
+}
+
+/// The router alone. It lives as long as the service does; `definitions` only tells which topics it may write now.
+#[must_use]
+pub fn router_stage(deps: &Deps, definitions: &Definitions) -> Stage {
+    let outputs = definitions.live().map(|live| deps.topic(&format!("workflow.{}", live.name))).collect();
+    Stage {
+        name: SERVICE.to_owned(),
+        service: SERVICE,
+        group: format!("{}{SERVICE}", deps.prefix),
+        inputs: ["enriched", "enriched-logs"].map(|name| Input::new(&deps.topic(name))).to_vec(),
+        outputs,
+        stores: vec![],
+        tables: vec![deps.table(None)],
+        pace: Pace::Interactive,
+        run: Run::Transform(Box::new(router::Router::new(deps.codec.clone(), deps.prefix.clone()))),
+    }
+}
+
+/// One stage for each branch of each workflow that is in force and not paused, sorted by name: what must run now. Whoever runs stages
+/// starts those that are new and stops those that are gone when definitions change; a stage's name says which it is. A branch that only
+/// an older version has goes on for what is still on its way.
+#[must_use]
+pub fn branch_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = definitions
+        .live()
+        .filter(|live| !live.paused)
+        .flat_map(|live| {
+            live.branches
+                .into_iter()
+                .map(move |(branch, sinks)| branch_stage(deps, live.name, branch, &sinks))
+        })
+        .collect();
+    stages.sort_by(|a, b| a.name.cmp(&b.name));
+    stages
+}
+
+fn branch_stage(deps: &Deps, workflow: &str, branch: &str, sinks: &[String]) -> Stage {
+    let name = format!("{SERVICE}.{workflow}.{branch}");
+    let processor = branch::Runner {
+        codec: deps.codec.clone(),
+        workflow: workflow.to_owned(),
+        branch: branch.to_owned(),
+        home_networks: deps.home_networks.clone(),
+        delivery: format!("{}delivery.", deps.prefix),
+    };
+    Stage {
+        group: format!("{}{name}", deps.prefix),
+        name,
+        service: SERVICE,
+        inputs: vec![Input {
+            dead_letters: deps.topic("workflow-dlq"),
+            ..Input::new(&deps.topic(&format!("workflow.{workflow}")))
+        }],
+        outputs: sinks.iter().map(|sink| deps.topic(&format!("delivery.{sink}"))).collect(),
+        stores: vec![],
+        tables: vec![deps.table(Some(workflow))],
+        pace: Pace::Interactive,
+        run: Run::Transform(Box::new(processor)),
+    }
+}
+
+/// Headers of what leaves this service: what is carried on, the event, the workflow.
+fn headers(record: &Record<'_>, detection: &Detection, workflow: &str, kind: &str) -> Headers {
+    let mut headers = record.headers.carried();
+    headers.set(header::CE_SPECVERSION, "1.0");
+    headers.set(header::CE_ID, detection.event_id.as_bytes());
+    headers.set(header::CE_SOURCE, format!("/atio/{}/{}", detection.tenant, detection.source));
+    headers.set(header::CE_TYPE, kind);
+    if let Some(at) = detection.occurred_at {
+        headers.set(header::CE_TIME, at.rfc3339_micros());
+    }
+    headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
+    headers.set(header::WORKFLOW, workflow);
+    headers
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! One branch of one workflow: a routed detection in, deliveries out, by the version that it was routed with.
+//! Owns which version runs. Must not know: steps.
+use crate::{Definitions, TABLE, headers, router::refused};
+use atio_schemas::{Code, Codec, CodecError, Detection, header, routed::Routed};
+use atio_stage::{Outcome, Output, Processor, Record, StageError, Tx};
+use atio_workflow::{Delivered, Site, run};
+use ipnet::IpNet;
+
+pub(crate) struct Runner {
+    pub(crate) codec: Codec,
+    pub(crate) workflow: String,
+    pub(crate) branch: String,
+    pub(crate) home_networks: Vec<IpNet>,
+    /// Of delivery topics: `atio.delivery.`.
+    pub(crate) delivery: String,
+}
+
+impl Runner {
+    /// The version of this workflow that the detection was routed with.
+    fn version(&self, routed: &Routed) -> Option<i64> {
+        routed.matches.iter().find_map(|m| {
+            let (name, version) = m.rsplit_once('@')?;
+            if name == self.workflow { version.parse().ok() } else { None }
+        })
+    }
+
+    fn output(
+        &self,
+        record: &Record<'_>,
+        detection: &Detection,
+        delivered: &Delivered,
+    ) -> Result<Output, CodecError> {
+        let key = delivered.incident_id.as_ref().or(delivered.asset.as_ref()).unwrap_or(&delivered.event_id);
+        let mut headers = headers(record, detection, &delivered.workflow, "atio.delivery");
+        headers.set(header::IDEMPOTENCY_KEY, delivered.idempotency_key.as_bytes());
+        let topic = format!("{}{}", self.delivery, delivered.sink);
+        Ok(Output::new(topic, key.as_bytes(), self.codec.encode(delivered)?, headers))
+    }
+}
+
+impl Processor for Runner {
+    fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
+        let Some(value) = record.value else {
+            return Outcome::dead_letter(Code::NullValue, "a routed detection has no value");
+        };
+        let routed: Routed = match self.codec.decode(value) {
+            Ok(routed) => routed,
+            Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
+        };
+        let Some(version) = self.version(&routed) else {
+            let message = format!("the list of matches does not name {}", self.workflow);
+            return Outcome::dead_letter(Code::MissingField, message);
+        };
+        let definitions = match tx.table::<Definitions>(TABLE) {
+            Ok(definitions) => definitions,
+            Err(error) => return Outcome::Fail(error),
+        };
+        let definition = match definitions.version(&self.workflow, version) {
+            Ok(definition) => definition,
+            // The table may be a moment behind: whoever runs the stage tries again, and fails after a while.
+            Err(message) => return Outcome::Fail(StageError { code: Code::UnknownVersion, message }),
+        };
+        let Some(branch) = definition.branch(&self.branch) else { return Outcome::Drop(Code::NotInVersion) };
+        let site = Site { version, home_networks: &self.home_networks };
+        let end = run(definition, branch, &routed.detection, site);
+        let outputs: Result<Vec<Output>, CodecError> =
+            end.outputs.iter().map(|d| self.output(record, &routed.detection, d)).collect();
+        match outputs {
+            Ok(outputs) => Outcome::of(outputs, end.rejected, end.dropped.unwrap_or(Code::Filtered)),
+            Err(error) => refused(&error),
+        }
+    }
+}

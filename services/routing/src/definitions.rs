@@ -1,0 +1,261 @@
+//! The definitions in force, compiled as they come from the topic `workflows`: `<name>@<n>` holds an immutable one, `<name>` points to the
+//! one in force, `sink/<name>` likewise for sinks. Owns versions, pointers and the trigger index. Must not know: records of detections.
+use atio_schemas::{Code, Codec, command::ObjectKind, definition::Definition as Stored};
+use atio_stage::{StageError, View};
+use atio_topics::load::{Declaration, parse};
+use atio_workflow::{Definition, Index, Known, SinkFacts, compile};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// One version of a workflow: its text, and what it compiles to, or why not.
+struct Version {
+    text: String,
+    compiled: Result<Arc<Definition>, String>,
+}
+
+/// Which version is in force.
+#[derive(Clone, Copy)]
+struct Pointer {
+    version: i64,
+    paused: bool,
+}
+
+/// A workflow in force.
+#[derive(Debug)]
+pub struct Live<'d> {
+    pub name: &'d str,
+    pub version: i64,
+    pub paused: bool,
+    /// Branches of all versions that are kept, with the sinks that they deliver to.
+    pub branches: BTreeMap<&'d str, Vec<String>>,
+}
+
+/// What the trigger index refers to.
+struct Route {
+    name: String,
+    version: i64,
+}
+
+pub struct Definitions {
+    codec: Codec,
+    base: Known,
+    /// Only this workflow: a branch needs no other.
+    only: Option<String>,
+    versions: BTreeMap<String, BTreeMap<i64, Version>>,
+    pointers: BTreeMap<String, Pointer>,
+    sinks: BTreeMap<String, BTreeMap<i64, SinkFacts>>,
+    sink_pointers: BTreeMap<String, i64>,
+    /// The sinks in force, base included.
+    known: Known,
+    sinks_changed: bool,
+    routes: Vec<Route>,
+    index: Index,
+}
+
+impl Definitions {
+    #[must_use]
+    pub fn new(codec: Codec, base: Known, only: Option<String>) -> Self {
+        Self {
+            codec,
+            known: base.clone(),
+            base,
+            only,
+            versions: BTreeMap::new(),
+            pointers: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            sink_pointers: BTreeMap::new(),
+            sinks_changed: false,
+            routes: vec![],
+            index: Index::default(),
+        }
+    }
+
+    /// Workflows in force, by name; one whose version in force does not compile is not.
+    pub fn live(&self) -> impl Iterator<Item = Live<'_>> {
+        self.pointers.iter().filter_map(|(name, pointer)| {
+            let versions = self.versions.get(name)?;
+            versions.get(&pointer.version)?.compiled.as_ref().ok()?;
+            let mut branches: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+            for definition in versions.values().filter_map(|v| v.compiled.as_ref().ok()) {
+                for branch in &definition.branches {
+                    branches.entry(&branch.name).or_default().extend(branch.sinks.iter().cloned());
+                }
+            }
+            let branches =
+                branches.into_iter().map(|(name, sinks)| (name, sinks.into_iter().collect())).collect();
+            Some(Live { name, version: pointer.version, paused: pointer.paused, branches })
+        })
+    }
+
+    /// A version of a workflow, in force or not.
+    ///
+    /// # Errors
+    /// Why there is none here that can run.
+    pub fn version(&self, name: &str, version: i64) -> Result<&Arc<Definition>, String> {
+        match self.versions.get(name).and_then(|versions| versions.get(&version)) {
+            None => Err(format!("workflow {name}@{version} is not known here yet")),
+            Some(found) => found.compiled.as_ref().map_err(|why| format!("workflow {name}@{version}: {why}")),
+        }
+    }
+
+    /// Name and version of every workflow that this detection triggers, by name.
+    pub fn matches<'d>(
+        &'d self,
+        detection: &atio_schemas::Detection,
+    ) -> impl Iterator<Item = (&'d str, i64)> + use<'d> {
+        let found = self.index.matches(detection);
+        found.into_iter().filter_map(|i| self.routes.get(i)).map(|route| (route.name.as_str(), route.version))
+    }
+
+    /// Workflows whose version in force can't run, and why.
+    pub fn broken(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pointers.iter().filter_map(|(name, pointer)| {
+            match self.versions.get(name)?.get(&pointer.version) {
+                None => Some((name.as_str(), "its version in force is missing")),
+                Some(Version { compiled: Err(why), .. }) => Some((name, why)),
+                Some(_) => None,
+            }
+        })
+    }
+
+    fn workflow(
+        &mut self,
+        name: &str,
+        version: Option<i64>,
+        stored: Option<Stored>,
+    ) -> Result<(), StageError> {
+        if self.only.as_deref().is_some_and(|only| only != name) {
+            return Ok(());
+        }
+        match (version, stored) {
+            (None, None) => drop(self.pointers.remove(name)),
+            (None, Some(stored)) => {
+                let pointer = Pointer { version: stored.version, paused: stored.paused };
+                self.pointers.insert(name.to_owned(), pointer);
+            }
+            (Some(version), None) => {
+                if let Some(versions) = self.versions.get_mut(name) {
+                    versions.remove(&version);
+                }
+            }
+            (Some(version), Some(stored)) => {
+                let compiled = build(name, &stored.definition, &self.known);
+                let failed = compiled.as_ref().err().cloned();
+                let entry = Version { text: stored.definition, compiled };
+                self.versions.entry(name.to_owned()).or_default().insert(version, entry);
+                if let Some(message) = failed {
+                    return Err(StageError { code: Code::InvalidDefinition, message });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sink(&mut self, name: &str, version: Option<i64>, stored: Option<Stored>) -> Result<(), StageError> {
+        self.sinks_changed = true;
+        match (version, stored) {
+            (None, None) => drop(self.sink_pointers.remove(name)),
+            (None, Some(stored)) => drop(self.sink_pointers.insert(name.to_owned(), stored.version)),
+            (Some(version), None) => {
+                if let Some(versions) = self.sinks.get_mut(name) {
+                    versions.remove(&version);
+                }
+            }
+            (Some(version), Some(stored)) => match parse(name, &stored.definition) {
+                Ok(Declaration::Sink(sink)) => {
+                    self.sinks.entry(name.to_owned()).or_default().insert(version, SinkFacts::from(&sink));
+                }
+                Ok(_) => return Err(invalid(name, "is no sink")),
+                Err(problem) => return Err(invalid(name, &problem.to_string())),
+            },
+        }
+        Ok(())
+    }
+
+    /// Sinks have changed: what refers to them is read again.
+    fn recompile(&mut self) {
+        let mut known = self.base.clone();
+        for (name, version) in &self.sink_pointers {
+            if let Some(facts) = self.sinks.get(name).and_then(|versions| versions.get(version)) {
+                known.sinks.insert(name.clone(), facts.clone());
+            }
+        }
+        if known == self.known {
+            return;
+        }
+        self.known = known;
+        for (name, versions) in &mut self.versions {
+            for version in versions.values_mut() {
+                version.compiled = build(name, &version.text, &self.known);
+            }
+        }
+    }
+}
+
+fn invalid(name: &str, why: &str) -> StageError {
+    StageError { code: Code::InvalidDefinition, message: format!("{name}: {why}") }
+}
+
+fn build(name: &str, text: &str, known: &Known) -> Result<Arc<Definition>, String> {
+    let definition = compile(name, text, known).map_err(|problems| {
+        problems.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    })?;
+    if definition.name != name {
+        return Err(format!("the definition under {name} names itself {}", definition.name));
+    }
+    Ok(Arc::new(definition))
+}
+
+impl View for Definitions {
+    fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StageError> {
+        let key = std::str::from_utf8(key).map_err(|_| invalid("?", "its key is no text"))?;
+        let (object, version) = match key.rsplit_once('@') {
+            Some((object, version)) => {
+                (object, Some(version.parse().map_err(|_| invalid(key, "has no version after `@`"))?))
+            }
+            None => (key, None),
+        };
+        let stored: Option<Stored> = match value {
+            None => None,
+            Some(value) => Some(
+                self.codec
+                    .decode(value)
+                    .map_err(|e| StageError { code: e.code(), message: format!("{key}: {e}") })?,
+            ),
+        };
+        let (kind, name) = match object.split_once('/') {
+            None => (ObjectKind::Workflow, object),
+            Some(("sink", name)) => (ObjectKind::Sink, name),
+            // Sources and tables are no concern of routing.
+            Some(_) => return Ok(()),
+        };
+        let fits = |s: &Stored| s.kind == kind && s.name == name && version.is_none_or(|v| v == s.version);
+        if !stored.as_ref().is_none_or(fits) {
+            return Err(invalid(key, "holds another object than its key says"));
+        }
+        if kind == ObjectKind::Workflow {
+            self.workflow(name, version, stored)
+        } else {
+            self.sink(name, version, stored)
+        }
+    }
+
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.sinks_changed) {
+            self.recompile();
+        }
+        let mut routes = vec![];
+        let mut triggers = vec![];
+        for (name, pointer) in &self.pointers {
+            let version = self.versions.get(name).and_then(|versions| versions.get(&pointer.version));
+            if let Some(definition) = version.and_then(|v| v.compiled.as_ref().ok()) {
+                routes.push(Route { name: name.clone(), version: pointer.version });
+                triggers.push(definition.trigger.clone());
+            }
+        }
+        self.routes = routes;
+        self.index = Index::new(triggers);
+    }
+}

@@ -1,0 +1,70 @@
+//! One enriched detection in; one record out for each workflow whose trigger holds. Owns nothing but that.
+use crate::{Definitions, TABLE, headers};
+use atio_schemas::{Code, Codec, CodecError, Detection, routed::Routed};
+use atio_stage::{NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
+use std::sync::Arc;
+
+pub(crate) struct Router {
+    codec: Codec,
+    prefix: String,
+}
+
+impl Router {
+    pub(crate) const fn new(codec: Codec, prefix: String) -> Self {
+        Self { codec, prefix }
+    }
+
+    fn route(
+        &self,
+        detection: Detection,
+        record: &Record<'_>,
+        found: &[(&str, i64)],
+    ) -> Result<Vec<Output>, CodecError> {
+        let mut routed = Routed { matches: vec![], detection };
+        let mut outputs = Vec::with_capacity(found.len());
+        for (name, version) in found {
+            let workflow = format!("{name}@{version}");
+            routed.matches = vec![workflow.clone()];
+            outputs.push(Output {
+                topic: Arc::from(format!("{}workflow.{name}", self.prefix)),
+                partition: None,
+                key: record.key.map(<[u8]>::to_vec),
+                value: Some(self.codec.encode(&routed)?),
+                headers: headers(record, &routed.detection, &workflow, "atio.routed"),
+            });
+        }
+        Ok(outputs)
+    }
+}
+
+impl Processor for Router {
+    fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
+        let Some(value) = record.value else {
+            return Outcome::dead_letter(Code::NullValue, "a detection has no value");
+        };
+        let detection: Detection = match self.codec.decode(value) {
+            Ok(detection) => detection,
+            Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
+        };
+        let definitions = match tx.table::<Definitions>(TABLE) {
+            Ok(definitions) => definitions,
+            Err(error) => return Outcome::Fail(error),
+        };
+        let found: Vec<(&str, i64)> = definitions.matches(&detection).collect();
+        match self.route(detection, record, &found).map(NonEmpty::from_vec) {
+            Ok(Some(outputs)) => Outcome::Emit { outputs, rejected: vec![] },
+            Ok(None) => Outcome::Drop(Code::NoMatch),
+            Err(error) => refused(&error),
+        }
+    }
+}
+
+/// A record that can't be written is a dead letter; a schema that is not registered yet concerns all records.
+pub(crate) fn refused(error: &CodecError) -> Outcome {
+    match error {
+        CodecError::Unregistered(_) => {
+            Outcome::Fail(StageError { code: error.code(), message: error.to_string() })
+        }
+        _ => Outcome::dead_letter(error.code(), error.to_string()),
+    }
+}
