@@ -38,6 +38,8 @@ pub struct Config {
     pub max_frames: usize,
     /// Bytes of one fetch response.
     pub max_fetch: usize,
+    /// Bytes of all fetched records on their way out.
+    pub max_fetches: usize,
     /// How long a connection may say nothing.
     pub idle: Duration,
     /// How long the rest of a frame may take once it has begun, and a response to be taken.
@@ -74,6 +76,7 @@ impl Config {
             max_frame: 100 << 20,
             max_frames: 512 << 20,
             max_fetch: 55 << 20,
+            max_fetches: 512 << 20,
             idle: Duration::from_secs(600),
             stalled: Duration::from_secs(60),
             max_partitions: 4000,

@@ -44,8 +44,7 @@ impl Node {
                 id
             }
         };
-        let topics =
-            Arc::new(Topics::open(store.clone(), &config.data, strict, config.max_partitions)?);
+        let topics = Arc::new(Topics::open(store.clone(), &config.data, strict, config.max_partitions)?);
         let delay = config.group_initial_delay.as_millis() as i64;
         let groups = Arc::new(Groups::open(store.clone(), delay, config.max_groups, now.mono));
         let txns = Txns::open(

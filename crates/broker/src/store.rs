@@ -31,6 +31,8 @@ struct Inner {
     file: File,
     size: u64,
     unsynced: bool,
+    /// A failed write may have left bytes behind the last frame.
+    torn: bool,
 }
 
 pub(crate) struct Store {
@@ -121,7 +123,7 @@ impl Store {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let mut inner =
-            Inner { live: BTreeMap::new(), live_bytes: 0, file, size: 0, unsynced: false };
+            Inner { live: BTreeMap::new(), live_bytes: 0, file, size: 0, unsynced: false, torn: false };
         let mut at = 0;
         while let Some((changes, length)) = frame(&bytes[at..]) {
             inner.apply(changes);
@@ -153,12 +155,16 @@ impl Store {
         let bytes = encode(&changes);
         let mut inner = self.lock();
         let size = inner.size;
+        if inner.torn {
+            inner.file.set_len(size)?;
+            inner.torn = false;
+        }
         let mut written = inner.file.write_all(&bytes);
         if written.is_ok() && self.strict {
             written = inner.file.sync_data();
         }
         if let Err(error) = written {
-            inner.file.set_len(size)?;
+            inner.torn = inner.file.set_len(size).is_err();
             return Err(error.into());
         }
         inner.size += bytes.len() as u64;
@@ -171,8 +177,7 @@ impl Store {
     pub(crate) fn under(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
         let inner = self.lock();
         let from = inner.live.range(prefix.to_owned()..);
-        from.map_while(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone())))
-            .collect()
+        from.map_while(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone()))).collect()
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Vec<u8>> {

@@ -318,12 +318,7 @@ impl Topics {
     ///
     /// # Errors
     /// The protocol's, with a sentence.
-    pub(crate) fn grow(
-        &self,
-        name: &str,
-        count: i32,
-        dry_run: bool,
-    ) -> Result<(), (ResponseError, String)> {
+    pub(crate) fn grow(&self, name: &str, count: i32, dry_run: bool) -> Result<(), (ResponseError, String)> {
         let _admin = lock(&self.admin);
         let Some(found) = self.get(name) else {
             return Err((ResponseError::UnknownTopicOrPartition, "no such topic".to_owned()));

@@ -17,11 +17,7 @@ pub(super) const API: Api = Api {
     shape: Shape {
         flexible: 2,
         fields: &[
-            all(Type::Structs(&[
-                all(I8),
-                all(TEXT),
-                all(Type::Structs(&[all(TEXT), all(TEXT)])),
-            ])),
+            all(Type::Structs(&[all(I8), all(TEXT), all(Type::Structs(&[all(TEXT), all(TEXT)]))])),
             all(I8),
         ],
     },

@@ -19,10 +19,7 @@ pub(super) const API: Api = Api {
 
 fn list() -> ApiVersionsResponse {
     let entry = |api: &Api| {
-        ApiVersion::default()
-            .with_api_key(api.key as i16)
-            .with_min_version(api.min)
-            .with_max_version(api.max)
+        ApiVersion::default().with_api_key(api.key as i16).with_min_version(api.min).with_max_version(api.max)
     };
     ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect())
 }

@@ -16,10 +16,7 @@ pub(super) const API: Api = Api {
     max: 2,
     shape: Shape {
         flexible: 2,
-        fields: &[
-            all(Type::Structs(&[all(TEXT), all(Type::Structs(&[all(I32), all(I64)]))])),
-            all(I32),
-        ],
+        fields: &[all(Type::Structs(&[all(TEXT), all(Type::Structs(&[all(I32), all(I64)]))])), all(I32)],
     },
     cost: Cost::Disk,
     run,

@@ -85,8 +85,9 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
     let answer = |resource: DescribeConfigsResource| {
         let name = resource.resource_name.as_str();
         let found = match resource.resource_type {
-            TOPIC => topic(call, name, request.include_synonyms)
-                .ok_or(ResponseError::UnknownTopicOrPartition),
+            TOPIC => {
+                topic(call, name, request.include_synonyms).ok_or(ResponseError::UnknownTopicOrPartition)
+            }
             BROKER if name.is_empty() || name == NODE_ID.to_string() => Ok(broker(call)),
             _ => Err(ResponseError::InvalidRequest),
         };

@@ -50,8 +50,6 @@ pub(super) const API: Api = Api {
 };
 
 const READ_COMMITTED: i8 = 1;
-/// Reads beyond this are not for the reactor's threads.
-const INLINE: usize = 128 * 1024;
 
 fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
     Ok(Answer::Fetch(call.read(body)?))
@@ -145,14 +143,14 @@ pub(super) fn check_epoch(theirs: i32, ours: i32) -> Result<(), ResponseError> {
 }
 
 impl Plan {
-    /// Whether reading may take the reactor's time.
-    pub(crate) fn is_small(&self) -> bool {
+    /// How much it may come to, in bytes; one batch can be larger than asked for.
+    pub(crate) fn size(&self) -> usize {
         let planned = self.topics.iter().flat_map(|(_, partitions)| partitions);
         let bytes = planned.filter_map(|p| {
             let read = p.read.as_ref()?;
             Some(((read.to - read.from) as usize).min(p.max.max(1)))
         });
-        bytes.sum::<usize>() <= INLINE
+        bytes.sum::<usize>().min(self.max.max(1))
     }
 
     /// Reads what was planned: the response, and whether it is worth answering now for `min_bytes`.
@@ -202,8 +200,6 @@ fn aborted(planned: &Planned) -> Vec<AbortedTransaction> {
         rest = rest.get(header.size..).unwrap_or_default();
     }
     let met = planned.aborted.iter().filter(|a| a.first <= last);
-    met.map(|a| {
-        AbortedTransaction::default().with_producer_id(ProducerId(a.pid)).with_first_offset(a.first)
-    })
-    .collect()
+    met.map(|a| AbortedTransaction::default().with_producer_id(ProducerId(a.pid)).with_first_offset(a.first))
+        .collect()
 }

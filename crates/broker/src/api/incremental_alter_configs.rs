@@ -20,11 +20,7 @@ pub(super) const API: Api = Api {
     shape: Shape {
         flexible: 1,
         fields: &[
-            all(Type::Structs(&[
-                all(I8),
-                all(TEXT),
-                all(Type::Structs(&[all(TEXT), all(I8), all(TEXT)])),
-            ])),
+            all(Type::Structs(&[all(I8), all(TEXT), all(Type::Structs(&[all(TEXT), all(I8), all(TEXT)]))])),
             all(I8),
         ],
     },
@@ -58,7 +54,11 @@ fn edit(current: &mut BTreeMap<String, String>, change: &AlterableConfig) -> Res
         }
         APPEND if is_list => {
             let more = value.split(',').map(str::trim);
-            more.for_each(|w| if !words.contains(&w) { words.push(w) });
+            more.for_each(|w| {
+                if !words.contains(&w) {
+                    words.push(w)
+                }
+            });
         }
         SUBTRACT if is_list => words.retain(|w| !value.split(',').any(|v| v.trim() == *w)),
         _ => {

@@ -23,10 +23,7 @@ pub(super) const API: Api = Api {
         fields: &[
             all(I32),
             since(2, I8),
-            all(Type::Structs(&[
-                all(TEXT),
-                all(Type::Structs(&[all(I32), since(4, I32), all(I64)])),
-            ])),
+            all(Type::Structs(&[all(TEXT), all(Type::Structs(&[all(I32), since(4, I32), all(I64)]))])),
         ],
     },
     cost: Cost::Disk,
@@ -85,8 +82,7 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
     let committed = request.isolation_level == 1;
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|wanted| {
-            let answer =
-                ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
+            let answer = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
             match find(call, &topic.name, wanted, committed) {
                 Ok((offset, timestamp, epoch)) => {
                     answer.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(epoch)

@@ -38,7 +38,12 @@ pub(super) const API: Api = Api {
 pub(super) const MAX_METADATA: usize = 4096;
 
 /// Judges one partition of a commit on its own.
-pub(super) fn check_one(call: &Call<'_>, topic: &str, index: i32, metadata: usize) -> Result<(), ResponseError> {
+pub(super) fn check_one(
+    call: &Call<'_>,
+    topic: &str,
+    index: i32,
+    metadata: usize,
+) -> Result<(), ResponseError> {
     if call.node.topics.partition(topic, index).is_none() {
         return Err(ResponseError::UnknownTopicOrPartition);
     }
@@ -88,9 +93,11 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
         )
     });
     let topics = request.topics.iter().map(|topic| {
-        topic_response(topic, |index, metadata| match (result, check_one(call, &topic.name, index, metadata)) {
-            (Err(error), _) | (Ok(()), Err(error)) => error.code(),
-            (Ok(()), Ok(())) => 0,
+        topic_response(topic, |index, metadata| {
+            match (result, check_one(call, &topic.name, index, metadata)) {
+                (Err(error), _) | (Ok(()), Err(error)) => error.code(),
+                (Ok(()), Ok(())) => 0,
+            }
         })
     });
     call.ready(&OffsetCommitResponse::default().with_topics(topics.collect()))

@@ -34,8 +34,7 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
         }
         held = request.topics.iter().map(|t| t.name.to_string()).filter(|t| group.subscribed(t)).collect();
         let free = request.topics.iter().filter(|t| !held.contains(&t.name.to_string()));
-        let gone =
-            free.flat_map(|t| t.partitions.iter().map(|p| (t.name.to_string(), p.partition_index)));
+        let gone = free.flat_map(|t| t.partitions.iter().map(|p| (t.name.to_string(), p.partition_index)));
         Ok(gone.collect())
     };
     let result = call.node.groups.forget(&request.group_id, choose);

@@ -111,17 +111,17 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
     let request: OffsetFetchRequest = call.read(body)?;
     let stable = request.require_stable;
     if call.version < 8 {
-        let wanted: Wanted = request.topics.map(|topics| {
-            topics.into_iter().map(|t| (t.name.to_string(), t.partition_indexes)).collect()
-        });
+        let wanted: Wanted = request
+            .topics
+            .map(|topics| topics.into_iter().map(|t| (t.name.to_string(), t.partition_indexes)).collect());
         let found = fetch(call, &request.group_id, &wanted, stable);
         let topics = found.into_iter().map(old_topic).collect();
         return call.ready(&OffsetFetchResponse::default().with_topics(topics));
     }
     let groups = request.groups.into_iter().map(|group| {
-        let wanted: Wanted = group.topics.map(|topics| {
-            topics.into_iter().map(|t| (t.name.to_string(), t.partition_indexes)).collect()
-        });
+        let wanted: Wanted = group
+            .topics
+            .map(|topics| topics.into_iter().map(|t| (t.name.to_string(), t.partition_indexes)).collect());
         let found = fetch(call, &group.group_id, &wanted, stable);
         OffsetFetchResponseGroup::default()
             .with_group_id(group.group_id)

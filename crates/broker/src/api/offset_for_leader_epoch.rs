@@ -20,22 +20,20 @@ pub(super) const API: Api = Api {
         flexible: 4,
         fields: &[
             since(3, I32),
-            all(Type::Structs(&[
-                all(TEXT),
-                all(Type::Structs(&[all(I32), all(I32), all(I32)])),
-            ])),
+            all(Type::Structs(&[all(TEXT), all(Type::Structs(&[all(I32), all(I32), all(I32)]))])),
         ],
     },
     cost: Cost::Small,
     run,
 };
 
-fn find(call: &Call<'_>, topic: &str, wanted: &OffsetForLeaderPartition) -> Result<(i32, i64), ResponseError> {
-    let partition = call
-        .node
-        .topics
-        .partition(topic, wanted.partition)
-        .ok_or(ResponseError::UnknownTopicOrPartition)?;
+fn find(
+    call: &Call<'_>,
+    topic: &str,
+    wanted: &OffsetForLeaderPartition,
+) -> Result<(i32, i64), ResponseError> {
+    let partition =
+        call.node.topics.partition(topic, wanted.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let log = partition.log();
     check_epoch(wanted.current_leader_epoch, log.leader_epoch())?;
     Ok(log.epoch_end(wanted.leader_epoch))
@@ -48,9 +46,7 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
             let end = EpochEndOffset::default().with_partition(wanted.partition);
             match find(call, &topic.topic, wanted) {
                 Ok((epoch, offset)) => end.with_leader_epoch(epoch).with_end_offset(offset),
-                Err(error) => {
-                    end.with_error_code(error.code()).with_leader_epoch(-1).with_end_offset(-1)
-                }
+                Err(error) => end.with_error_code(error.code()).with_leader_epoch(-1).with_end_offset(-1),
             }
         });
         let partitions = partitions.collect();

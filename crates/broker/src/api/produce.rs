@@ -40,11 +40,8 @@ fn append(
     topic: &TopicName,
     data: &PartitionProduceData,
 ) -> Result<Appended, LogError> {
-    let partition = call
-        .node
-        .topics
-        .partition(topic, data.index)
-        .ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let partition =
+        call.node.topics.partition(topic, data.index).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let config = partition.topic.config();
     let records = data.records.as_ref().ok_or(ResponseError::InvalidRecord)?;
     let header = validate(records, &config, call.now.wall)?;

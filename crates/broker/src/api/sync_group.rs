@@ -29,8 +29,7 @@ pub(super) const API: Api = Api {
 
 fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
     let request: SyncGroupRequest = call.read(body)?;
-    let assignments =
-        request.assignments.iter().map(|a| (a.member_id.to_string(), a.assignment.to_vec()));
+    let assignments = request.assignments.iter().map(|a| (a.member_id.to_string(), a.assignment.to_vec()));
     let sync = Sync {
         member: request.member_id.to_string(),
         instance: request.group_instance_id.as_ref().map(ToString::to_string),

@@ -85,8 +85,7 @@ impl Groups {
         }
         for (key, bytes) in store.under("pending/") {
             let parts: Vec<&str> = key.split('\0').collect();
-            if let ([group, pid, topic, partition], Ok(offset)) =
-                (&parts[..], serde_json::from_slice(&bytes))
+            if let ([group, pid, topic, partition], Ok(offset)) = (&parts[..], serde_json::from_slice(&bytes))
                 && let (Ok(pid), Ok(partition)) = (pid.parse(), partition.parse())
             {
                 let entry = entries.entry((*group).to_owned()).or_default();

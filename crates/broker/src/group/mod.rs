@@ -3,6 +3,7 @@
 //! Must not know sockets or partitions' logs.
 
 pub(crate) mod groups;
+mod joining;
 pub(crate) mod machine;
 pub(crate) mod members;
 pub(crate) mod offsets;

@@ -117,11 +117,7 @@ impl Header {
         leader_epoch: i32,
         append_time: Option<i64>,
     ) -> (Header, [u8; HEADER]) {
-        let mut placed = Header {
-            base_offset,
-            leader_epoch,
-            ..*self
-        };
+        let mut placed = Header { base_offset, leader_epoch, ..*self };
         match append_time {
             Some(now) => {
                 placed.attributes |= APPEND_TIME;
@@ -157,11 +153,7 @@ pub(crate) fn crc_ok(batch: &[u8], header: &Header) -> bool {
 /// The sequence `delta` records after `first`; sequences wrap from `i32::MAX` to 0.
 pub(crate) fn sequence_after(first: i32, delta: i32) -> i32 {
     let sum = i64::from(first) + i64::from(delta);
-    if sum > i64::from(i32::MAX) {
-        (sum - i64::from(i32::MAX) - 1) as i32
-    } else {
-        sum as i32
-    }
+    if sum > i64::from(i32::MAX) { (sum - i64::from(i32::MAX) - 1) as i32 } else { sum as i32 }
 }
 
 /// A control batch that ends a transaction of `pid`.
@@ -218,17 +210,10 @@ mod tests {
         let header = Header::parse(&batch).unwrap();
         assert!(crc_ok(&batch, &header));
         assert!(header.is_control() && header.is_transactional());
-        assert_eq!(
-            (header.base_offset, header.last_offset(), header.pid),
-            (7, 7, 3)
-        );
+        assert_eq!((header.base_offset, header.last_offset(), header.pid), (7, 7, 3));
         assert_eq!(marker_type(&batch), Some(true));
-        assert_eq!(
-            marker_type(&marker(0, 0, 0, 0, false)),
-            Some(false)
-        );
-        let decoded =
-            kafka_protocol::records::RecordBatchDecoder::decode(&mut batch.clone()).unwrap();
+        assert_eq!(marker_type(&marker(0, 0, 0, 0, false)), Some(false));
+        let decoded = kafka_protocol::records::RecordBatchDecoder::decode(&mut batch.clone()).unwrap();
         assert!(decoded.records[0].control);
     }
 

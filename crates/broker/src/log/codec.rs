@@ -25,10 +25,7 @@ fn broken(error: impl std::fmt::Display) -> CodecError {
 
 fn bounded(reader: impl Read, limit: usize) -> Result<Vec<u8>, CodecError> {
     let mut out = Vec::new();
-    reader
-        .take(limit as u64 + 1)
-        .read_to_end(&mut out)
-        .map_err(broken)?;
+    reader.take(limit as u64 + 1).read_to_end(&mut out).map_err(broken)?;
     if out.len() > limit {
         return Err(CodecError::TooLarge(limit));
     }
@@ -36,11 +33,7 @@ fn bounded(reader: impl Read, limit: usize) -> Result<Vec<u8>, CodecError> {
 }
 
 /// The records behind codec 0 none, 1 gzip, 2 snappy, 3 lz4 or 4 zstd; at most `limit` bytes.
-pub(crate) fn decompress(
-    codec: i16,
-    data: &[u8],
-    limit: usize,
-) -> Result<Cow<'_, [u8]>, CodecError> {
+pub(crate) fn decompress(codec: i16, data: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, CodecError> {
     match codec {
         0 => Ok(Cow::Borrowed(data)),
         1 => bounded(flate2::read::GzDecoder::new(data), limit).map(Cow::Owned),
@@ -65,9 +58,7 @@ fn unsnap_block(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Cod
     if out.len().saturating_add(size) > limit {
         return Err(CodecError::TooLarge(limit));
     }
-    let part = snap::raw::Decoder::new()
-        .decompress_vec(block)
-        .map_err(broken)?;
+    let part = snap::raw::Decoder::new().decompress_vec(block).map_err(broken)?;
     out.extend_from_slice(&part);
     Ok(())
 }
@@ -80,13 +71,9 @@ fn unsnap(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
     }
     let mut rest = data.get(XERIAL_HEAD..).unwrap_or_default();
     while !rest.is_empty() {
-        let (head, tail) = rest
-            .split_first_chunk::<4>()
-            .ok_or_else(|| broken("short snappy frame"))?;
+        let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(|| broken("short snappy frame"))?;
         let size = u32::from_be_bytes(*head) as usize;
-        let block = tail
-            .get(..size)
-            .ok_or_else(|| broken("short snappy block"))?;
+        let block = tail.get(..size).ok_or_else(|| broken("short snappy block"))?;
         unsnap_block(block, limit, &mut out)?;
         rest = &tail[size..];
     }
@@ -98,8 +85,7 @@ pub(crate) fn compress(codec: i16, data: &[u8]) -> Result<Cow<'_, [u8]>, CodecEr
     match codec {
         0 => Ok(Cow::Borrowed(data)),
         1 => {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
             encoder.write_all(data).map_err(broken)?;
             encoder.finish().map(Cow::Owned).map_err(broken)
         }
@@ -115,9 +101,7 @@ pub(crate) fn compress(codec: i16, data: &[u8]) -> Result<Cow<'_, [u8]>, CodecEr
             result.map_err(broken)?;
             Ok(Cow::Owned(out))
         }
-        4 => zstd::stream::encode_all(data, 0)
-            .map(Cow::Owned)
-            .map_err(broken),
+        4 => zstd::stream::encode_all(data, 0).map(Cow::Owned).map_err(broken),
         other => Err(CodecError::Unknown(other)),
     }
 }
@@ -127,9 +111,7 @@ fn resnap(data: &[u8]) -> Result<Vec<u8>, CodecError> {
     out.extend_from_slice(&1u32.to_be_bytes());
     out.extend_from_slice(&1u32.to_be_bytes());
     for block in data.chunks(XERIAL_BLOCK) {
-        let packed = snap::raw::Encoder::new()
-            .compress_vec(block)
-            .map_err(broken)?;
+        let packed = snap::raw::Encoder::new().compress_vec(block).map_err(broken)?;
         out.extend_from_slice(&(packed.len() as u32).to_be_bytes());
         out.extend_from_slice(&packed);
     }
@@ -145,16 +127,9 @@ mod tests {
         let data = vec![b'a'; 200_000];
         for codec in 0..=4 {
             let packed = compress(codec, &data).unwrap();
-            assert_eq!(
-                decompress(codec, &packed, 200_000).unwrap(),
-                data,
-                "{codec}"
-            );
+            assert_eq!(decompress(codec, &packed, 200_000).unwrap(), data, "{codec}");
             if codec != 0 {
-                assert!(matches!(
-                    decompress(codec, &packed, 199_999),
-                    Err(CodecError::TooLarge(_))
-                ));
+                assert!(matches!(decompress(codec, &packed, 199_999), Err(CodecError::TooLarge(_))));
                 let half = &packed[..packed.len() / 2];
                 assert!(decompress(codec, half, 200_000).is_err(), "{codec}");
             }

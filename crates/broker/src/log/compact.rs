@@ -133,11 +133,7 @@ fn due(log: &Mutex<PartitionLog>, config: &TopicConfig, now: i64) -> Result<Opti
             dirty += summary.size;
             oldest = oldest.min(summary.first_append_ms);
         }
-        sources.push(Source {
-            path: segment.path.clone(),
-            summary: summary.clone(),
-            file: segment.file()?,
-        });
+        sources.push(Source { path: segment.path.clone(), summary: summary.clone(), file: segment.file()? });
     }
     let overdue = now.saturating_sub(oldest) >= config.max_compaction_lag_ms;
     if dirty == 0 || !(overdue || dirty as f64 / total as f64 >= config.dirty_ratio) {
@@ -281,9 +277,9 @@ fn swap(
 ) -> Result<(), LogError> {
     let at = log.segments.partition_point(|s| s.summary.base < summary.base);
     let same = group.iter().enumerate().all(|(index, source)| {
-        log.segments.get(at + index).is_some_and(|s| {
-            s.summary.base == source.summary.base && s.summary.size == source.summary.size
-        })
+        log.segments
+            .get(at + index)
+            .is_some_and(|s| s.summary.base == source.summary.base && s.summary.size == source.summary.size)
     });
     let (Some(first), Some(last), true) = (group.first(), group.last(), same) else {
         return segment::remove_if_there(part);

@@ -37,3 +37,6 @@ impl LogError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

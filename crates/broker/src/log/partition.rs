@@ -271,8 +271,7 @@ impl PartitionLog {
                 offset,
                 below,
             };
-            let aborted =
-                if committed { self.aborted(offset, summary.end.min(below)) } else { Vec::new() };
+            let aborted = if committed { self.aborted(offset, summary.end.min(below)) } else { Vec::new() };
             return Ok(Planned { read: Some(read), aborted });
         }
         Ok(Planned { read: None, aborted: Vec::new() })
@@ -339,9 +338,8 @@ impl PartitionLog {
 
     /// A plan for the first segment from `min_base` on that may hold a record of time `ts` or later, and its end.
     pub(crate) fn plan_time(&self, ts: i64, min_base: i64) -> Result<Option<(ReadPlan, i64)>, LogError> {
-        let holds = |s: &&Segment| {
-            s.summary.base >= min_base && s.summary.max_ts >= ts && s.summary.end > self.start
-        };
+        let holds =
+            |s: &&Segment| s.summary.base >= min_base && s.summary.max_ts >= ts && s.summary.end > self.start;
         let Some(segment) = self.segments.iter().find(holds) else { return Ok(None) };
         let plan = ReadPlan {
             file: segment.file()?,

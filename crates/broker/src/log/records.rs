@@ -34,9 +34,7 @@ impl<'a> Cursor<'a> {
         for shift in (0..70).step_by(7) {
             let (byte, rest) = self.0.split_first().ok_or(RecordError::Length)?;
             self.0 = rest;
-            value |= u64::from(byte & 0x7f)
-                .checked_shl(shift)
-                .ok_or(RecordError::Length)?;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).ok_or(RecordError::Length)?;
             if byte & 0x80 == 0 {
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
@@ -98,10 +96,7 @@ pub(crate) fn for_each(
         }
     }
     if holds != header.count {
-        return Err(RecordError::Count {
-            said: header.count,
-            holds,
-        });
+        return Err(RecordError::Count { said: header.count, holds });
     }
     Ok(())
 }
@@ -184,11 +179,7 @@ pub(crate) mod tests {
     fn records_come_back_from_every_codec() {
         for codec in 0..=4 {
             let batch = batch_of(
-                &[
-                    (Some("a"), Some("1")),
-                    (None, Some("2")),
-                    (Some("c"), None),
-                ],
+                &[(Some("a"), Some("1")), (None, Some("2")), (Some("c"), None)],
                 50,
                 (-1, -1, -1),
                 false,
@@ -201,14 +192,7 @@ pub(crate) mod tests {
                 true
             })
             .unwrap();
-            assert_eq!(
-                seen,
-                vec![
-                    (0, 50, Some(b"a".to_vec())),
-                    (1, 51, None),
-                    (2, 52, Some(b"c".to_vec()))
-                ]
-            );
+            assert_eq!(seen, vec![(0, 50, Some(b"a".to_vec())), (1, 51, None), (2, 52, Some(b"c".to_vec()))]);
         }
     }
 

@@ -94,12 +94,7 @@ fn modified_ms(file: &File) -> Result<i64, LogError> {
 }
 
 /// Reads a segment batch by batch, checksums and all; in the last segment a torn tail is cut off.
-fn scan(
-    path: &Path,
-    base: i64,
-    last: bool,
-    producers: &mut Producers,
-) -> Result<(Summary, bool), LogError> {
+fn scan(path: &Path, base: i64, last: bool, producers: &mut Producers) -> Result<(Summary, bool), LogError> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let size = file.metadata()?.len();
     let written = modified_ms(&file)?;

@@ -56,6 +56,8 @@ pub(crate) struct Segment {
     /// The producers at its end, until they are saved with it: it was rolled and not yet synced.
     pub(crate) sealing: Option<Producers>,
     last_indexed: u64,
+    /// A failed append may have left bytes behind the last batch.
+    torn: bool,
 }
 
 /// A rolled segment that has to be synced and its sidecar saved; done without the partition's lock.
@@ -134,12 +136,13 @@ impl Segment {
             unsynced: true,
             sealing: None,
             last_indexed: 0,
+            torn: false,
         })
     }
 
     /// A segment of the past; its file opens at each read.
     pub(crate) fn sealed(path: PathBuf, summary: Summary) -> Segment {
-        Segment { summary, path, file: None, unsynced: false, sealing: None, last_indexed: 0 }
+        Segment { summary, path, file: None, unsynced: false, sealing: None, last_indexed: 0, torn: false }
     }
 
     /// Makes a recovered segment the active one.
@@ -157,11 +160,15 @@ impl Segment {
         }
     }
 
-    /// Appends one batch. After an error the file has its old length again, or the error says that it has not.
+    /// Appends one batch. What an error leaves behind is cut off at once, or, where even that fails, before the next.
     pub(crate) fn append(&mut self, header: &Header, head: &[u8], body: &[u8]) -> Result<(), LogError> {
         let file = self.file()?;
-        if let Err(error) = write_all(&file, head, body) {
+        if self.torn {
             file.set_len(self.summary.size)?;
+            self.torn = false;
+        }
+        if let Err(error) = write_all(&file, head, body) {
+            self.torn = file.set_len(self.summary.size).is_err();
             return Err(error.into());
         }
         self.unsynced = true;
@@ -169,13 +176,13 @@ impl Segment {
         Ok(())
     }
 
-    /// Cuts the segment back to `summary`, undoing the last append.
-    pub(crate) fn undo(&mut self, summary_size: u64, end: i64, max_ts: i64) -> Result<(), LogError> {
-        self.file()?.set_len(summary_size)?;
-        self.summary.size = summary_size;
+    /// Cuts the segment back to what it was before the last append.
+    pub(crate) fn undo(&mut self, size: u64, end: i64, max_ts: i64) -> Result<(), LogError> {
+        self.torn = self.file()?.set_len(size).is_err();
+        self.summary.size = size;
         self.summary.end = end;
         self.summary.max_ts = max_ts;
-        self.summary.entries.retain(|e| e.1 < summary_size);
+        self.summary.entries.retain(|e| e.1 < size);
         self.last_indexed = self.summary.entries.last().map_or(0, |e| e.1);
         Ok(())
     }

@@ -11,7 +11,7 @@ use kafka_protocol::protocol::Decodable;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::Shared;
@@ -22,8 +22,12 @@ use crate::config::Fsync;
 const MAX_PLAIN_FRAME: usize = 8 << 20;
 /// Records beyond this are not written on the reactor's threads.
 const INLINE: usize = 256 * 1024;
+/// Reads beyond this are not done on them either.
+const READ_INLINE: usize = 128 * 1024;
 /// A fetch waits no longer, whatever it says.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Frames and responses up to this size wait for no budget.
+const SMALL: usize = 64 * 1024;
 /// Key, version and correlation id.
 const HEAD: usize = 8;
 
@@ -60,7 +64,19 @@ struct Frame {
     body: Bytes,
     /// Only the answer that this version is not supported.
     unsupported: bool,
-    _memory: OwnedSemaphorePermit,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// A response and the memory that it holds of the common budget.
+struct Response {
+    bytes: BytesMut,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+impl From<BytesMut> for Response {
+    fn from(bytes: BytesMut) -> Response {
+        Response { bytes, _memory: None }
+    }
 }
 
 /// What stays the same for a connection.
@@ -81,7 +97,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketA
     let mut reader = BufReader::with_capacity(64 * 1024, reader);
     while let Some(frame) = read(shared, &mut reader).await? {
         let Some(response) = handle(shared, &origin, frame).await? else { continue };
-        let written = timeout(shared.config.stalled, writer.write_all(&response));
+        let written = timeout(shared.config.stalled, writer.write_all(&response.bytes));
         written.await.map_err(|_| Ended::Stalled)??;
     }
     Ok(())
@@ -123,9 +139,7 @@ async fn read_rest(
     if length > MAX_PLAIN_FRAME && api.key != ApiKey::Produce {
         return Err(Ended::Size(length as i64));
     }
-    let kib = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX);
-    let memory = shared.frames.clone().acquire_many_owned(kib).await;
-    let memory = memory.map_err(|e| Ended::Handler(e.to_string()))?;
+    let memory = budget(&shared.frames, length).await?;
     let mut buffer = BytesMut::with_capacity(length);
     buffer.extend_from_slice(&head);
     while buffer.len() < length {
@@ -143,6 +157,16 @@ async fn read_rest(
         api.shape.check(&body, version)?;
     }
     Ok(Frame { api, version, correlation, client, body, unsupported, _memory: memory })
+}
+
+/// Room for `bytes`; small things are bounded by the number of connections and wait for nothing.
+async fn budget(of: &Arc<Semaphore>, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Ended> {
+    if bytes <= SMALL {
+        return Ok(None);
+    }
+    let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+    let permit = of.clone().acquire_many_owned(kib).await;
+    permit.map(Some).map_err(|e| Ended::Handler(e.to_string()))
 }
 
 fn call<'a>(shared: &'a Shared, origin: &'a Origin, frame: &'a Frame) -> Call<'a> {
@@ -163,40 +187,37 @@ async fn handle(
     shared: &Arc<Shared>,
     origin: &Arc<Origin>,
     mut frame: Frame,
-) -> Result<Option<BytesMut>, Ended> {
+) -> Result<Option<Response>, Ended> {
     if frame.unsupported {
         frame.version = 0;
         let Answer::Ready(response) = api_versions::unsupported(&call(shared, origin, &frame))? else {
             return Ok(None);
         };
-        return Ok(Some(response));
+        return Ok(Some(response.into()));
     }
     let (answer, frame) = run(shared, origin, frame).await?;
     let gone = |e: tokio::sync::oneshot::error::RecvError| Ended::Handler(e.to_string());
     match answer {
-        Answer::Ready(response) => Ok(Some(response)),
+        Answer::Ready(response) => Ok(Some(response.into())),
         Answer::Silent => Ok(None),
         Answer::Join(answer) => {
             let response = join_group::response(answer.await.map_err(gone)?, frame.version);
-            Ok(Some(call(shared, origin, &frame).frame(&response)?))
+            Ok(Some(call(shared, origin, &frame).frame(&response)?.into()))
         }
         Answer::Sync(answer) => {
             let response = sync_group::response(answer.await.map_err(gone)?);
-            Ok(Some(call(shared, origin, &frame).frame(&response)?))
+            Ok(Some(call(shared, origin, &frame).frame(&response)?.into()))
         }
         Answer::Fetch(request) => {
-            let response = wait_for_data(shared, origin, &frame, &request).await?;
-            Ok(Some(call(shared, origin, &frame).frame(&response)?))
+            let (response, memory) = wait_for_data(shared, origin, &frame, &request).await?;
+            let bytes = call(shared, origin, &frame).frame(&response)?;
+            Ok(Some(Response { bytes, _memory: memory }))
         }
     }
 }
 
 /// Runs the handler, here or where it may block.
-async fn run(
-    shared: &Arc<Shared>,
-    origin: &Arc<Origin>,
-    mut frame: Frame,
-) -> Result<(Answer, Frame), Ended> {
+async fn run(shared: &Arc<Shared>, origin: &Arc<Origin>, mut frame: Frame) -> Result<(Answer, Frame), Ended> {
     let strict = shared.config.fsync == Fsync::Strict && frame.api.key != ApiKey::Fetch;
     let body = std::mem::take(&mut frame.body);
     if !strict && frame.api.cost == Cost::Small && body.len() <= INLINE {
@@ -217,7 +238,7 @@ async fn wait_for_data(
     origin: &Origin,
     frame: &Frame,
     request: &FetchRequest,
-) -> Result<FetchResponse, Ended> {
+) -> Result<(FetchResponse, Option<OwnedSemaphorePermit>), Ended> {
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(MAX_WAIT);
     let deadline = tokio::time::Instant::now() + wait;
     let waiter = Arc::new(Notify::new());
@@ -226,18 +247,22 @@ async fn wait_for_data(
         let waiting = Waiting::register(fetch::partitions(&call(shared, origin, frame), request), &waiter);
         let plan = match fetch::plan(&call(shared, origin, frame), request) {
             Ok(plan) => plan,
-            Err(error) => return Ok(FetchResponse::default().with_error_code(error.code())),
+            Err(error) => return Ok((FetchResponse::default().with_error_code(error.code()), None)),
         };
         let min_bytes = request.min_bytes;
-        let (response, enough) = if plan.is_small() {
+        let size = plan.size();
+        // Twice: as read, and in the response.
+        let memory = budget(&shared.fetches, size * 2).await?;
+        let (response, enough) = if size <= READ_INLINE {
             plan.read(min_bytes)
         } else {
             let read = tokio::task::spawn_blocking(move || plan.read(min_bytes));
             read.await.map_err(|e| Ended::Handler(e.to_string()))?
         };
         if enough || tokio::time::Instant::now() >= deadline {
-            return Ok(response);
+            return Ok((response, memory));
         }
+        drop(memory);
         // Time over: one more look, then the answer as it is.
         tokio::time::timeout_at(deadline, waiter.notified()).await.ok();
         drop(waiting);

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) cancel: CancellationToken,
     /// KiB of frames that may be in memory.
     pub(crate) frames: Arc<Semaphore>,
+    /// KiB of fetched records that may be in memory.
+    pub(crate) fetches: Arc<Semaphore>,
     connections: AtomicUsize,
 }
 
@@ -96,6 +98,7 @@ impl Broker {
         let shared = Arc::new(Shared {
             node: Arc::new(node),
             frames: Arc::new(Semaphore::new(config.max_frames.max(config.max_frame) / 1024 + 1)),
+            fetches: Arc::new(Semaphore::new(config.max_fetches.max(config.max_fetch * 2) / 1024 + 1)),
             config,
             clock,
             addr,

@@ -35,12 +35,19 @@ impl State {
 pub(crate) struct Txn {
     pub(crate) pid: i64,
     pub(crate) epoch: i16,
+    /// The epoch from which its own producer moved on to this one, else −1: it may not have read the answer.
+    #[serde(default = "none")]
+    moved_from: i16,
     pub(crate) state: State,
     pub(crate) timeout_ms: i64,
     pub(crate) started_ms: i64,
     pub(crate) updated_ms: i64,
     pub(crate) partitions: BTreeSet<(String, i32)>,
     pub(crate) groups: BTreeSet<String>,
+}
+
+fn none() -> i16 {
+    -1
 }
 
 /// What a request to end it comes to.
@@ -57,6 +64,7 @@ impl Txn {
         Txn {
             pid,
             epoch: 0,
+            moved_from: none(),
             state: State::Empty,
             timeout_ms,
             started_ms: -1,
@@ -81,22 +89,27 @@ impl Txn {
         Ok(())
     }
 
-    /// Before a new epoch: the producer that asks, if it says who it is, must be the current one.
+    /// Before a new epoch: the producer that asks, if it says who it is, must be the current one. True when it is
+    /// asking again for the epoch that it already got.
     ///
     /// # Errors
     /// `PRODUCER_FENCED`, `INVALID_PRODUCER_ID_MAPPING`.
-    pub(crate) fn check_init(&self, pid: i64, epoch: i16) -> Result<(), ResponseError> {
+    pub(crate) fn check_init(&self, pid: i64, epoch: i16) -> Result<bool, ResponseError> {
         if pid == -1 && epoch == -1 {
-            return Ok(());
+            return Ok(false);
         }
-        self.owner(pid, epoch)
+        if pid == self.pid && epoch >= 0 && epoch == self.moved_from && self.state == State::Empty {
+            return Ok(true);
+        }
+        self.owner(pid, epoch).map(|()| false)
     }
 
     /// A new epoch for its next producer; `None` when epochs have run out and a new producer id is due. Only when
-    /// nothing is open.
-    pub(crate) fn next_epoch(&mut self, timeout_ms: i64, now: i64) -> Option<()> {
+    /// nothing is open. `from` is the epoch of the producer that asks for its own next one, else −1.
+    pub(crate) fn next_epoch(&mut self, from: i16, timeout_ms: i64, now: i64) -> Option<()> {
         let epoch = self.epoch.checked_add(1).filter(|e| *e < i16::MAX)?;
         self.epoch = epoch;
+        self.moved_from = from;
         self.state = State::Empty;
         self.timeout_ms = timeout_ms;
         self.started_ms = -1;
@@ -188,13 +201,7 @@ impl Txn {
     ///
     /// # Errors
     /// `INVALID_PRODUCER_ID_MAPPING`, `PRODUCER_FENCED`, `INVALID_TXN_STATE`, `CONCURRENT_TRANSACTIONS`.
-    pub(crate) fn end(
-        &mut self,
-        pid: i64,
-        epoch: i16,
-        commit: bool,
-        now: i64,
-    ) -> Result<End, ResponseError> {
+    pub(crate) fn end(&mut self, pid: i64, epoch: i16, commit: bool, now: i64) -> Result<End, ResponseError> {
         self.owner(pid, epoch)?;
         match (self.state, commit) {
             (State::Ongoing, _) => {

@@ -136,7 +136,9 @@ impl Txns {
             *current = Some(txn);
             return Ok(named);
         };
-        txn.check_init(expected.0, expected.1)?;
+        if txn.check_init(expected.0, expected.1)? {
+            return Ok((txn.pid, txn.epoch));
+        }
         if txn.state == State::Ongoing {
             let mut next = txn.clone();
             next.fence(now);
@@ -146,7 +148,7 @@ impl Txns {
             return Err(ResponseError::ConcurrentTransactions);
         }
         let mut next = txn.clone();
-        if next.next_epoch(timeout_ms, now).is_none() {
+        if next.next_epoch(expected.1, timeout_ms, now).is_none() {
             next = Txn::new(self.new_pid()?, timeout_ms, now);
         }
         self.store.put(vec![change(id, &next)]).map_err(|e| unavailable(&e))?;
