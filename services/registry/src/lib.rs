@@ -11,11 +11,26 @@
 //! | [`compat`] | compatibility levels and their check |
 //! | [`api`] | requests and answers, without HTTP or Kafka |
 //! | [`http`] | the same on HTTP |
+//! | [`topic`] | the log on Kafka |
 
 pub mod api;
 pub mod compat;
 pub mod http;
 pub mod record;
 pub mod store;
+pub mod topic;
 
 pub use api::{Log, LogError, Registry, Request, Response};
+
+/// A registry on a topic (`_schemas` by default: [`topic::TOPIC`]): reads the topic to its end, then answers. Returns its routes, to be merged
+/// into the process's server.
+///
+/// # Errors
+/// The broker does not answer, or the topic is not fit to hold schemas.
+pub async fn serve(
+    kafka: &atio_stream::Kafka,
+    topic: &str,
+) -> Result<atio_runtime::http::axum::Router, LogError> {
+    let log = topic::TopicLog::open(kafka, topic).await?;
+    Ok(http::router(std::sync::Arc::new(Registry::open(log).await?)))
+}
