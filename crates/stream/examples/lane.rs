@@ -18,7 +18,7 @@ use atio_metric::Metrics;
 use atio_schemas::{Code, Codec, SchemaIds, codec::StaticIds, delivery as wire, detection::Tlp};
 use atio_stage::{
     BoxFuture, Deliver, Delivery, Headers, Input, NonEmpty, Outcome, Output, Pace, Part, Processor, Receipt,
-    Record, Reject, Run, Sink, Stage, StageError, Store, StoreSpec, Tx, Verdict,
+    Record, Reject, Run, Sink, Stage, StageError, StateKey, Store, StoreSpec, Timer, Timers, Tx, Verdict,
 };
 use atio_stream::{
     Identity, Kafka, LaneConfig, LaneState, Ledger, Limits, SchemaSource, Stop, StreamMetrics, run_lane,
@@ -61,6 +61,18 @@ impl Store for Count {
     type Value = u64;
 }
 
+/// What waits for its deadline: output topic, record key, number.
+struct Waiting;
+impl Store for Waiting {
+    const NAME: &'static str = "waiting";
+    type Value = (String, String, u64);
+}
+
+/// Every 180th record is held for a second, unless the key's next one settles it.
+fn waits(n: u64) -> bool {
+    n % 180 == 7
+}
+
 /// Counts by key; every 50th record is dead-lettered, every 70th dropped, every 110th has a bad part.
 struct Counter;
 impl Counter {
@@ -79,11 +91,21 @@ impl Counter {
             return Ok(Outcome::Drop(Code::Duplicate));
         }
         let key = String::from_utf8_lossy(record.key.unwrap_or_default()).into_owned();
-        let count = tx.store::<Count>().get(&key)?.unwrap_or(0) + 1;
-        tx.store::<Count>().put(&key, &count)?;
+        let topic = record.topic.replace(".in", ".out");
         let notes: u64 = tx.note().and_then(|t| t.parse().ok()).unwrap_or(0);
         tx.set_note((notes + 1).to_string())?;
-        let topic = record.topic.replace(".in", ".out");
+        if waits(n) {
+            let held = StateKey { store: Waiting::NAME, key: format!("{key}/{n}") };
+            tx.store::<Waiting>().put(&held.key, &(topic, key, n))?;
+            return Ok(Outcome::Hold { key: held, until: tx.now().plus_millis(1000) });
+        }
+        let earlier = format!("{key}/{}", n.wrapping_sub(499));
+        if n >= 499 && n.is_multiple_of(2) && tx.store::<Waiting>().get(&earlier)?.is_some() {
+            let end = Self::end(&earlier, tx)?;
+            tx.settle(StateKey { store: Waiting::NAME, key: earlier }, end);
+        }
+        let count = tx.store::<Count>().get(&key)?.unwrap_or(0) + 1;
+        tx.store::<Count>().put(&key, &count)?;
         let output = Output::new(topic, key, format!("{n}:{count}").into_bytes(), record.headers.carried());
         let part = Part { bytes: b"bad".to_vec(), offset: None, line: None };
         let rejected = if n.is_multiple_of(110) {
@@ -94,7 +116,20 @@ impl Counter {
         Ok(Outcome::Emit { outputs: NonEmpty::one(output), rejected })
     }
 }
+impl Counter {
+    /// What was held is counted when it ends.
+    fn end(held: &str, tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
+        let (topic, key, n) = tx.store::<Waiting>().get(held)?.expect("what is held is stored");
+        tx.store::<Waiting>().delete(held);
+        let count = tx.store::<Count>().get(&key)?.unwrap_or(0) + 1;
+        tx.store::<Count>().put(&key, &count)?;
+        Ok(Outcome::emit(Output::new(topic, key, format!("{n}:{count}").into_bytes(), Headers::default())))
+    }
+}
 impl Processor for Counter {
+    fn on_timer(&self, timer: &Timer, tx: &mut Tx<'_>) -> Outcome {
+        Self::end(&timer.key.key, tx).unwrap_or_else(Outcome::Fail)
+    }
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
         Self::count(record, tx).unwrap_or_else(Outcome::Fail)
     }
@@ -169,7 +204,12 @@ impl Processor for Pass {
 }
 
 fn stage(name: &str, counting: bool) -> Stage {
-    let store = StoreSpec::of::<Count>(&format!("{name}."), "demo");
+    let prefix = format!("{name}.");
+    let stores = [
+        StoreSpec::of::<Count>(&prefix, "demo"),
+        StoreSpec::of::<Timers>(&prefix, "demo"),
+        StoreSpec::of::<Waiting>(&prefix, "demo"),
+    ];
     let run = match () {
         () if name.starts_with("deliver") => Run::Deliver(Deliver {
             sink: Box::new(Odd::default()),
@@ -186,7 +226,7 @@ fn stage(name: &str, counting: bool) -> Stage {
         group: format!("{name}.group"),
         inputs: vec![Input::new(&format!("{name}.in"))],
         outputs: vec![Arc::from(format!("{name}.out"))],
-        stores: if counting { vec![store] } else { vec![] },
+        stores: if counting { stores.to_vec() } else { vec![] },
         tables: vec![],
         pace: if std::env::var("BULK").is_ok() { Pace::Bulk } else { Pace::Interactive },
         run,
@@ -427,7 +467,10 @@ fn committed(bootstrap: &str, name: &str, partitions: i32) -> Vec<(i64, i64, Opt
 fn wait_done(bootstrap: &str, name: &str, partitions: i32, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
-        if committed(bootstrap, name, partitions).iter().all(|(at, high, _)| at == high) {
+        let done = |(at, high, ledger): &(i64, i64, Option<Ledger>)| {
+            at == high && ledger.as_ref().is_some_and(|l| l.counts.held == 0)
+        };
+        if committed(bootstrap, name, partitions).iter().all(done) {
             return true;
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -448,6 +491,8 @@ fn topics(bootstrap: &str, name: &str, partitions: i32) {
             (format!("{name}.in.dlq"), partitions, false),
             (format!("{name}.out"), partitions, false),
             (format!("{name}.state.demo.count"), partitions, true),
+            (format!("{name}.state.demo.timers"), partitions, true),
+            (format!("{name}.state.demo.waiting"), partitions, true),
         ],
     );
 }

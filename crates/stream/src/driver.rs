@@ -14,7 +14,8 @@ use crate::{
     machine::{Command, Committed, End, Event, Machine, Millis, Positions, Refusal, Timing},
     store::{States, restore::Restorer},
     table::TableReader,
-    transform::{self, TopicLimits},
+    timers::Deadlines,
+    transform::{self, Firing, TopicLimits},
 };
 use atio_stage::{Pace, Run, Stage};
 use std::{
@@ -26,6 +27,7 @@ use std::{
 mod assign;
 mod deliver;
 mod start;
+mod timers;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Schema ids that are known to be none are remembered up to here.
@@ -83,6 +85,10 @@ struct Driver {
     ids: HashSet<i32>,
     /// Where the stage is a delivery.
     deliveries: Option<Deliveries>,
+    deadlines: Deadlines,
+    /// Per partition with a deadline that has passed: how far it must be read.
+    wanted: BTreeMap<i32, Vec<(Tp, i64)>>,
+    firing: Vec<Firing>,
     paused: BTreeSet<Tp>,
     full_since: Option<Millis>,
     stop_since: Option<Millis>,
@@ -116,6 +122,7 @@ impl Driver {
             self.read_deliveries(consumer);
         } else if self.machine.reads() {
             self.read(consumer);
+            self.fire_timers(consumer);
         }
         if let Some(paused) = self.machine.waits() {
             let wait = Duration::from_millis(self.machine.wait(self.clock.now()).max(1));
@@ -313,8 +320,8 @@ impl Driver {
         if self.deliveries.is_some() {
             return self.process_deliveries();
         }
-        let Some(batch) = batch else { return Err(Refusal::Stage("nothing is at hand".into())) };
-        for (_, record) in &batch.records {
+        let records = batch.map_or(&[][..], |b| &b.records);
+        for (_, record) in records {
             self.ensure(record.value())?;
         }
         let stage = self.stage.clone();
@@ -336,8 +343,11 @@ impl Driver {
             now: clock::wall(),
             sent: 0,
         };
-        for (index, record) in &batch.records {
-            let tp = &batch.partitions[*index];
+        for firing in std::mem::take(&mut self.firing) {
+            cx.fire(&firing)?;
+        }
+        for (index, record) in records {
+            let Some(tp) = batch.map(|b| &b.partitions[*index]) else { continue };
             let input = stage.inputs.iter().find(|i| i.topic == tp.topic);
             let Some(input) = input else { continue };
             cx.record(tp, record, &input.dead_letters)?;
@@ -433,6 +443,9 @@ impl Driver {
         self.open = false;
         self.epoch_due &= !std::mem::take(&mut self.epoch_noted);
         self.starts.extend(positions.clone());
+        for (partition, overlay) in self.states.open() {
+            self.deadlines.merge(partition, overlay);
+        }
         self.states.merge();
         if let Some(deliveries) = &mut self.deliveries {
             deliveries.committed();

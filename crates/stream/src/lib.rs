@@ -21,6 +21,7 @@ pub mod publish;
 pub mod read;
 mod store;
 mod table;
+mod timers;
 mod transform;
 
 pub use config::{Identity, Kafka};

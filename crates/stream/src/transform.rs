@@ -8,9 +8,13 @@ use crate::{
     lane::panic_text,
     machine::Refusal,
     store::States,
+    timers,
 };
 use atio_schemas::{Code, Timestamp};
-use atio_stage::{NonEmpty, Outcome, Output, Processor, Record, Reject, Stage, StageError, Tables, Tx};
+use atio_stage::{
+    Headers, Held, NonEmpty, Outcome, Output, Processor, Record, Reject, Stage, StateKey, Store as _, Tables,
+    Timer, Timers, Tx, state::Entry,
+};
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -29,6 +33,15 @@ impl TopicLimits {
     pub(crate) fn of(&self, topic: &str) -> usize {
         self.0.get(topic).copied().unwrap_or(DEFAULT_MESSAGE_BYTES)
     }
+}
+
+/// A deadline that fires.
+#[derive(Clone, Debug)]
+pub(crate) struct Firing {
+    pub(crate) partition: i32,
+    pub(crate) at: Timestamp,
+    /// In the store `timers`.
+    pub(crate) key: String,
 }
 
 /// What a record's way through the stage touches.
@@ -67,63 +80,136 @@ impl Cx<'_> {
             value: incoming.value(),
             headers: &headers,
         };
-        let outcome = self.process(tp, &record);
         self.books.page(tp).counts.read += 1;
-        self.end(tp, &record, dead_letters, outcome)
+        let outcome = self.run(tp, |processor, tx| processor.process(&record, tx))?;
+        self.end(tp, &record, dead_letters, outcome, 1)
     }
 
-    fn process(&mut self, tp: &Tp, record: &Record<'_>) -> Outcome {
+    /// A deadline that has passed: what was held ends, or is held on.
+    ///
+    /// # Errors
+    /// The stage or the producer can't go on.
+    pub(crate) fn fire(&mut self, firing: &Firing) -> Result<(), Refusal> {
+        let Some(key) = timers::held_key(&firing.key, &self.stage.stores) else { return Ok(()) };
+        // Settled or moved on in this very transaction.
+        let Some(held) = self.held(firing.partition, &key).filter(|held| held.at == firing.at) else {
+            return Ok(());
+        };
+        let tp = Tp::new(held.topic, firing.partition);
+        let timer = Timer { key: key.clone(), at: firing.at };
+        let outcome = self.run(&tp, |processor, tx| processor.on_timer(&timer, tx))?;
+        self.settle(firing.partition, &key, outcome)
+    }
+
+    /// Calls the processor for `tp`; what it settles besides is ended here.
+    fn run(
+        &mut self,
+        tp: &Tp,
+        call: impl FnOnce(&dyn Processor, &mut Tx<'_>) -> Outcome,
+    ) -> Result<Outcome, Refusal> {
         let note = self.books.note(tp).map(str::to_owned);
         let (state, overlay) = self.states.pair(tp.partition);
         let mut tx = Tx::new(self.now, state, overlay, self.tables).with_note(note);
         // A library that panics on a record must not stop the partition for ever.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.processor.process(record, &mut tx)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(self.processor, &mut tx)));
         if let Some(note) = tx.take_note() {
             self.books.page(tp).note = Some(note);
         }
-        outcome.unwrap_or_else(|payload| {
+        for (key, end) in tx.take_settled() {
+            self.settle(tp.partition, &key, end)?;
+        }
+        Ok(outcome.unwrap_or_else(|payload| {
             let text = panic_text(&*payload);
-            tracing::error!(
-                stage = self.stage.name,
-                error_code = "processor_panicked",
-                origin = record.origin(),
-                text,
-                "processor panicked"
-            );
+            tracing::error!(stage = self.stage.name, error_code = "processor_panicked", partition = %tp, text, "processor panicked");
             Outcome::dead_letter(Code::Internal, format!("the stage panicked: {text}"))
-        })
+        }))
     }
 
+    /// `records`: so many input records end so.
     fn end(
         &mut self,
         tp: &Tp,
         record: &Record<'_>,
         dead_letters: &Arc<str>,
         outcome: Outcome,
+        records: u64,
     ) -> Result<(), Refusal> {
         match outcome {
             Outcome::Emit { outputs, rejected } => {
                 let (outputs, rejected) = self.bounded(outputs.into_vec(), rejected);
                 let Some(outputs) = NonEmpty::from_vec(outputs) else {
-                    return self.dead(tp, record, dead_letters, &rejected);
+                    return self.dead(tp, record, dead_letters, &rejected, records);
                 };
                 for output in outputs.as_slice() {
                     self.send(output)?;
                 }
                 self.letters(record, dead_letters, &rejected)?;
                 let counts = &mut self.books.page(tp).counts;
-                counts.emitted += 1;
+                counts.emitted += records;
                 counts.parts += rejected.len() as u64;
+                Ok(())
             }
-            Outcome::Drop(code) => self.books.page(tp).counts.count_dropped(code, 1),
-            Outcome::DeadLetter(rejects) => self.dead(tp, record, dead_letters, rejects.as_slice())?,
-            Outcome::Fail(error) => return Err(Refusal::Stage(format!("{}: {error}", record.origin()))),
-            Outcome::Hold { .. } => {
-                let error = StageError { code: Code::NotYetSupported, message: "holding records".into() };
-                return Err(Refusal::Stage(format!("{}: {error}", record.origin())));
+            Outcome::Drop(code) => {
+                self.books.page(tp).counts.count_dropped(code, records);
+                Ok(())
             }
+            Outcome::DeadLetter(rejects) => self.dead(tp, record, dead_letters, rejects.as_slice(), records),
+            Outcome::Fail(error) => Err(Refusal::Stage(format!("{}: {error}", record.origin()))),
+            Outcome::Hold { key, until } => self.hold(tp, &key, until, records),
         }
+    }
+
+    fn hold(&mut self, tp: &Tp, key: &StateKey, until: Timestamp, records: u64) -> Result<(), Refusal> {
+        if !self.stage.stores.iter().any(|s| s.name == Timers::NAME) {
+            return Err(Refusal::Stage(
+                "the stage holds records and does not declare the store `timers`".into(),
+            ));
+        }
+        let before = self.held(tp.partition, key).map_or(0, |held| held.records);
+        let held = Held { at: until, topic: tp.topic.to_string(), records: before + records };
+        let value = serde_json::to_vec(&held).map_err(|e| Refusal::Stage(format!("timers: {e}")))?;
+        let entry = Entry { value, layout: Timers::LAYOUT, updated_at: self.now };
+        self.states.pair(tp.partition).1.0.insert(timers::timer_key(key), Some(entry));
+        self.books.page(tp).counts.held += i64::try_from(records).unwrap_or(0);
         Ok(())
+    }
+
+    /// What is held under this key, as the open transaction has it.
+    fn held(&mut self, partition: i32, key: &StateKey) -> Option<Held> {
+        let key = timers::timer_key(key);
+        let (state, overlay) = self.states.pair(partition);
+        let entry = match overlay.0.get(&key) {
+            Some(changed) => changed.as_ref(),
+            None => state.get(key.store, &key.key),
+        };
+        entry.and_then(timers::read)
+    }
+
+    /// Ends a hold, once.
+    fn settle(&mut self, partition: i32, key: &StateKey, end: Outcome) -> Result<(), Refusal> {
+        let Some(held) = self.held(partition, key) else {
+            tracing::debug!(stage = self.stage.name, key = key.key, "settled what is not held");
+            return Ok(());
+        };
+        self.states.pair(partition).1.0.insert(timers::timer_key(key), None);
+        let tp = Tp::new(held.topic, partition);
+        self.books.page(&tp).counts.held -= i64::try_from(held.records).unwrap_or(0);
+        let stage = self.stage;
+        let Some(input) = stage.inputs.iter().find(|i| i.topic == tp.topic) else {
+            return Err(Refusal::Stage(format!("held records of {tp}, which is no input any more")));
+        };
+        // The record itself is gone; what is kept of it is the processor's.
+        let headers = Headers::default();
+        let record = Record {
+            topic: &tp.topic,
+            partition,
+            offset: -1,
+            timestamp: held.at,
+            key: Some(key.key.as_bytes()),
+            value: None,
+            headers: &headers,
+        };
+        self.end(&tp, &record, &input.dead_letters, end, held.records)
     }
 
     /// Takes out what Kafka would refuse: one such record fails its whole transaction (rule 13).
@@ -152,10 +238,11 @@ impl Cx<'_> {
         record: &Record<'_>,
         dead_letters: &Arc<str>,
         rejects: &[Reject],
+        records: u64,
     ) -> Result<(), Refusal> {
         self.letters(record, dead_letters, rejects)?;
         let code = rejects.first().map_or(Code::Internal, |r| r.code);
-        self.books.page(tp).counts.count_dead_lettered(code, 1);
+        self.books.page(tp).counts.count_dead_lettered(code, records);
         Ok(())
     }
 

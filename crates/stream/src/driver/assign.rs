@@ -104,6 +104,7 @@ impl Driver {
         let states =
             self.restorer.restore(&wanted, &self.stage.stores, &self.config.codec, &ensure, &alive)?;
         for (partition, state) in states {
+            self.deadlines.restored(partition, &state);
             self.states.restored(partition, state);
         }
         Ok(())
@@ -122,6 +123,8 @@ impl Driver {
             // State is by partition number, for all inputs together.
             if !self.books.holds(tp.partition) {
                 self.states.release(tp.partition);
+                self.deadlines.release(tp.partition);
+                self.wanted.remove(&tp.partition);
             }
         }
         self.assigned();

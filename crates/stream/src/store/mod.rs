@@ -36,6 +36,10 @@ impl States {
         self.committed.remove(&partition);
         self.open.remove(&partition);
     }
+    /// What the open transaction has changed, by partition.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (i32, &Overlay)> {
+        self.open.iter().map(|(partition, overlay)| (*partition, overlay))
+    }
     pub(crate) fn merge(&mut self) {
         for (partition, overlay) in std::mem::take(&mut self.open) {
             if let Some(state) = self.committed.get_mut(&partition) {
