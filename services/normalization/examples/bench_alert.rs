@@ -43,16 +43,28 @@ fn measure(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut source = Source::new("suricata", "atio.raw.suricata");
     (source.naked, source.format) = (true, Some("suricata".to_owned()));
-    let deps = Deps { prefix: "atio.".to_owned(), codec: codec.clone(), config: Config::default(), sources: vec![source] };
+    let deps = Deps {
+        prefix: "atio.".to_owned(),
+        codec: codec.clone(),
+        config: Config::default(),
+        sources: vec![source],
+    };
     let tables = [atio_normalization::assets_table("atio.", codec)];
     let mut harness = Harness::new(processor(deps), &tables, Timestamp(0));
     let given: Vec<Given> = alerts
         .iter()
-        .map(|alert| Given { topic: "atio.raw.suricata".to_owned(), value: Some(alert.clone()), ..Given::default() })
+        .map(|alert| Given {
+            topic: "atio.raw.suricata".to_owned(),
+            value: Some(alert.clone()),
+            ..Given::default()
+        })
         .collect();
     harness.commit(&given);
-    let detections: Vec<Detection> =
-        harness.outputs.iter().map(|o| codec.decode(o.value.as_deref().unwrap_or_default())).collect::<Result<_, _>>()?;
+    let detections: Vec<Detection> = harness
+        .outputs
+        .iter()
+        .map(|o| codec.decode(o.value.as_deref().unwrap_or_default()))
+        .collect::<Result<_, _>>()?;
     let bytes: usize = harness.outputs.iter().map(atio_stage::Output::size).sum();
     let bundle: usize = detections.iter().map(|d| d.bundle.len()).sum();
     let events = alerts.len() * usize::try_from(rounds)?;

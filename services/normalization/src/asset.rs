@@ -123,8 +123,9 @@ impl View for Assets {
         let Some(codec) = &self.codec else {
             return Err(StageError { code: Code::Internal, message: "the view has no codec".to_owned() });
         };
-        let row: ReferenceRow =
-            codec.decode(value).map_err(|e| StageError { code: e.code(), message: format!("assets: {e}") })?;
+        let row: ReferenceRow = codec
+            .decode(value)
+            .map_err(|e| StageError { code: e.code(), message: format!("assets: {e}") })?;
         self.put(&row)
     }
 }
@@ -135,7 +136,12 @@ fn host_name(name: &str) -> String {
 }
 
 /// The asset of something that has a host name, an address, or both.
-pub(crate) fn of_host(assets: &Assets, zone: Zone, address: Option<&IpAddr>, name: Option<&str>) -> Option<Asset> {
+pub(crate) fn of_host(
+    assets: &Assets,
+    zone: Zone,
+    address: Option<&IpAddr>,
+    name: Option<&str>,
+) -> Option<Asset> {
     let name = name.map(host_name).filter(|n| !n.is_empty() && n.parse::<IpAddr>().is_err());
     let known = address.and_then(|a| assets.by_address(a)).or_else(|| assets.by_name(name.as_deref()?));
     let (id, by) = match (known, name, address) {

@@ -1,14 +1,26 @@
 //! Which id an event gets (detections.md, "Ids and versions" 1): by its place on a topic, in a file, or by the id that its sender gave.
 use atio_stix::ids;
+use std::collections::HashMap;
 
 /// Where the events of one payload come from. The same input gives the same ids for ever.
 #[derive(Clone, Debug)]
 pub enum Origin<'a> {
-    Topic { topic: &'a str, partition: i32, offset: i64 },
+    Topic {
+        topic: &'a str,
+        partition: i32,
+        offset: i64,
+    },
     /// `offset`: of the payload within the file.
-    File { sha256: &'a str, offset: u64 },
+    File {
+        sha256: &'a str,
+        offset: u64,
+    },
     /// `index`: of the record within its request.
-    Cloud { ce_source: &'a str, ce_id: &'a str, index: u32 },
+    Cloud {
+        ce_source: &'a str,
+        ce_id: &'a str,
+        index: u32,
+    },
 }
 
 /// Hands out the ids of one payload's events, in order.
@@ -18,14 +30,14 @@ pub struct EventIds<'a> {
     source: &'a str,
     origin: Origin<'a>,
     next: u32,
-    /// Where the last event lay: events at one offset are told apart by an index.
-    last: Option<(u64, u32)>,
+    /// Files: how many events lay at an offset; they are told apart by an index.
+    at: HashMap<u64, u32>,
 }
 
 impl<'a> EventIds<'a> {
     #[must_use]
     pub fn new(tenant: &'a str, source: &'a str, origin: Origin<'a>) -> Self {
-        Self { tenant, source, origin, next: 0, last: None }
+        Self { tenant, source, origin, next: 0, at: HashMap::new() }
     }
 
     /// The id of the next event, which lies at `offset` of the payload.
@@ -38,12 +50,9 @@ impl<'a> EventIds<'a> {
                 ids::event_id(tenant, source, topic, partition, offset, index)
             }
             Origin::File { sha256, offset: start } => {
-                let here = match self.last {
-                    Some((last, index)) if last == offset => index + 1,
-                    _ => 0,
-                };
-                self.last = Some((offset, here));
-                ids::file_event_id(tenant, source, sha256, start + offset, here)
+                let place = start.saturating_add(offset);
+                let here = self.at.entry(place).and_modify(|index| *index += 1).or_default();
+                ids::file_event_id(tenant, source, sha256, place, *here)
             }
             Origin::Cloud { ce_source, ce_id, index: record } if index == 0 => {
                 ids::cloud_event_id(tenant, source, ce_source, ce_id, record)
@@ -72,7 +81,8 @@ mod tests {
     #[test]
     fn a_file_counts_within_one_offset() {
         let mut file = EventIds::new("t", "s", Origin::File { sha256: "f", offset: 100 });
-        let expected = [(110, 0), (110, 1), (120, 0)].map(|(o, i)| ids::file_event_id("t", "s", "f", o, i).to_string());
-        assert_eq!([file.next(10), file.next(10), file.next(20)], expected);
+        let expected = [(110, 0), (110, 1), (120, 0), (110, 2)];
+        let expected = expected.map(|(o, i)| ids::file_event_id("t", "s", "f", o, i).to_string());
+        assert_eq!([file.next(10), file.next(10), file.next(20), file.next(10)], expected);
     }
 }

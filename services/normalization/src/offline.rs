@@ -6,7 +6,10 @@ use crate::event::{EventIds, Origin};
 use crate::graph::{Cx, RawRef};
 use crate::stage;
 use atio_formats::ReadCx;
-use atio_schemas::{Code, Detection, Timestamp, detection::{Tlp, Zone}};
+use atio_schemas::{
+    Code, Detection, Timestamp,
+    detection::{Tlp, Zone},
+};
 use atio_stage::Reject;
 use atio_stix::{bundle, graph, ids};
 use ipnet::IpNet;
@@ -71,7 +74,8 @@ pub fn normalize(bytes: &[u8], file: &FileRef<'_>, options: &Options) -> Vec<Res
         home: &options.home_networks,
     };
     let origin = Origin::File { sha256: file.sha256, offset: 0 };
-    let (made, rejected) = stage::build(&findings, &cx, EventIds::new(&options.tenant, &options.source, origin));
+    let (made, rejected) =
+        stage::build(&findings, &cx, EventIds::new(&options.tenant, &options.source, origin));
     let detections = made.into_iter().map(|made| completed(made.detection));
     detections.chain(rejected.into_iter().map(Err)).collect()
 }

@@ -89,7 +89,10 @@ mod tests {
 
     #[test]
     fn words() {
-        assert_eq!(["High", "medium", "Low", "?"].map(confidence_of_name), [Some(85), Some(50), Some(15), None]);
+        assert_eq!(
+            ["High", "medium", "Low", "?"].map(confidence_of_name),
+            [Some(85), Some(50), Some(15), None]
+        );
         assert_eq!(of_threat("False Positive"), None);
         assert_eq!(of_threat("High"), severity(75.0, 4));
     }

@@ -73,7 +73,10 @@ impl Processor for Normalizer {
             return Outcome::dead_letter(Code::NullValue, "a raw record without a value");
         };
         let Some(source) = self.sources.get(record.topic) else {
-            return Outcome::dead_letter(Code::UnknownSource, format!("no source is declared on {}", record.topic));
+            return Outcome::dead_letter(
+                Code::UnknownSource,
+                format!("no source is declared on {}", record.topic),
+            );
         };
         if source.naked {
             let raw = Raw {
@@ -177,7 +180,14 @@ impl Normalizer {
         Outcome::of(outputs, rejected, otherwise)
     }
 
-    fn output(&self, record: &Record<'_>, source: &Source, place: &str, made: Made, value: Vec<u8>) -> Output {
+    fn output(
+        &self,
+        record: &Record<'_>,
+        source: &Source,
+        place: &str,
+        made: Made,
+        value: Vec<u8>,
+    ) -> Output {
         let topic = if made.detection.kind == Kind::Log { &self.logs } else { &self.detections };
         let headers = self.headers(record, source, place, &made.detection);
         Output::new(Arc::clone(topic), made.key, value, headers)

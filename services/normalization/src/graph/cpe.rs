@@ -117,9 +117,15 @@ mod tests {
     fn from_uris() {
         let cpe = read("cpe:/a:apache:http_server:2.4.7").unwrap();
         assert_eq!(cpe.name, "cpe:2.3:a:apache:http_server:2.4.7:*:*:*:*:*:*:*");
-        assert_eq!((cpe.vendor.as_deref(), cpe.product.as_str(), cpe.version.as_deref()), (Some("apache"), "http_server", Some("2.4.7")));
+        assert_eq!(
+            (cpe.vendor.as_deref(), cpe.product.as_str(), cpe.version.as_deref()),
+            (Some("apache"), "http_server", Some("2.4.7"))
+        );
         assert_eq!(read("cpe:/o:linux:kernel").unwrap().name, "cpe:2.3:o:linux:kernel:*:*:*:*:*:*:*:*");
-        assert_eq!(read("cpe:/a:a:b%2b%2b:1:-:~~pro~~x86~").unwrap().name, "cpe:2.3:a:a:b\\+\\+:1:-:*:*:pro:*:x86:*");
+        assert_eq!(
+            read("cpe:/a:a:b%2b%2b:1:-:~~pro~~x86~").unwrap().name,
+            "cpe:2.3:a:a:b\\+\\+:1:-:*:*:pro:*:x86:*"
+        );
         assert_eq!(read("cpe:/a:a:b%2b%2b").unwrap().product, "b++");
     }
 
@@ -127,7 +133,17 @@ mod tests {
     fn formatted_strings_stay() {
         let text = "cpe:2.3:a:a\\:b:c:1:*:*:*:*:*:*:*";
         assert_eq!(read(text).unwrap().name, text);
-        for bad in ["", "cpe:/", "cpe:/a", "cpe:/x:a:b", "cpe:2.3:a:b", "cpe:/a:v:p:1:2:3:4:5", "cpe:/a:v:p%zz", "nothing", "cpe:/a:v:p é"] {
+        for bad in [
+            "",
+            "cpe:/",
+            "cpe:/a",
+            "cpe:/x:a:b",
+            "cpe:2.3:a:b",
+            "cpe:/a:v:p:1:2:3:4:5",
+            "cpe:/a:v:p%zz",
+            "nothing",
+            "cpe:/a:v:p é",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -18,9 +18,11 @@ const MAX_BYTES: usize = 512 * 1024;
 const MAX_COLUMN: usize = 200;
 
 /// What containers are: an input with one is about it.
-const CONTAINERS: &[&str] = &["report", "grouping", "incident", "campaign", "intrusion-set", "malware-analysis"];
+const CONTAINERS: &[&str] =
+    &["report", "grouping", "incident", "campaign", "intrusion-set", "malware-analysis"];
 /// What an input is not about, while there is something else.
-const BESIDE: &[&str] = &["identity", "marking-definition", "extension-definition", "relationship", "language-content"];
+const BESIDE: &[&str] =
+    &["identity", "marking-definition", "extension-definition", "relationship", "language-content"];
 
 /// What the columns need of an object; everything else stays in its bytes.
 #[derive(Deserialize)]
@@ -71,7 +73,9 @@ pub(super) fn detections(
             d.quality.push("divided".to_owned());
         }
         let key = columns(&mut d, objects)?;
-        d.tlp = markings::of_bundle(&d.bundle).map_err(|e| Refused::Bad(e.code(), e.to_string()))?.unwrap_or(cx.tlp);
+        d.tlp = markings::of_bundle(&d.bundle)
+            .map_err(|e| Refused::Bad(e.code(), e.to_string()))?
+            .unwrap_or(cx.tlp);
         out.push(Made { key, detection: d });
     }
     Ok(())
@@ -155,7 +159,9 @@ fn observables(d: &mut Detection, head: &Head<'_>) {
         "attack-pattern" => {
             for reference in &head.external_references {
                 match reference.source_name.as_str() {
-                    "mitre-attack" | "mitre-ics-attack" => add(&mut d.techniques, reference.external_id.as_deref()),
+                    "mitre-attack" | "mitre-ics-attack" => {
+                        add(&mut d.techniques, reference.external_id.as_deref())
+                    }
                     "capec" => add(&mut d.capecs, reference.external_id.as_deref()),
                     _ => {}
                 }

@@ -170,7 +170,10 @@ impl<'n> Sides<'n> {
 /// an end of a flow name nobody.
 fn role_of_attack_target(alert: &Alert<'_>) -> Option<Role> {
     let has = |part: &str| {
-        alert.attack_target.iter().any(|t| t.as_bytes().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part.as_bytes())))
+        alert
+            .attack_target
+            .iter()
+            .any(|t| t.as_bytes().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part.as_bytes())))
     };
     match (has("client"), has("server")) {
         (true, false) => Some(Role::Initiator),

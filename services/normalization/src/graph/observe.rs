@@ -157,10 +157,8 @@ fn traffic<'n>(
         object = object.with_extension(Extension::HttpRequest(request));
     }
     if let Some((kind, code)) = net.icmp {
-        let icmp = Icmp {
-            icmp_code_hex: format!("{code:02x}").into(),
-            icmp_type_hex: format!("{kind:02x}").into(),
-        };
+        let icmp =
+            Icmp { icmp_code_hex: format!("{code:02x}").into(), icmp_type_hex: format!("{kind:02x}").into() };
         object = object.with_extension(Extension::Icmp(icmp));
     }
     object.identified()
@@ -186,13 +184,53 @@ fn protocols<'n>(net: &'n Network<'_>, sides: &Sides<'_>) -> Vec<Text<'n>> {
 /// QUIC …) is left out, as are Suricata's `failed` and `unknown`.
 fn protocol(name: &str) -> Option<&'static str> {
     const REGISTERED: &[&str] = &[
-        "bittorrent", "dccp", "esp", "ftp", "ftp-data", "http", "icmp", "igmp", "imap", "irc", "kerberos", "l2tp", "ldap", "mdns",
-        "mqtt", "nfs", "ntp", "ospf", "pop3", "rdp", "rfb", "rtsp", "sctp", "sip", "smb", "smtp", "snmp", "ssh", "tcp", "telnet", "tftp",
-        "tls", "udp",
+        "bittorrent",
+        "dccp",
+        "esp",
+        "ftp",
+        "ftp-data",
+        "http",
+        "icmp",
+        "igmp",
+        "imap",
+        "irc",
+        "kerberos",
+        "l2tp",
+        "ldap",
+        "mdns",
+        "mqtt",
+        "nfs",
+        "ntp",
+        "ospf",
+        "pop3",
+        "rdp",
+        "rfb",
+        "rtsp",
+        "sctp",
+        "sip",
+        "smb",
+        "smtp",
+        "snmp",
+        "ssh",
+        "tcp",
+        "telnet",
+        "tftp",
+        "tls",
+        "udp",
     ];
     const CALLED: &[(&str, &str)] = &[
-        ("dhcp", "bootps"), ("dns", "dns"), ("doh2", "https"), ("http2", "http"), ("ike", "isakmp"), ("ikev2", "isakmp"),
-        ("ipv6-icmp", "icmp"), ("krb5", "kerberos"), ("modbus", "mbap"), ("pgsql", "postgresql"), ("rpc", "sunrpc"), ("ssl", "ssl"),
+        ("dhcp", "bootps"),
+        ("dns", "dns"),
+        ("doh2", "https"),
+        ("http2", "http"),
+        ("ike", "isakmp"),
+        ("ikev2", "isakmp"),
+        ("ipv6-icmp", "icmp"),
+        ("krb5", "kerberos"),
+        ("modbus", "mbap"),
+        ("pgsql", "postgresql"),
+        ("rpc", "sunrpc"),
+        ("ssl", "ssl"),
         ("websocket", "http"),
     ];
     let usual = match name {
@@ -202,7 +240,9 @@ fn protocol(name: &str) -> Option<&'static str> {
         _ => None,
     };
     let registered = || REGISTERED.iter().find(|known| **known == name).copied();
-    usual.or_else(registered).or_else(|| CALLED.iter().find(|(ours, _)| *ours == name).map(|(_, theirs)| *theirs))
+    usual
+        .or_else(registered)
+        .or_else(|| CALLED.iter().find(|(ours, _)| *ours == name).map(|(_, theirs)| *theirs))
 }
 
 /// The extension needs method and value (§6.12.2); without both there is none.
@@ -210,7 +250,8 @@ fn request<'n>(http: &'n Http<'_>) -> Option<HttpRequest<'n>> {
     let text = |value: &'n Option<Cow<'_, str>>| value.as_deref().filter(|v| !v.is_empty());
     let (method, value) = (text(&http.method)?, text(&http.url)?);
     let headers = [("Host", &http.host), ("User-Agent", &http.user_agent), ("Referer", &http.referer)];
-    let header = headers.into_iter().filter_map(|(name, value)| Some((name.into(), vec![text(value)?.into()])));
+    let header =
+        headers.into_iter().filter_map(|(name, value)| Some((name.into(), vec![text(value)?.into()])));
     Some(HttpRequest {
         request_header: header.collect(),
         request_method: method.into(),
@@ -243,11 +284,14 @@ fn encoded(url: &str) -> Cow<'_, str> {
     let path = url.find("://").and_then(|at| url[at + 3..].find(['/', '?', '#']).map(|end| at + 3 + end));
     let allowed = |at: usize, byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
-        b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => true,
+        b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
+        | b'=' => true,
         b':' | b'@' | b'/' | b'?' => true,
         b'#' => !bytes[..at].contains(&b'#'),
         b'[' | b']' => path.is_none_or(|start| at < start),
-        b'%' => matches!(bytes.get(at + 1..at + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()),
+        b'%' => {
+            matches!(bytes.get(at + 1..at + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
+        }
         _ => false,
     };
     if bytes.iter().enumerate().all(|(at, byte)| allowed(at, *byte)) {
@@ -310,7 +354,9 @@ fn domain(
 
 /// Whether a name is a host's (RFC 5890), which `domain-name` asks for (§6.4): service labels like `_ldap._tcp` are not.
 pub(super) fn is_host(name: &str) -> bool {
-    let fits = |label: &str| label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-') && !label.contains('_');
+    let fits = |label: &str| {
+        label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-') && !label.contains('_')
+    };
     name.split('.').all(fits)
 }
 
@@ -374,7 +420,9 @@ fn certificate(
     if sha1.is_none() && tls.serial.is_none() {
         return Ok(());
     }
-    let text = |value: &'_ Option<Cow<'_, str>>| value.as_deref().filter(|v| !v.is_empty()).map(str::to_owned).map(Cow::Owned);
+    let text = |value: &'_ Option<Cow<'_, str>>| {
+        value.as_deref().filter(|v| !v.is_empty()).map(str::to_owned).map(Cow::Owned)
+    };
     let object = X509Certificate {
         common: ScoCommon::default(),
         hashes: Hashes(sha1.iter().map(|hash| ("SHA-1".into(), hash.as_str().into())).collect()),
@@ -410,8 +458,7 @@ fn file(
     if hashes.0.is_empty() && name.is_none() {
         return Ok(());
     }
-    let object =
-        File { hashes, size: seen.size, name: name.map(Into::into), ..File::default() }.identified();
+    let object = File { hashes, size: seen.size, name: name.map(Into::into), ..File::default() }.identified();
     let id = own(object.common.id);
     add(&object, id, bundle, refs)
 }
@@ -470,7 +517,10 @@ fn mail_address(
 ) -> Result<Option<Id<'static>>, Refused> {
     let (local, host) = address.rsplit_once('@').unwrap_or_default();
     let atoms = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
-    if !host.contains('.') || domain_name(host).is_none_or(|host| !is_host(&host)) || !local.bytes().all(atoms) {
+    if !host.contains('.')
+        || domain_name(host).is_none_or(|host| !is_host(&host))
+        || !local.bytes().all(atoms)
+    {
         return Ok(None);
     }
     let mut object = EmailAddr::new(address);
@@ -520,7 +570,11 @@ mod tests {
     #[test]
     fn urls() {
         let url = |host: &str, path: &str, port| {
-            let http = Http { host: Some(host.to_owned().into()), url: Some(path.to_owned().into()), ..Http::default() };
+            let http = Http {
+                host: Some(host.to_owned().into()),
+                url: Some(path.to_owned().into()),
+                ..Http::default()
+            };
             full_url(&http, port).map(Cow::into_owned)
         };
         assert_eq!(url("a.org", "/x", Some(80)).as_deref(), Some("http://a.org/x"));
@@ -528,7 +582,10 @@ mod tests {
         assert_eq!(url("a.org:81", "/x", Some(8080)).as_deref(), Some("http://a.org:81/x"));
         assert_eq!(url("::1", "/x", None).as_deref(), Some("http://[::1]/x"));
         assert_eq!(url("a.org", "http://b.org/y", Some(80)).as_deref(), Some("http://b.org/y"));
-        assert_eq!(encoded("http://a.org/{x}?a=%zz%20[#b#é"), "http://a.org/%7Bx%7D?a=%25zz%20%5B#b%23%C3%A9");
+        assert_eq!(
+            encoded("http://a.org/{x}?a=%zz%20[#b#é"),
+            "http://a.org/%7Bx%7D?a=%25zz%20%5B#b%23%C3%A9"
+        );
         assert_eq!(encoded("http://[::1]/x"), "http://[::1]/x");
         assert_eq!(url("a.org", "*", Some(80)), None);
         assert_eq!(url("a.org", "/a b", Some(80)), None);

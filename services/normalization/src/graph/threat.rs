@@ -74,7 +74,12 @@ fn parties(d: &mut Detection, sides: &Sides<'_>, target: Role, behind: Option<&s
 }
 
 /// Sensor, asset, attack-patterns, and the indicator where the rule's own text is there.
-fn knowledge_objects(d: &Detection, alert: &Alert<'_>, cx: &Cx<'_>, bundle: &mut Bundle) -> Result<(), Refused> {
+fn knowledge_objects(
+    d: &Detection,
+    alert: &Alert<'_>,
+    cx: &Cx<'_>,
+    bundle: &mut Bundle,
+) -> Result<(), Refused> {
     let sensor = d.sensor.as_deref().unwrap_or(cx.source);
     identity(ids::sensor_identity(cx.tenant, sensor), sensor, bundle)?;
     let asset = d.asset.as_deref().unwrap_or(sensor);
@@ -105,7 +110,12 @@ pub(super) fn identity(id: Id<'_>, name: &str, bundle: &mut Bundle) -> Result<()
     Ok(())
 }
 
-pub(super) fn relation<'a>(cx: &Cx<'_>, kind: &'static str, source: Id<'a>, target: Id<'a>) -> Relationship<'a> {
+pub(super) fn relation<'a>(
+    cx: &Cx<'_>,
+    kind: &'static str,
+    source: Id<'a>,
+    target: Id<'a>,
+) -> Relationship<'a> {
     let mut object = Relationship::between(cx.tenant, kind, source, target);
     object.common = object.common.by_atio();
     object
