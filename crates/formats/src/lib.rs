@@ -42,9 +42,10 @@ impl std::fmt::Debug for Format {
     }
 }
 
-const CSV: &[&str] = &["text/csv"];
+const CSV: &[&str] = &["text/csv", "application/csv"];
 const JSON: &[&str] = &["application/json", "application/x-ndjson"];
-const STIX: &[&str] = &["application/stix+json", "application/taxii+json"];
+const STIX: &[&str] =
+    &["application/stix+json", "application/taxii+json", "application/json", "application/x-ndjson"];
 const XML: &[&str] = &["application/xml", "text/xml"];
 
 /// Every format that is read, alphabetical, a line each.
@@ -154,6 +155,41 @@ pub fn read<'a>(raw: &'a [u8], format: &Format, cx: &ReadCx) -> Findings<'a> {
     out
 }
 
+/// Reads a file: as [`read`], but a sequence of records (see [`Format::shape`]) may be of any length, since the limits then hold for each
+/// record. Places are those in the file.
+#[must_use]
+pub fn read_file<'a>(raw: &'a [u8], format: &Format, cx: &ReadCx) -> Findings<'a> {
+    if format.shape == Shape::Whole || split::without_bom(raw).trim_ascii().is_empty() {
+        return read(raw, format, cx);
+    }
+    let mut out = Findings::default();
+    for piece in split::split(raw, format.shape, &cx.limits) {
+        match piece {
+            Ok(piece) => {
+                let mut part = read(piece.raw, format, cx);
+                for finding in &mut part.found {
+                    finding.offset += piece.offset;
+                    finding.line = place(finding.line, piece.line);
+                }
+                for rejected in &mut part.rejected {
+                    rejected.offset += piece.offset;
+                    rejected.line = place(rejected.line, piece.line);
+                }
+                out.found.append(&mut part.found);
+                out.rejected.append(&mut part.rejected);
+                out.notices.append(&mut part.notices);
+            }
+            Err(rejected) => out.rejected.push(rejected),
+        }
+    }
+    out
+}
+
+/// A line within a piece as a line of the file; an unknown one is the piece's first.
+fn place(line: u64, first: u64) -> u64 {
+    line.saturating_sub(1) + first
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +209,19 @@ mod tests {
         // A playbook's ids look like STIX's.
         let playbook = br#"{"type":"playbook","spec_version":"cacao-2.0","id":"playbook--6f1f7d2a-3f0e-4a6e-8e58-0c4f1f7a9e02"}"#;
         assert!(detect(playbook, None).is_err());
+    }
+
+    #[test]
+    fn a_file_has_no_limit_of_records() {
+        let text = "{\"event_type\":\"a\"}\nbad\n".repeat(20);
+        let limits = Limits { count: 5, size: 50, ..Limits::default() };
+        let cx = ReadCx { received_at: Timestamp(0), limits };
+        let findings = read_file(text.as_bytes(), format("suricata").unwrap(), &cx);
+        assert_eq!((findings.found.len(), findings.rejected.len()), (20, 20));
+        let last = (findings.found.last().unwrap(), findings.rejected.last().unwrap());
+        assert_eq!((last.0.line, last.1.line), (39, 40));
+        let at = usize::try_from(last.0.offset).unwrap();
+        assert_eq!(text.get(at..at + last.0.raw.len()), Some("{\"event_type\":\"a\"}"));
     }
 
     #[test]

@@ -92,7 +92,65 @@ pub(super) fn object(text: &str) -> Result<(), Rejection> {
         return Err(invalid(format!("{id}: no {name}")));
     }
     times(&object, id)?;
+    values(&object, kind, id)?;
     references(&object, id)
+}
+
+/// Values that the standard states a form for and that consumers choke on.
+fn values(object: &Map<String, Value>, kind: &str, id: &str) -> Result<(), Rejection> {
+    let wrong = |name: &str| Err(invalid(format!("{id}: {name} has not the form that the standard states")));
+    if kind == "artifact" && object.get("payload_bin").is_some_and(|bin| !bin.as_str().is_some_and(is_base64))
+    {
+        return wrong("payload_bin");
+    }
+    // §6.17: the hive is spelled out.
+    let abbreviated =
+        |key: &str| ["HKLM", "HKCC", "HKCR", "HKCU", "HKU\\"].iter().any(|hive| key.starts_with(hive));
+    if kind == "windows-registry-key" && text_of(object, "key").is_some_and(abbreviated) {
+        return wrong("key");
+    }
+    if kind == "software" {
+        let languages = object.get("languages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if !languages.iter().all(|language| language.as_str().is_some_and(is_language)) {
+            return wrong("languages");
+        }
+    }
+    match object.get("hashes") {
+        None => Ok(()),
+        Some(Value::Object(hashes))
+            if !hashes.is_empty() && hashes.iter().all(|(name, value)| is_hash(name, value)) =>
+        {
+            Ok(())
+        }
+        Some(_) => wrong("hashes"),
+    }
+}
+
+fn is_base64(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    text.len().is_multiple_of(4)
+        && text.len() - body.len() <= 2
+        && body.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+}
+
+/// ISO 639-1 with what RFC 5646 may add.
+fn is_language(text: &str) -> bool {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_lowercase());
+    text.len() - rest.len() == 2 && (rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Of the algorithms with a fixed length, hexadecimal digits of that length; of others any text.
+fn is_hash(name: &str, value: &Value) -> bool {
+    let length = match name {
+        "MD5" => 32,
+        "SHA-1" => 40,
+        "SHA-256" | "SHA3-256" => 64,
+        "SHA-512" | "SHA3-512" => 128,
+        _ => return value.is_string(),
+    };
+    value
+        .as_str()
+        .is_some_and(|hash| hash.len() == length && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// What every SDO, SRO and meta object carries (3.2); objects of a custom type that are observables have an extension instead.

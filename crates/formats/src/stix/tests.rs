@@ -58,6 +58,22 @@ fn refuses_with_a_reason() {
             r#"{"type":"ipv4-addr","id":"ipv4-addr--ff26c055-6336-5bc5-b98d-13d6226742dd","value":"198.51.100.3","belongs_to_refs":["x"]}"#,
             Code::InvalidStix,
         ),
+        (
+            r#"{"type":"artifact","id":"artifact--ff26c055-6336-5bc5-b98d-13d6226742dd","payload_bin":"not base64"}"#,
+            Code::InvalidStix,
+        ),
+        (
+            r#"{"type":"file","id":"file--ff26c055-6336-5bc5-b98d-13d6226742dd","name":"a","hashes":{"MD5":"12"}}"#,
+            Code::InvalidStix,
+        ),
+        (
+            r#"{"type":"software","id":"software--ff26c055-6336-5bc5-b98d-13d6226742dd","name":"a","languages":["en","Python"]}"#,
+            Code::InvalidStix,
+        ),
+        (
+            r#"{"type":"windows-registry-key","id":"windows-registry-key--ff26c055-6336-5bc5-b98d-13d6226742dd","key":"HKLM\\a"}"#,
+            Code::InvalidStix,
+        ),
         (r#"{"type":"bundle","spec_version":"2.0","objects":[]}"#, Code::NotYetSupported),
         (r#"{"objects":3}"#, Code::InvalidStix),
         (r#"{"a":1}"#, Code::InvalidStix),
