@@ -1,0 +1,136 @@
+//! Taking records and processing them. Owns what is taken at once, the schemas that it needs, and the stop where nearly everything is
+//! dead-lettered (exactly-once, rules 13, 14); must not know transactions.
+use super::*;
+
+/// The records that one poll gave.
+pub(super) struct Batch<'a> {
+    pub(super) records: Vec<(usize, Incoming<'a>)>,
+    /// Their partitions, by the index in `records`.
+    pub(super) partitions: Vec<Tp>,
+    pub(super) bytes: usize,
+    pub(super) ends: Positions,
+}
+
+impl Driver {
+    /// Waits for a record, then takes what else is at hand.
+    pub(super) fn gather<'a>(
+        &mut self,
+        consumer: &'a LaneConsumer,
+        wait: Duration,
+    ) -> Result<Batch<'a>, End> {
+        let mut batch = Batch { records: vec![], partitions: vec![], bytes: 0, ends: Positions::new() };
+        let mut wait = wait;
+        let limits = &self.config.limits;
+        while batch.records.len() < limits.batch_records && batch.bytes < limits.transaction_bytes {
+            match consumer.poll(wait) {
+                Polled::Record(record) => {
+                    self.keep(&mut batch, record);
+                    wait = Duration::ZERO;
+                }
+                Polled::Nothing => break,
+                Polled::Trouble(text) => {
+                    tracing::warn!(stage = self.stage.name, error_code = "poll", text, "poll");
+                    break;
+                }
+                Polled::OutOfRange(text) => {
+                    return Err(End::Failed(format!("a position is outside of its partition: {text}")));
+                }
+                Polled::Fatal(text) => return Err(End::Failed(format!("consumer: {text}"))),
+            }
+        }
+        for (index, record) in &batch.records {
+            batch.ends.insert(batch.partitions[*index].clone(), record.offset() + 1);
+        }
+        Ok(batch)
+    }
+
+    pub(super) fn keep<'a>(&self, batch: &mut Batch<'a>, record: Incoming<'a>) {
+        let same = |tp: &Tp| tp.partition == record.partition() && *tp.topic == *record.topic();
+        let known = batch.partitions.iter().position(same);
+        let index = known.or_else(|| {
+            // Of partitions that were taken from us nothing is processed any more.
+            let tp = self.machine.owned().find(|tp| same(tp))?.clone();
+            batch.partitions.push(tp);
+            Some(batch.partitions.len() - 1)
+        });
+        if let Some(index) = index {
+            batch.bytes += record.value().map_or(0, <[u8]>::len) + record.key().map_or(0, <[u8]>::len);
+            batch.records.push((index, record));
+        }
+    }
+
+    pub(super) fn process(&mut self, batch: Option<&Batch<'_>>) -> Result<(), Refusal> {
+        self.note_epoch()?;
+        if self.deliveries.is_some() {
+            return self.process_deliveries();
+        }
+        let records = batch.map_or(&[][..], |b| &b.records);
+        for (_, record) in records {
+            self.ensure(record.value())?;
+        }
+        let stage = self.stage.clone();
+        let Run::Transform(processor) = &stage.run else {
+            return Err(Refusal::Final(End::Failed("not a transform".into())));
+        };
+        let Some(producer) = &self.producer else {
+            return Err(Refusal::Producer(Fault::new(FaultKind::Unknown, "no producer")));
+        };
+        let mut cx = transform::Cx {
+            stage: &stage,
+            processor: &**processor,
+            producer,
+            states: &mut self.states,
+            books: &mut self.books,
+            tables: self.tables.tables(),
+            limits: &self.limits,
+            outputs_per_record: self.config.limits.outputs_per_record,
+            now: clock::wall(),
+            sent: 0,
+        };
+        for firing in std::mem::take(&mut self.firing) {
+            cx.fire(&firing)?;
+        }
+        for (index, record) in records {
+            let Some(tp) = batch.map(|b| &b.partitions[*index]) else { continue };
+            let input = stage.inputs.iter().find(|i| i.topic == tp.topic);
+            let Some(input) = input else { continue };
+            cx.record(tp, record, &input.dead_letters)?;
+        }
+        let sent = cx.sent;
+        producer.poll();
+        self.config.metrics.outputs(&stage.name, sent);
+        self.poisoned()
+    }
+
+    /// Schema ids that were not seen before are fetched before the records are processed.
+    pub(super) fn ensure(&mut self, value: Option<&[u8]>) -> Result<(), Refusal> {
+        let Some(id) = value.and_then(atio_schemas::codec::schema_id) else { return Ok(()) };
+        if self.ids.contains(&id) {
+            return Ok(());
+        }
+        start::fetch_schema(&*self.config.schemas, value).map_err(Refusal::Stage)?;
+        if self.ids.len() >= IDS_MAX {
+            self.ids.clear();
+        }
+        self.ids.insert(id);
+        Ok(())
+    }
+
+    /// Rule 14: where nearly everything is dead-lettered, it is not the records.
+    pub(super) fn poisoned(&mut self) -> Result<(), Refusal> {
+        let open = self.books.open();
+        let (records, dead) = (self.poison.0 + open.read, self.poison.1 + open.dead_lettered_total());
+        let limits = &self.config.limits;
+        if records >= limits.poison_window && dead * 1000 >= records * limits.poison_per_mille {
+            tracing::error!(
+                stage = self.stage.name,
+                error_code = "poisoned",
+                dead,
+                records,
+                "nearly everything is dead-lettered"
+            );
+            return Err(Refusal::Final(End::Poisoned { dead_lettered: dead, of: records }));
+        }
+        Ok(())
+    }
+}
