@@ -69,6 +69,9 @@ fn unknown_columns() {
         "if .fix_available { false } else { true }",
         "!(.importance >= 70 && .kev)",
         ".kev || .fix_available",
+        "x = .importance + 10; x > 80 || .kev",
+        "x = if .fix_available { 1 } else { 2 }; x == 2",
+        "if .kev { y = .importance * 2; y > 1 || .kev } else { false }",
     ] {
         assert!(when(yes), "{yes}");
     }

@@ -7,8 +7,8 @@ use crate::{
 use vrl::parser::{
     self,
     ast::{
-        Block, Container, Expr, FunctionArgument, FunctionCall, Group, Ident, IfStatement, Node, Not, Op,
-        Opcode, Predicate, RootExpr, Unary,
+        Assignment, AssignmentOp, Block, Container, Expr, FunctionArgument, FunctionCall, Group, Ident,
+        IfStatement, Node, Not, Op, Opcode, Predicate, RootExpr, Unary,
     },
 };
 
@@ -21,7 +21,8 @@ pub(crate) fn guard(program: parser::Program, purpose: Purpose) -> parser::Progr
                 Purpose::When => yes_or_no(expr),
                 Purpose::Set(_) => call(OR_NULL, any(expr)),
             }),
-            other => other,
+            RootExpr::Expr(expr) => RootExpr::Expr(any(expr)),
+            RootExpr::Error(error) => RootExpr::Error(error),
         })
     });
     parser::Program(roots.collect())
@@ -65,6 +66,14 @@ fn any(node: Node<Expr>) -> Node<Expr> {
         },
         Expr::Unary(unary) => Expr::Unary(unary.map(negation)),
         Expr::IfStatement(statement) => Expr::IfStatement(statement.map(|s| choice(s, any))),
+        Expr::Assignment(assignment) => Expr::Assignment(assignment.map(|a| match a {
+            Assignment::Single { target, op: AssignmentOp::Assign, expr } => {
+                let literal = matches!(expr.inner(), Expr::Literal(_));
+                let expr = if literal { expr } else { Box::new(call(OR_NULL, any(*expr))) };
+                Assignment::Single { target, op: AssignmentOp::Assign, expr }
+            }
+            other => other,
+        })),
         Expr::FunctionCall(function) => Expr::FunctionCall(function.map(|mut f| {
             f.arguments = f.arguments.into_iter().map(|a| a.map(argument)).collect();
             f
@@ -94,10 +103,8 @@ fn negation(unary: Unary) -> Unary {
 fn choice(statement: IfStatement, inner: fn(Node<Expr>) -> Node<Expr>) -> IfStatement {
     let block = |block: Node<Block>| {
         block.map(|Block(mut exprs)| {
-            if let Some(last) = exprs.pop() {
-                exprs.push(inner(last));
-            }
-            Block(exprs)
+            let last = exprs.pop().map(inner);
+            Block(exprs.into_iter().map(any).chain(last).collect())
         })
     };
     let predicate = statement.predicate.map(|p| match p {

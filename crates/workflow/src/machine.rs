@@ -99,3 +99,7 @@ pub fn run(definition: &Definition, branch: &Branch, detection: &Detection, site
     }
     event.end
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;
