@@ -196,3 +196,55 @@ fn only_touched_columns_are_named() {
         expression.columns().into_iter().map(|i| atio_schemas::column::COLUMNS[i].name).collect();
     assert_eq!(names, ["importance", "src.ip"]);
 }
+
+/// The compiler believes every column known; a run on a detection that knows nothing must still never panic, whatever is called.
+#[test]
+fn nothing_known_never_panics() {
+    let empty = Detection::new(String::new(), DetectionKind::Log, "", "");
+    let arguments = [
+        ".host",
+        ".importance",
+        ".confidence",
+        ".kev",
+        ".occurred_at",
+        ".users",
+        ".cves[0]",
+        "\"x\"",
+        "3",
+        "r'x'",
+    ];
+    let mut compiled = 0;
+    for function in crate::functions::ALLOWED {
+        let mut calls = vec![];
+        for a in arguments {
+            calls.push(format!("{function}({a})"));
+            for b in arguments {
+                calls.push(format!("{function}({a}, {b})"));
+                calls.push(format!("{function}({a}, {b}, .host)"));
+            }
+        }
+        for call in calls {
+            for source in
+                [format!("x = {call}; x == 1"), format!("x = {call} ?? null; x == 1"), format!("{call} == 1")]
+            {
+                if let Ok(expression) = Expression::compile(&source, Purpose::When) {
+                    compiled += 1;
+                    assert!(expression.test(&empty).is_ok(), "{source}");
+                    assert!(expression.test(&detection()).is_ok(), "{source}");
+                }
+            }
+        }
+    }
+    for a in arguments {
+        for b in arguments {
+            for operator in ["==", "!=", "<", ">=", "+", "-", "*", "/", "||", "&&", "|"] {
+                let source = format!("x = ({a} {operator} {b}); x == 1");
+                if let Ok(expression) = Expression::compile(&source, Purpose::When) {
+                    compiled += 1;
+                    assert!(expression.test(&empty).is_ok(), "{source}");
+                }
+            }
+        }
+    }
+    assert!(compiled > 1000, "only {compiled} expressions compiled");
+}

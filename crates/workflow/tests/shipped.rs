@@ -1,4 +1,5 @@
-//! The workflows that come with the program compile against the sinks that they are written for, and pass their own tests.
+//! The workflows that come with the program, and the one in the documentation, compile against the sinks that they are written for and pass
+//! their own tests.
 use atio_schemas::detection::Tlp;
 use atio_topics::Audience;
 use atio_workflow::{Known, SinkFacts, Site, compile, testing};
@@ -39,4 +40,47 @@ fn shipped_workflows_pass_their_tests() {
         }
     }
     assert!(seen >= 14, "only {seen} tests ran");
+}
+
+fn documentation() -> String {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/workflows.md");
+    std::fs::read_to_string(file).expect("docs/workflows.md")
+}
+
+#[test]
+fn the_documented_workflow_passes_its_tests() {
+    let text = documentation();
+    let example = text.split("```yaml\n").nth(1).and_then(|t| t.split("```").next()).expect("an example");
+    let definition = compile("docs", example, &known()).expect("the example compiles");
+    assert_eq!(definition.tests.len(), 2);
+    let site = Site { version: 1, home_networks: &[] };
+    for verdict in testing::run(&definition, site, &|file| Err(file.to_owned())) {
+        assert_eq!(verdict.failure, None);
+    }
+    let steps = text.split("```yaml\n").nth(2).and_then(|t| t.split("```").next()).expect("a second example");
+    let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();
+    let whole = format!(
+        "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\non: detection\nmatch: {{}}\nbranches:\n  b:\n{steps}    - deliver: siem\n"
+    );
+    compile("docs", &whole, &known()).unwrap_or_else(|problems| panic!("{problems:?}"));
+}
+
+/// The documentation names every function, and every part of the language that is refused for now.
+#[test]
+fn the_documentation_is_complete() {
+    let text = documentation();
+    let words: std::collections::BTreeSet<&str> =
+        text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).collect();
+    for function in atio_vrl::functions::ALLOWED {
+        assert!(words.contains(function), "{function} is not documented");
+    }
+    for (step, later) in atio_workflow::steps::names() {
+        let written = format!("`{step}");
+        assert!(
+            text.contains(&written) || text.contains(&format!("**{written}")),
+            "{step} is not documented"
+        );
+        let row = text.lines().find(|l| l.starts_with("| steps |")).expect("the row of later steps");
+        assert_eq!(row.contains(&format!("`{step}`")), later, "{step}");
+    }
 }

@@ -208,3 +208,25 @@ fn its_tests_run() {
         Some("delivered by [share, siem], expected [respond, siem]; respond: when_false")
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(600))]
+    /// Whatever is typed, there is a definition or a problem with a place in the file.
+    #[test]
+    fn damaged_definitions_never_panic(
+        cuts in proptest::collection::vec((0_usize..GOOD.len(), 0_usize..12, "[ -~\n]{0,6}"), 1..5),
+    ) {
+        let mut text = GOOD.to_owned();
+        for (at, len, new) in cuts {
+            let at = at.min(text.len());
+            let end = (at + len).min(text.len());
+            text.replace_range(at..end, &new);
+        }
+        if let Err(problems) = compile("w.yaml", &text, &known()) {
+            proptest::prop_assert!(!problems.is_empty());
+            for problem in problems {
+                proptest::prop_assert!(problem.place.line as usize <= text.lines().count() + 1, "{}", problem);
+            }
+        }
+    }
+}

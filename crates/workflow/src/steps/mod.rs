@@ -59,6 +59,11 @@ const LATER: &[&str] = &[
     "parallel", "rate", "retry", "split", "wait",
 ];
 
+/// Every step's name, and whether it is refused for now.
+pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
+    STEPS.iter().map(|k| (k.name, false)).chain(LATER.iter().map(|name| (*name, true)))
+}
+
 pub(crate) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
     if let Some(kind) = STEPS.iter().find(|k| k.name == step.name.text) {
         return (kind.read)(step, check);
