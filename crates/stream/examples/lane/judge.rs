@@ -1,5 +1,8 @@
 //! Feeds a lane, disturbs it, and counts what readers see.
-use crate::{codec, delivery};
+use crate::{
+    codec, delivery,
+    proxy::{Act, Proxy},
+};
 use atio_schemas::delivery as wire;
 use atio_stream::Ledger;
 use rdkafka::{
@@ -126,6 +129,56 @@ pub(crate) fn churn(bootstrap: &str, records: u64, turns: u64, partitions: i32, 
         drop(member.stdin.take());
         println!("ended: {:?}", member.wait().unwrap());
     }
+    judge(bootstrap, &name, records, partitions);
+}
+
+/// Requests of transactions that are held, cut, swallowed and delivered late. `upstream` is the broker, which advertises `bootstrap`.
+pub(crate) fn faults(bootstrap: &str, upstream: &str, count: u64, partitions: i32) {
+    let proxy = Proxy::start(bootstrap, upstream);
+    let name = unique("faults");
+    topics(bootstrap, &name, partitions);
+    let records = count * 1500;
+    let feeder = {
+        let (b, t) = (bootstrap.to_owned(), format!("{name}.in"));
+        std::thread::spawn(move || feed(&b, &t, records, 1500, 100))
+    };
+    let mut child = spawn(bootstrap, &name);
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut random = u64::from(std::process::id());
+    for fault in 0..count {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Produce, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit.
+        let key = [0, 24, 25, 26, 26, 28][(random >> 33) as usize % 6];
+        let act = [
+            Act::Delay(300),
+            Act::Delay(1500),
+            Act::SwallowAnswer,
+            Act::CutAfter,
+            Act::CutBefore,
+            Act::CutThenDeliver(150),
+            Act::CutThenDeliver(600),
+        ][(random >> 40) as usize % 7];
+        println!("fault {fault}: {act:?} on {key}");
+        proxy.arm(&name, key, act);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while proxy.armed() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(300 + (random >> 20) % 900));
+        if let Some(status) = child.try_wait().unwrap() {
+            println!("  the lane has ended by itself: {status}");
+            child = spawn(bootstrap, &name);
+        }
+    }
+    proxy.disarm();
+    feeder.join().unwrap();
+    println!(
+        "faults done: {}, all committed: {}",
+        proxy.done(),
+        wait_done(bootstrap, &name, partitions, Duration::from_secs(90))
+    );
+    drop(child.stdin.take());
+    println!("ended: {:?}", child.wait().unwrap());
     judge(bootstrap, &name, records, partitions);
 }
 

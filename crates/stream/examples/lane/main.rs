@@ -4,6 +4,7 @@
 //! `lane BOOTSTRAP soak RECORDS KILLS [PARTITIONS]` feeds it, kills it with SIGKILL in mid-load, and counts what read_committed readers see;
 //! `lane BOOTSTRAP deliver RECORDS KILLS [PARTITIONS]` is the same for a sink that fails, rejects and dawdles;
 //! `lane BOOTSTRAP churn RECORDS TURNS [PARTITIONS] [static]` has three members that die, leave and freeze;
+//! `lane PROXY faults BROKER COUNT [PARTITIONS]` spoils requests on their way to a broker that advertises the proxy's address;
 //! `lane BOOTSTRAP speed RECORDS [BYTES]` measures.
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +16,7 @@
 )]
 
 mod judge;
+mod proxy;
 
 use atio_metric::Metrics;
 use atio_schemas::{Code, Codec, SchemaIds, codec::StaticIds, delivery as wire, detection::Tlp};
@@ -25,7 +27,7 @@ use atio_stage::{
 use atio_stream::{
     Identity, Kafka, LaneConfig, LaneState, Limits, SchemaSource, Stop, StreamMetrics, run_lane,
 };
-use judge::{churn, feed, soak, topics, unique};
+use judge::{churn, faults, feed, soak, topics, unique};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io::Read as _,
@@ -348,6 +350,7 @@ fn main() {
         Some("churn") => {
             churn(bootstrap, number(2, 40_000), number(3, 9), number(4, 6) as i32, args.get(5).is_some())
         }
+        Some("faults") => faults(bootstrap, &args[2], number(3, 30), number(4, 4) as i32),
         Some("speed") => speed(bootstrap, number(2, 200_000), number(3, 1000) as usize),
         _ => panic!("run, soak or speed"),
     }

@@ -6,6 +6,8 @@ const STATIC_SESSION: Duration = Duration::from_secs(10);
 const DYNAMIC_SESSION: Duration = Duration::from_secs(6);
 const DYNAMIC_TRANSACTION: Duration = Duration::from_secs(5);
 const BATCH_BYTES: usize = 1_000_000;
+/// A dead letter's headers.
+const DEAD_LETTER_ROOM: usize = 64 * 1024;
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// None: stopped before it began.
@@ -24,6 +26,10 @@ pub(super) fn start(
         return Ok(None);
     };
     let limits = TopicLimits(limits);
+    let restorer = Restorer::new(&config.kafka, &name).map_err(|fault| StreamError::Start(fault.text))?;
+    if patiently(&stop, shared, || check(&stage, &restorer, &limits))?.is_none() {
+        return Ok(None);
+    }
     let smallest = topics.iter().map(|t| limits.of(t)).min().unwrap_or(BATCH_BYTES);
     let spec = ProducerSpec {
         kafka: config.kafka.clone(),
@@ -56,7 +62,6 @@ pub(super) fn start(
         consumer.close();
         return Ok(None);
     };
-    let restorer = Restorer::new(&config.kafka, &name).map_err(refused)?;
     let deliveries = Deliveries::new(&stage, &config.io, config.limits.in_flight);
     let driver = Driver {
         deliveries,
@@ -114,10 +119,51 @@ fn patiently<T>(
     Ok(None)
 }
 
-/// Every topic that the stage writes.
+/// What must hold of the topics before anything is read (rules 13, 16).
+fn check(stage: &Stage, restorer: &Restorer, limits: &TopicLimits) -> Result<(), Fault> {
+    let count = |topic: &str| match restorer.partitions(topic)? {
+        0 => Err(Fault::new(FaultKind::Retry, format!("topic {topic} is not there"))),
+        n => Ok(n),
+    };
+    let fatal = |text: String| Err(Fault::new(FaultKind::Fatal, text));
+    for input in &stage.inputs {
+        let partitions = count(&input.topic)?;
+        let letters = count(&input.dead_letters)?;
+        if letters < partitions {
+            return fatal(format!(
+                "{} has {letters} partitions, {} has {partitions}",
+                input.dead_letters, input.topic
+            ));
+        }
+        let (source, target) = (limits.of(&input.topic), limits.of(&input.dead_letters));
+        if target < source + DEAD_LETTER_ROOM {
+            // A record that does not fit stalls its partition when it comes, with the same words.
+            tracing::warn!(
+                stage = stage.name,
+                error_code = "dead_letter_limit",
+                topic = &*input.dead_letters,
+                limit = target,
+                "max.message.bytes should be {} (its source's and 64 KiB)",
+                source + DEAD_LETTER_ROOM
+            );
+        }
+        for store in &stage.stores {
+            let entries = count(&store.changelog)?;
+            if entries != partitions {
+                return fatal(format!(
+                    "{} has {entries} partitions, {} has {partitions}",
+                    store.changelog, input.topic
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every topic that the stage writes, and its inputs.
 fn written(stage: &Stage) -> Vec<Arc<str>> {
     let mut topics: Vec<Arc<str>> = stage.outputs.clone();
-    topics.extend(stage.inputs.iter().map(|i| i.dead_letters.clone()));
+    topics.extend(stage.inputs.iter().flat_map(|i| [i.topic.clone(), i.dead_letters.clone()]));
     topics.extend(stage.stores.iter().map(|s| s.changelog.clone()));
     if let Run::Deliver(deliver) = &stage.run {
         topics.push(deliver.receipts.clone());

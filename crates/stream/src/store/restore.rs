@@ -37,6 +37,14 @@ impl Restorer {
         self.uncommitted.watermarks(tp)
     }
 
+    /// How many partitions a topic has; 0 where there is none.
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time.
+    pub(crate) fn partitions(&self, topic: &str) -> Result<i32, Fault> {
+        self.uncommitted.partitions(topic)
+    }
+
     /// The states of these input partitions. `alive` is called now and then: the group must see that we are.
     ///
     /// # Errors
