@@ -52,29 +52,32 @@ impl Deps {
     }
 }
 
-/// The router, and the branches of `definitions`.
+/// The routers, and the branches of `definitions`.
 #[must_use]
 pub fn stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
-    let mut stages = vec![router_stage(deps, definitions)];
+    let mut stages = router_stages(deps, definitions);
     stages.extend(branch_stages(deps, definitions));
     stages
 }
 
-/// The router alone. It lives as long as the service does; `definitions` only tells which topics it may write now.
+/// The routers alone: one for what someone must see, one for the bulk, which never delays the other. They live as long as the service
+/// does; `definitions` only tells which topics they may write now.
 #[must_use]
-pub fn router_stage(deps: &Deps, definitions: &Definitions) -> Stage {
-    let outputs = definitions.live().map(|live| deps.topic(&format!("workflow.{}", live.name))).collect();
-    Stage {
-        name: SERVICE.to_owned(),
+pub fn router_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
+    let outputs: Vec<Arc<str>> =
+        definitions.live().map(|live| deps.topic(&format!("workflow.{}", live.name))).collect();
+    let router = |name: &str, input: &str, pace| Stage {
+        name: name.to_owned(),
         service: SERVICE,
-        group: format!("{}{SERVICE}", deps.prefix),
-        inputs: ["enriched", "enriched-logs"].map(|name| Input::new(&deps.topic(name))).to_vec(),
-        outputs,
+        group: format!("{}{name}", deps.prefix),
+        inputs: vec![Input::new(&deps.topic(input))],
+        outputs: outputs.clone(),
         stores: vec![],
         tables: vec![deps.table(None)],
-        pace: Pace::Interactive,
+        pace,
         run: Run::Transform(Box::new(router::Router::new(deps.codec.clone(), deps.prefix.clone()))),
-    }
+    };
+    vec![router(SERVICE, "enriched", Pace::Interactive), router("routing-logs", "enriched-logs", Pace::Bulk)]
 }
 
 /// One stage for each branch of each workflow that is in force and not paused, sorted by name: what must run now. Whoever runs stages

@@ -277,7 +277,7 @@ fn stages_follow_definitions() {
     let names = |definitions: &Definitions| -> Vec<String> {
         stages(&deps, definitions).into_iter().map(|s| s.name).collect()
     };
-    assert_eq!(names(&definitions), ["routing"]);
+    assert_eq!(names(&definitions), ["routing", "routing-logs"]);
     for (name, version, text) in [("threats", 1, THREATS), ("exploited", 4, KNOWN_EXPLOITED)] {
         let value = stored(ObjectKind::Workflow, name, version, Some(text));
         atio_stage::View::apply(&mut definitions, format!("{name}@{version}").as_bytes(), Some(&value))
@@ -288,14 +288,20 @@ fn stages_follow_definitions() {
     atio_stage::View::settle(&mut definitions);
     assert_eq!(
         names(&definitions),
-        ["routing", "routing.exploited.files", "routing.threats.siem", "routing.threats.urgent"]
+        [
+            "routing",
+            "routing-logs",
+            "routing.exploited.files",
+            "routing.threats.siem",
+            "routing.threats.urgent"
+        ]
     );
     let all = stages(&deps, &definitions);
     assert_eq!(
         all[0].outputs.iter().map(|t| &**t).collect::<Vec<_>>(),
         ["t.workflow.exploited", "t.workflow.threats"]
     );
-    let urgent = &all[3];
+    let urgent = &all[4];
     assert_eq!(urgent.group, "t.routing.threats.urgent");
     assert_eq!(&*urgent.inputs[0].topic, "t.workflow.threats");
     assert_eq!(&*urgent.inputs[0].dead_letters, "t.workflow-dlq");
@@ -305,5 +311,5 @@ fn stages_follow_definitions() {
     );
     atio_stage::View::apply(&mut definitions, b"threats", None).unwrap();
     atio_stage::View::settle(&mut definitions);
-    assert_eq!(names(&definitions), ["routing", "routing.exploited.files"]);
+    assert_eq!(names(&definitions), ["routing", "routing-logs", "routing.exploited.files"]);
 }
