@@ -1,6 +1,8 @@
 //! Owns the whole state of the broker below the server: what handlers work on, opening it, upkeep, closing it.
 //! Must not know sockets or clocks.
 
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{error, warn};
@@ -26,6 +28,35 @@ pub(crate) struct Node {
     metadata_ms: i64,
     producer_ms: i64,
     compaction_keys: usize,
+    lock: DataLock,
+}
+
+/// The data directory's lock. A process that is being forked holds a copy of the descriptor for a moment, so it is
+/// released by name and not only closed.
+struct DataLock(File);
+
+impl DataLock {
+    fn take(data: &Path) -> Result<DataLock, BrokerError> {
+        std::fs::create_dir_all(data)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(data.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DataLock(lock)),
+            Err(TryLockError::WouldBlock) => Err(BrokerError::Locked(data.to_owned())),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    fn release(&self) {
+        if let Err(error) = self.0.unlock() {
+            warn!(%error, "data directory not unlocked");
+        }
+    }
+}
+
+impl Drop for DataLock {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 impl Node {
@@ -34,6 +65,7 @@ impl Node {
     /// # Errors
     /// The disk's, damage.
     pub(crate) fn open(config: &Config, now: Now) -> Result<Node, BrokerError> {
+        let lock = DataLock::take(&config.data)?;
         let strict = config.fsync == Fsync::Strict;
         let store = Arc::new(Store::open(&config.data.join("metadata"), strict)?);
         let cluster_id = match store.get("cluster").and_then(|b| String::from_utf8(b).ok()) {
@@ -67,6 +99,7 @@ impl Node {
             metadata_ms: config.metadata_retention.as_millis() as i64,
             producer_ms: config.producer_retention.as_millis() as i64,
             compaction_keys: config.compaction_keys,
+            lock,
         };
         node.tick_transactions(now);
         Ok(node)
@@ -119,7 +152,7 @@ impl Node {
         }
     }
 
-    /// For an orderly end.
+    /// For an orderly end; nothing may use the node afterwards.
     pub(crate) fn close(&self) {
         for partition in self.topics.list().iter().flat_map(|t| &t.partitions) {
             if let Err(error) = partition.log().close() {
@@ -129,5 +162,6 @@ impl Node {
         if let Err(error) = self.store.sync() {
             error!(%error, "sync of metadata failed");
         }
+        self.lock.release();
     }
 }

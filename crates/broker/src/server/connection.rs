@@ -224,8 +224,9 @@ async fn run(shared: &Arc<Shared>, origin: &Arc<Origin>, mut frame: Frame) -> Re
         let answer = (frame.api.run)(&call(shared, origin, &frame), body)?;
         return Ok((answer, frame));
     }
+    let tracker = &shared.tracker;
     let (shared, origin) = (shared.clone(), origin.clone());
-    let done = tokio::task::spawn_blocking(move || {
+    let done = tracker.spawn_blocking(move || {
         let answer = (frame.api.run)(&call(&shared, &origin, &frame), body)?;
         Ok::<_, Malformed>((answer, frame))
     });
@@ -256,7 +257,7 @@ async fn wait_for_data(
         let (response, enough) = if size <= READ_INLINE {
             plan.read(min_bytes)
         } else {
-            let read = tokio::task::spawn_blocking(move || plan.read(min_bytes));
+            let read = shared.tracker.spawn_blocking(move || plan.read(min_bytes));
             read.await.map_err(|e| Ended::Handler(e.to_string()))?
         };
         if enough || tokio::time::Instant::now() >= deadline {

@@ -1,7 +1,6 @@
 //! Owns sockets, tasks and clocks: accepting, the limits at the door, upkeep in the background, stopping.
 //! Must not know what requests mean.
 
-use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,24 +54,14 @@ pub(crate) struct Shared {
     /// KiB of fetched records that may be in memory.
     pub(crate) fetches: Arc<Semaphore>,
     connections: AtomicUsize,
+    /// Every task and every piece of blocking work, so that a shutdown waits for all of it.
+    pub(crate) tracker: TaskTracker,
 }
 
 /// A running broker. Dropping it stops it without ceremony, as a crash would: nothing acknowledged is lost.
 pub struct Broker {
     shared: Arc<Shared>,
-    tracker: TaskTracker,
-    _lock: File,
     _stop: tokio_util::sync::DropGuard,
-}
-
-fn lock_data(config: &Config) -> Result<File, BrokerError> {
-    std::fs::create_dir_all(&config.data)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(config.data.join("lock"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(BrokerError::Locked(config.data.clone())),
-        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
-    }
 }
 
 impl Broker {
@@ -86,11 +75,9 @@ impl Broker {
         }
         let clock = Clock { started: Instant::now() };
         let opening = config.clone();
-        let opened = tokio::task::spawn_blocking(move || {
-            let lock = lock_data(&opening)?;
-            Ok::<_, BrokerError>((lock, Node::open(&opening, clock.now())?))
-        });
-        let (lock, node) = opened.await.map_err(|e| BrokerError::Data(e.to_string()))??;
+        let tracker = TaskTracker::new();
+        let opened = tracker.spawn_blocking(move || Node::open(&opening, clock.now()));
+        let node = opened.await.map_err(|e| BrokerError::Data(e.to_string()))??;
         let failed = |source| BrokerError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
@@ -104,15 +91,15 @@ impl Broker {
             addr,
             cancel: cancel.clone(),
             connections: AtomicUsize::new(0),
+            tracker: tracker.clone(),
         });
-        let tracker = TaskTracker::new();
-        tracker.spawn(accept(shared.clone(), listener, tracker.clone()));
+        tracker.spawn(accept(shared.clone(), listener));
         tracker.spawn(tick_groups(shared.clone()));
         tracker.spawn(upkeep(shared.clone()));
         if let Fsync::Interval(every) = shared.config.fsync {
             tracker.spawn(sync(shared.clone(), every));
         }
-        Ok(Broker { shared, tracker, _lock: lock, _stop: cancel.drop_guard() })
+        Ok(Broker { shared, _stop: cancel.drop_guard() })
     }
 
     /// Where it listens; what it advertises.
@@ -124,8 +111,8 @@ impl Broker {
     /// Stops: connections close, everything is synced, the data directory is free again.
     pub async fn shutdown(self) {
         self.shared.cancel.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
+        self.shared.tracker.close();
+        self.shared.tracker.wait().await;
         let node = self.shared.node.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || node.close()).await {
             warn!(%error, "close failed");
@@ -146,13 +133,13 @@ impl Shared {
     /// Runs blocking work and waits for it.
     async fn blocking(self: &Arc<Self>, work: impl FnOnce(&Node, Now) + Send + 'static) {
         let (node, now) = (self.node.clone(), self.clock.now());
-        if let Err(error) = tokio::task::spawn_blocking(move || work(&node, now)).await {
+        if let Err(error) = self.tracker.spawn_blocking(move || work(&node, now)).await {
             warn!(%error, "upkeep failed");
         }
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, tracker: TaskTracker) {
+async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     loop {
         let accepted = tokio::select! {
             () = shared.cancel.cancelled() => return,
@@ -172,6 +159,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, tracker: TaskTracker
             warn!(%peer, "too many connections");
             continue;
         }
+        let tracker = shared.tracker.clone();
         let shared = shared.clone();
         tracker.spawn(async move {
             let _held = Held(shared.clone());

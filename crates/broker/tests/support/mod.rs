@@ -1,0 +1,392 @@
+//! A client of one request at a time on the protocol's codec, and a broker in a process of its own that can be killed.
+#![allow(dead_code)] // each test binary uses its part
+#![allow(clippy::print_stdout)] // the child names its address
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::indexmap::IndexMap;
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+
+pub(crate) fn s(value: &str) -> StrBytes {
+    StrBytes::from_string(value.to_owned())
+}
+
+pub(crate) fn topic(name: &str) -> TopicName {
+    TopicName(s(name))
+}
+
+/// Waits until `check` holds; the deadline is generous, reaching it is a failure.
+pub(crate) fn wait_until(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !check() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    correlation: i32,
+}
+
+impl Client {
+    pub(crate) fn connect(addr: SocketAddr) -> Client {
+        let stream = TcpStream::connect(addr).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("timeout");
+        stream.set_nodelay(true).expect("nodelay");
+        Client { stream, correlation: 0 }
+    }
+
+    pub(crate) fn send<R: Request>(&mut self, request: &R, version: i16) {
+        self.correlation += 1;
+        let mut out = BytesMut::new();
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation)
+            .with_client_id(Some(s("test")));
+        header.encode(&mut out, R::header_version(version)).expect("header");
+        request.encode(&mut out, version).expect("request");
+        let mut frame = (out.len() as i32).to_be_bytes().to_vec();
+        frame.extend_from_slice(&out);
+        self.stream.write_all(&frame).expect("send");
+    }
+
+    pub(crate) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
+        let mut size = [0; 4];
+        self.stream.read_exact(&mut size).expect("response");
+        let mut body = vec![0; i32::from_be_bytes(size) as usize];
+        self.stream.read_exact(&mut body).expect("response");
+        let mut body = Bytes::from(body);
+        let header_version = <R::Response as HeaderVersion>::header_version(version);
+        let header = ResponseHeader::decode(&mut body, header_version).expect("header");
+        assert_eq!(header.correlation_id, self.correlation);
+        R::Response::decode(&mut body, version).expect("body")
+    }
+
+    pub(crate) fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        self.send(request, version);
+        self.receive::<R>(version)
+    }
+
+    /// Whether the broker closes the connection instead of answering.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        let mut byte = [0; 1];
+        match self.stream.read(&mut byte) {
+            Ok(n) => n == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    pub(crate) fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> i16 {
+        use create_topics_request::{CreatableTopic, CreatableTopicConfig};
+        let configs = configs
+            .iter()
+            .map(|(k, v)| CreatableTopicConfig::default().with_name(s(k)).with_value(Some(s(v))));
+        let wanted = CreatableTopic::default()
+            .with_name(topic(name))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(configs.collect());
+        let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000);
+        self.call(&request, 7).topics[0].error_code
+    }
+
+    /// (error, base offset)
+    pub(crate) fn produce(&mut self, name: &str, batch: Bytes) -> (i16, i64) {
+        self.produce_as(None, name, 0, batch)
+    }
+
+    pub(crate) fn produce_as(
+        &mut self,
+        id: Option<&str>,
+        name: &str,
+        index: i32,
+        batch: Bytes,
+    ) -> (i16, i64) {
+        let response = self.call(&produce_request(id, name, index, batch), 9);
+        let one = &response.responses[0].partition_responses[0];
+        (one.error_code, one.base_offset)
+    }
+
+    pub(crate) fn fetch(&mut self, name: &str, offset: i64, committed: bool, wait_ms: i32) -> Fetched {
+        self.send(&fetch_request(name, offset, committed, wait_ms), 12);
+        self.receive_fetch()
+    }
+
+    pub(crate) fn receive_fetch(&mut self) -> Fetched {
+        let response = self.receive::<FetchRequest>(12);
+        let one = &response.responses[0].partitions[0];
+        let mut records = one.records.clone().unwrap_or_default();
+        let sets = kafka_protocol::records::RecordBatchDecoder::decode_all(&mut records).expect("records");
+        let aborted = one.aborted_transactions.clone().unwrap_or_default();
+        let mut values = Vec::new();
+        let mut next = offset_of(one.error_code);
+        for record in sets.into_iter().flat_map(|set| set.records) {
+            next = record.offset + 1;
+            let aborted = aborted.iter().any(|a| a.producer_id.0 == record.producer_id);
+            let hidden = record.control || (aborted && record.transactional);
+            if !hidden {
+                let value = record.value.unwrap_or_default();
+                values.push(String::from_utf8(value.to_vec()).expect("text"));
+            }
+        }
+        Fetched {
+            error: one.error_code,
+            values,
+            next,
+            high: one.high_watermark,
+            stable: one.last_stable_offset,
+        }
+    }
+
+    /// (offset, timestamp) for a special or real timestamp.
+    pub(crate) fn offset_at(&mut self, name: &str, timestamp: i64) -> (i64, i64) {
+        use list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+        let partition =
+            ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
+        let wanted = ListOffsetsTopic::default().with_name(topic(name)).with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default().with_topics(vec![wanted]);
+        let response = self.call(&request, 7);
+        let one = &response.topics[0].partitions[0];
+        (one.offset, one.timestamp)
+    }
+
+    /// (error, producer id, epoch)
+    pub(crate) fn init(&mut self, id: Option<&str>, timeout_ms: i32) -> (i16, i64, i16) {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(id.map(|i| TransactionalId(s(i))))
+            .with_transaction_timeout_ms(timeout_ms)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+        let response = self.call(&request, 4);
+        (response.error_code, response.producer_id.0, response.producer_epoch)
+    }
+
+    pub(crate) fn add(&mut self, id: &str, pid: i64, epoch: i16, name: &str) -> i16 {
+        use add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+        let added = AddPartitionsToTxnTopic::default().with_name(topic(name)).with_partitions(vec![0]);
+        let request = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(TransactionalId(s(id)))
+            .with_v3_and_below_producer_id(ProducerId(pid))
+            .with_v3_and_below_producer_epoch(epoch)
+            .with_v3_and_below_topics(vec![added]);
+        let response = self.call(&request, 3);
+        response.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code
+    }
+
+    pub(crate) fn add_group(&mut self, id: &str, pid: i64, epoch: i16, group: &str) -> i16 {
+        let request = AddOffsetsToTxnRequest::default()
+            .with_transactional_id(TransactionalId(s(id)))
+            .with_producer_id(ProducerId(pid))
+            .with_producer_epoch(epoch)
+            .with_group_id(GroupId(s(group)));
+        self.call(&request, 3).error_code
+    }
+
+    pub(crate) fn send_offset(
+        &mut self,
+        id: &str,
+        pid: i64,
+        epoch: i16,
+        group: &str,
+        name: &str,
+        at: i64,
+    ) -> i16 {
+        use txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
+        let partition = TxnOffsetCommitRequestPartition::default()
+            .with_committed_offset(at)
+            .with_committed_metadata(Some(s("ledger")));
+        let sent =
+            TxnOffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![partition]);
+        let request = TxnOffsetCommitRequest::default()
+            .with_transactional_id(TransactionalId(s(id)))
+            .with_group_id(GroupId(s(group)))
+            .with_producer_id(ProducerId(pid))
+            .with_producer_epoch(epoch)
+            .with_generation_id(-1)
+            .with_topics(vec![sent]);
+        self.call(&request, 3).topics[0].partitions[0].error_code
+    }
+
+    pub(crate) fn end(&mut self, id: &str, pid: i64, epoch: i16, commit: bool) -> i16 {
+        let request = EndTxnRequest::default()
+            .with_transactional_id(TransactionalId(s(id)))
+            .with_producer_id(ProducerId(pid))
+            .with_producer_epoch(epoch)
+            .with_committed(commit);
+        self.call(&request, 3).error_code
+    }
+
+    pub(crate) fn commit(&mut self, group: &str, name: &str, at: i64, metadata: &str) -> i16 {
+        use offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+        let partition = OffsetCommitRequestPartition::default()
+            .with_committed_offset(at)
+            .with_committed_metadata(Some(s(metadata)));
+        let sent =
+            OffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![partition]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(s(group)))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![sent]);
+        self.call(&request, 8).topics[0].partitions[0].error_code
+    }
+
+    /// (error, offset, metadata)
+    pub(crate) fn committed(&mut self, group: &str, name: &str, stable: bool) -> (i16, i64, String) {
+        use offset_fetch_request::OffsetFetchRequestTopic;
+        let wanted =
+            OffsetFetchRequestTopic::default().with_name(topic(name)).with_partition_indexes(vec![0]);
+        let request = OffsetFetchRequest::default()
+            .with_group_id(GroupId(s(group)))
+            .with_topics(Some(vec![wanted]))
+            .with_require_stable(stable);
+        let response = self.call(&request, 7);
+        let one = &response.topics[0].partitions[0];
+        (one.error_code, one.committed_offset, one.metadata.as_ref().expect("metadata").to_string())
+    }
+}
+
+fn offset_of(error: i16) -> i64 {
+    if error == 0 { 0 } else { -1 }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) error: i16,
+    pub(crate) values: Vec<String>,
+    pub(crate) next: i64,
+    pub(crate) high: i64,
+    pub(crate) stable: i64,
+}
+
+pub(crate) fn produce_request(id: Option<&str>, name: &str, index: i32, batch: Bytes) -> ProduceRequest {
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    let data = PartitionProduceData::default().with_index(index).with_records(Some(batch));
+    let sent = TopicProduceData::default().with_name(topic(name)).with_partition_data(vec![data]);
+    ProduceRequest::default()
+        .with_transactional_id(id.map(|i| TransactionalId(s(i))))
+        .with_acks(-1)
+        .with_timeout_ms(1000)
+        .with_topic_data(vec![sent])
+}
+
+pub(crate) fn fetch_request(name: &str, offset: i64, committed: bool, wait_ms: i32) -> FetchRequest {
+    use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+    let partition = FetchPartition::default()
+        .with_fetch_offset(offset)
+        .with_current_leader_epoch(-1)
+        .with_partition_max_bytes(1 << 20);
+    let wanted = FetchTopic::default().with_topic(topic(name)).with_partitions(vec![partition]);
+    FetchRequest::default()
+        .with_max_wait_ms(wait_ms)
+        .with_min_bytes(1)
+        .with_max_bytes(10 << 20)
+        .with_isolation_level(committed.into())
+        .with_topics(vec![wanted])
+}
+
+/// A batch of values; with a producer (id, epoch, sequence, transactional).
+pub(crate) fn batch(values: &[&str], producer: Option<(i64, i16, i32, bool)>) -> Bytes {
+    let (pid, epoch, sequence, transactional) = producer.unwrap_or((-1, -1, -1, false));
+    let records: Vec<Record> = values
+        .iter()
+        .enumerate()
+        .map(|(n, value)| Record {
+            transactional,
+            delete_horizon: false,
+            control: false,
+            partition_leader_epoch: -1,
+            producer_id: pid,
+            producer_epoch: epoch,
+            timestamp_type: TimestampType::Creation,
+            offset: n as i64,
+            // Without a producer too: the encoder takes a break in the sequence for a new batch.
+            sequence: sequence + n as i32,
+            timestamp: 1_700_000_000_000,
+            key: Some(Bytes::from_static(b"k")),
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+            headers: IndexMap::new(),
+        })
+        .collect();
+    let mut out = BytesMut::new();
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    RecordBatchEncoder::encode(&mut out, &records, &options).expect("batch");
+    out.freeze()
+}
+
+/// The broker in a process of its own: this test binary again, with the one argument `child`.
+pub(crate) struct Process {
+    pub(crate) addr: SocketAddr,
+    child: Child,
+}
+
+impl Process {
+    pub(crate) fn start(data: &Path) -> Process {
+        let exe = std::env::current_exe().expect("exe");
+        Process::spawn(Command::new(exe), data)
+    }
+
+    /// With files of at most so many KiB: writing past that fails as a full disk does.
+    pub(crate) fn start_limited(data: &Path, kib: u32) -> Process {
+        let exe = std::env::current_exe().expect("exe");
+        let mut command = Command::new("sh");
+        // dash counts in blocks of 512 bytes.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
+        command.arg("-c").arg(script).arg(exe);
+        Process::spawn(command, data)
+    }
+
+    fn spawn(mut command: Command, data: &Path) -> Process {
+        let command = command.arg("child");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("child");
+        let mut stdin = child.stdin.take().expect("stdin");
+        writeln!(stdin, "{}", data.display()).expect("stdin");
+        std::mem::forget(stdin);
+        let stdout = BufReader::new(child.stdout.take().expect("stdout"));
+        let addr = stdout
+            .lines()
+            .map(|line| line.expect("line"))
+            .find_map(|line| Some(line.split_once("listening on ")?.1.trim().parse().expect("address")))
+            .expect("the child names its address");
+        Process { addr, child }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What the child does: a broker on the data directory named on stdin, until killed.
+pub(crate) fn child() {
+    let mut data = String::new();
+    std::io::stdin().read_line(&mut data).expect("stdin");
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    runtime.block_on(async {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = atio_broker::Config::new(data.trim(), listen);
+        let broker = atio_broker::Broker::start(config).await.expect("start");
+        println!("listening on {}", broker.addr());
+        std::future::pending::<()>().await;
+    });
+}
