@@ -1,4 +1,5 @@
 //! Each sample of the formats → detections, beside a snapshot; and what holds for the bundles of all of them.
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 mod support;
 
 use atio_normalization::offline::{FileRef, Options, closed_bundle, normalize};

@@ -1,4 +1,5 @@
 //! The stage in the harness: one detection an alert, the ledger, duplicates, poison, mixed input, assets, headers, limits.
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 mod support;
 
 use atio_normalization::{
