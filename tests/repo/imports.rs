@@ -26,6 +26,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("prometheus", &["crates/metric"]),
     ("rdkafka", &["crates/stream"]),
     ("reqwest", &["crates/runtime"]),
+    ("rustls", &["crates/runtime"]),
     ("schema_registry_converter", &["crates/runtime"]),
     ("vrl", &["crates/vrl"]),
 ];

@@ -62,6 +62,7 @@ impl RegistryIds {
     /// The registry does not answer, or refuses a schema (compatibility).
     pub async fn register(url: &str) -> Result<Arc<Self>, RegistryError> {
         let unreachable = |reason: String| RegistryError::Unreachable { url: url.to_owned(), reason };
+        crate::http::tls::provider();
         let mut builder = SrSettings::new_builder(url.to_owned());
         let settings = builder.set_timeout(LIMIT).build().map_err(|e| unreachable(e.to_string()))?;
         let mut ids = HashMap::new();

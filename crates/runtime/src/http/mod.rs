@@ -4,6 +4,7 @@ pub mod auth;
 pub mod limits;
 pub mod outbound;
 pub mod server;
+pub(crate) mod tls;
 
 pub use axum;
 pub use server::{Server, serve};

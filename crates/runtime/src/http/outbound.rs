@@ -111,6 +111,7 @@ impl Outbound {
     /// # Errors
     /// The authorities are no PEM, or the TLS back end can't be set up.
     pub fn new(options: &Options) -> Result<Self, OutboundError> {
+        super::tls::provider();
         let fail = |e: reqwest::Error| OutboundError::Client(e.to_string());
         let guard = Guard(Arc::new(options.allow_internal.clone()));
         let mut builder = Client::builder()
