@@ -1,0 +1,23 @@
+//! The command line: one variant a command, alphabetical; what a command does lies in `commands/<command>.rs`.
+use crate::{commands, endpoints::Target};
+use clap::{Parser, Subcommand};
+
+/// Security events in, STIX 2.1 out, workflows between, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "atio", version, about, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the embedded broker alone: a Kafka for the laptop
+    Broker(commands::broker::Args),
+    /// Print the completions of a shell
+    Completions(commands::completions::Args),
+    /// Make API keys
+    Key(commands::key::Args),
+}

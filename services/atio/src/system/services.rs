@@ -1,0 +1,126 @@
+//! The services, alphabetical, a line each; `atio run X` and `atio up` start them by the same function. The registry is not in the table: the
+//! others need it before they can be built.
+use crate::system::{System, workflows};
+use atio_delivery::metrics::DeliveryMetrics;
+use atio_runtime::{Config, http::axum::Router};
+use atio_schemas::{Code, Codec};
+use atio_stage::Stage;
+use atio_stream::publish::{Publisher, PublisherSpec};
+use atio_topics::{Declarations, From, Problem, Source};
+use atio_workflow::Known;
+use std::{future::Future, pin::Pin, sync::Arc};
+
+type Started<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Option<Router>>> + Send + 'a>>;
+
+/// A service: its name, and how it starts within a system. What it answers on HTTP comes back.
+pub struct Service {
+    pub name: &'static str,
+    pub start: for<'a> fn(&'a System) -> Started<'a>,
+}
+
+#[rustfmt::skip]
+pub const SERVICES: &[Service] = &[
+    Service { name: atio_delivery::SERVICE, start: |s| Box::pin(delivery(s)) },
+    Service { name: atio_enrichment::SERVICE, start: |s| Box::pin(async { lanes(s, enrichment(&s.config, &s.codec)) }) },
+    Service { name: atio_ingestion::SERVICE, start: |s| Box::pin(ingestion(s)) },
+    Service { name: atio_monitoring::SERVICE, start: |s| Box::pin(async { lanes(s, monitoring(&s.config, &s.declarations, &s.codec)) }) },
+    Service { name: atio_normalization::SERVICE, start: |s| Box::pin(async { lanes(s, normalization(&s.config, &s.declarations, &s.codec)) }) },
+    Service { name: atio_routing::SERVICE, start: |s| Box::pin(workflows::route(s)) },
+];
+
+pub const REGISTRY: &str = "registry";
+
+fn lanes(system: &System, stages: Vec<Stage>) -> anyhow::Result<Option<Router>> {
+    stages.into_iter().try_for_each(|stage| system.lanes.start(stage))?;
+    Ok(None)
+}
+
+fn enrichment(config: &Config, codec: &Codec) -> Vec<Stage> {
+    atio_enrichment::stages(&atio_enrichment::Deps { prefix: config.prefix.clone(), codec: codec.clone() })
+}
+
+fn normalization(config: &Config, declarations: &Declarations, codec: &Codec) -> Vec<Stage> {
+    let sources = declarations
+        .sources
+        .values()
+        .map(|s| atio_normalization::config::Source::declared(s, &config.prefix));
+    atio_normalization::stages(atio_normalization::Deps {
+        prefix: config.prefix.clone(),
+        codec: codec.clone(),
+        config: atio_normalization::config::Config { home_networks: config.home_networks.clone() },
+        sources: sources.collect(),
+    })
+}
+
+fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Vec<Stage> {
+    let known = Known::of(&declarations.sinks);
+    let workflow: atio_monitoring::check::WorkflowCheck = Arc::new(move |name, text| {
+        atio_workflow::compile(name, text, &known).map(drop).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+            let code = problems.first().map_or(Code::InvalidDefinition, |p| p.code);
+            atio_monitoring::Refused::new(code, lines.join("\n"))
+        })
+    });
+    let check = Arc::new(atio_monitoring::BuiltIn { workflow });
+    atio_monitoring::stages(&atio_monitoring::Deps {
+        prefix: config.prefix.clone(),
+        codec: codec.clone(),
+        check,
+    })
+}
+
+/// What routing is made of.
+pub fn routing(config: &Config, declarations: &Declarations, codec: &Codec) -> atio_routing::Deps {
+    atio_routing::Deps {
+        prefix: config.prefix.clone(),
+        codec: codec.clone(),
+        known: Known::of(&declarations.sinks),
+        home_networks: config.home_networks.clone(),
+    }
+}
+
+/// Every stage with state, for the topics that it needs: nothing is opened or started.
+pub fn wiring(config: &Config, declarations: &Declarations, codec: &Codec) -> anyhow::Result<Vec<Stage>> {
+    let mut stages = enrichment(config, codec);
+    stages.extend(monitoring(config, declarations, codec));
+    stages.extend(normalization(config, declarations, codec));
+    let routing = routing(config, declarations, codec);
+    stages.extend(atio_routing::router_stages(&routing, &routing.definitions()));
+    Ok(stages)
+}
+
+async fn delivery(system: &System) -> anyhow::Result<Option<Router>> {
+    let deps = atio_delivery::Deps {
+        prefix: system.config.prefix.clone(),
+        codec: system.codec.clone(),
+        sinks: system.declarations.sinks.values().cloned().collect(),
+        allow_internal: system.config.allow_internal.clone(),
+        metrics: DeliveryMetrics::new(&system.metrics.service(atio_delivery::SERVICE))?,
+    };
+    lanes(system, atio_delivery::stages(&deps)?)
+}
+
+async fn ingestion(system: &System) -> anyhow::Result<Option<Router>> {
+    let prefix = &system.config.prefix;
+    let http: Vec<&Source> =
+        system.declarations.sources.values().filter(|s| matches!(s.from, From::Http)).collect();
+    let topics: Vec<String> = http.iter().map(|s| s.topic(prefix)).collect();
+    let spec = PublisherSpec::new(
+        &system.kafka,
+        "atio-ingestion",
+        &topics.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    let publisher = tokio::task::spawn_blocking(move || Publisher::open(spec)).await??;
+    let router = atio_ingestion::http::router(atio_ingestion::http::Deps {
+        prefix: prefix.clone(),
+        codec: system.codec.clone(),
+        keys: system.keys.clone(),
+        rate: atio_runtime::http::server::rate(&system.config.http),
+        metrics: atio_ingestion::metrics::IngestionMetrics::new(
+            &system.metrics.service(atio_ingestion::SERVICE),
+        )?,
+        publisher: Arc::new(publisher),
+        sources: Arc::new(system.declarations.sources.clone()),
+    });
+    Ok(Some(router))
+}

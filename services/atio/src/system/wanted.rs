@@ -1,0 +1,88 @@
+//! The topics that a system wants: fixed ones, those of its declarations, and the changelogs of its stages.
+use crate::{
+    exit::Failure,
+    system::{declared, services},
+};
+use atio_runtime::Config;
+use atio_schemas::{Codec, codec::StaticIds};
+use atio_stage::{Run, Stage};
+use atio_stream::{
+    Kafka,
+    admin::{Admin, AdminError},
+};
+use atio_topics::{Declarations, Fixed, Flags, Layout, Plan, StateTopic, Topic, derive, plan};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The topics of these declarations. `embedded`: on the embedded broker, whose default is 3 partitions.
+pub fn topics(config: &Config, declarations: &Declarations, embedded: bool) -> anyhow::Result<Vec<Topic>> {
+    let fixed = Fixed::shipped().map_err(|p| declared::refused(&[p]))?;
+    let mut layout = Layout::new(&fixed, &config.prefix, embedded);
+    if let Some(partitions) = config.partitions {
+        layout.partitions =
+            u32::try_from(partitions).map_err(|_| Failure::usage("partitions: a number from 1 on"))?;
+    }
+    layout.replication = (config.replication > 0).then_some(u16::try_from(config.replication).unwrap_or(1));
+    // Ids do not matter here: only the wiring is looked at.
+    let codec = Codec::new(Arc::new(StaticIds::new()));
+    let states: Vec<StateTopic> =
+        services::wiring(config, declarations, &codec)?.iter().flat_map(changelogs).collect();
+    derive::derive(&fixed, declarations, &states, &layout).map_err(|problems| declared::refused(&problems))
+}
+
+fn changelogs(stage: &Stage) -> Vec<StateTopic> {
+    let inputs: Vec<String> = stage.inputs.iter().map(|i| i.topic.to_string()).collect();
+    let of = |s: &atio_stage::StoreSpec| StateTopic {
+        changelog: s.changelog.to_string(),
+        retention_ms: s.retention_ms,
+        inputs: inputs.clone(),
+    };
+    match stage.run {
+        Run::Transform(_) => stage.stores.iter().map(of).collect(),
+        Run::Deliver(_) => vec![],
+    }
+}
+
+/// The difference between what is wanted and what is.
+pub fn difference(
+    kafka: &Kafka,
+    config: &Config,
+    wanted: &[Topic],
+    flags: Flags,
+) -> anyhow::Result<(Admin, Plan)> {
+    let admin = Admin::connect(kafka, "atio-plan").map_err(unreachable)?;
+    let state = admin.cluster_state().map_err(unreachable)?;
+    let plan = plan::plan(wanted, &state, &config.prefix, flags);
+    Ok((admin, plan))
+}
+
+/// Makes the changes; the first that was refused is the error.
+pub fn make(admin: &Admin, plan: &Plan) -> anyhow::Result<usize> {
+    let done = admin.apply(plan).map_err(unreachable)?;
+    let count = done.len();
+    for one in done {
+        one.result.map_err(|e| anyhow::anyhow!("{}: {e}", change(&one.change)))?;
+    }
+    Ok(count)
+}
+
+/// A change in one line.
+pub fn change(change: &atio_topics::Change) -> String {
+    use atio_topics::Change as C;
+    match change {
+        C::Create { topic, partitions, .. } => format!("+ {topic} ({partitions} partitions)"),
+        C::Partitions { topic, from, to } => format!("~ {topic}: partitions {from} → {to}"),
+        C::Configs { topic, set } => {
+            let set: BTreeMap<_, _> = set.iter().collect();
+            let one = |(name, (now, wanted)): (&&String, &&(Option<String>, String))| {
+                format!("{name} {} → {wanted}", now.as_deref().unwrap_or("(unset)"))
+            };
+            format!("~ {topic}: {}", set.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
+        C::Delete { topic } => format!("- {topic}"),
+    }
+}
+
+/// A broker's error with its exit code.
+pub fn unreachable(error: AdminError) -> anyhow::Error {
+    if error.is_unreachable() { Failure::unreachable(error.to_string()) } else { anyhow::Error::new(error) }
+}
