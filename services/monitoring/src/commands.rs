@@ -1,0 +1,279 @@
+//! Commands into definitions, change events and audit entries, in one transaction. Owns the records; what follows from a command is in
+//! `decide`.
+use crate::{
+    chain,
+    check::{Check, Refused},
+    decide::{Decision, Verdict, decide},
+    object_key, pointer_key,
+    stores::{CommandChains, Objects},
+};
+use atio_schemas::{
+    Code, Codec, CodecError, Timestamp,
+    audit::{AuditEntry, AuditIntent},
+    codec,
+    command::Command,
+    definition::{Change, ChangeType, Definition},
+    header,
+};
+use atio_stage::{Headers, NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
+use atio_topics::units::is_name;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+const SOURCE: &str = "/atio/monitoring";
+
+pub(crate) struct Topics {
+    pub(crate) workflows: Arc<str>,
+    pub(crate) changes: Arc<str>,
+    pub(crate) audit: Arc<str>,
+}
+
+pub(crate) struct Commands {
+    codec: Codec,
+    check: Arc<dyn Check>,
+    topics: Topics,
+}
+
+impl Commands {
+    pub(crate) fn new(codec: Codec, check: Arc<dyn Check>, topics: Topics) -> Self {
+        Self { codec, check, topics }
+    }
+
+    fn carry_out(
+        &self,
+        command: &Command,
+        record: &Record<'_>,
+        tx: &mut Tx<'_>,
+    ) -> Result<Outcome, StageError> {
+        let key = object_key(command.kind, &command.name);
+        let now = tx.store::<Objects>().get(&key)?;
+        let (change, mut outputs) = match decide(command, now.as_ref(), &*self.check) {
+            Verdict::Repeat => return Ok(Outcome::Drop(Code::Duplicate)),
+            Verdict::Refuse(refused) => (
+                refusal(command, &refused, now.filter(|o| o.in_force).map(|o| o.latest), record, tx.now()),
+                vec![],
+            ),
+            Verdict::Change(decision) => {
+                tx.store::<Objects>().put(&key, &decision.object)?;
+                let outputs = self.definitions(command, &decision, record, tx.now())?;
+                (change(command, *decision, record, tx.now()), outputs)
+            }
+        };
+        let entry = chain::append::<CommandChains>(
+            &format!("commands-{}", record.partition),
+            &intent(command, &change)?,
+            tx,
+        )?;
+        outputs.push(output(
+            &self.codec,
+            &self.topics.changes,
+            &key,
+            &change,
+            &change.change_id,
+            record,
+            change.at,
+        )?);
+        outputs.push(audit_output(&self.codec, &self.topics.audit, &entry, record)?);
+        // Change and entry are always there.
+        NonEmpty::from_vec(outputs).map(|outputs| Outcome::Emit { outputs, rejected: vec![] }).ok_or_else(
+            || StageError { code: Code::Internal, message: "a command without an answer".to_owned() },
+        )
+    }
+
+    /// The version, then the pointer: whoever sees the pointer has the version.
+    fn definitions(
+        &self,
+        command: &Command,
+        decision: &Decision,
+        record: &Record<'_>,
+        at: Timestamp,
+    ) -> Result<Vec<Output>, StageError> {
+        let object = &decision.object;
+        let pointer = pointer_key(command.kind, &command.name);
+        let topic = &self.topics.workflows;
+        if !object.in_force {
+            let headers = headers(record, "atio.definition", &command.command_id, at);
+            return Ok(vec![Output {
+                topic: topic.clone(),
+                partition: None,
+                key: Some(pointer.into_bytes()),
+                value: None,
+                headers,
+            }]);
+        }
+        let mut definition = Definition {
+            kind: command.kind,
+            name: command.name.clone(),
+            version: object.latest,
+            pointer: false,
+            paused: object.paused,
+            definition: object.definition.clone(),
+            sha256: sha256(&object.definition),
+            created_at: at,
+            created_by: command.actor.clone(),
+            command_id: command.command_id.clone(),
+        };
+        let mut outputs = vec![];
+        if decision.new_version {
+            let key = format!("{pointer}@{}", object.latest);
+            outputs.push(output(&self.codec, topic, &key, &definition, &command.command_id, record, at)?);
+        }
+        definition.pointer = true;
+        definition.definition = String::new();
+        outputs.push(output(&self.codec, topic, &pointer, &definition, &command.command_id, record, at)?);
+        Ok(outputs)
+    }
+}
+
+impl Processor for Commands {
+    fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
+        let Some(value) = record.value else {
+            return Outcome::dead_letter(Code::NullValue, "a command has no value");
+        };
+        let command: Command = match self.codec.decode(value) {
+            Ok(command) => command,
+            Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
+        };
+        if let Some(wrong) = wrong_field(&command) {
+            return Outcome::dead_letter(Code::InvalidField, wrong);
+        }
+        // State moves with the partition: under another key the command would be held against another's state.
+        let key = object_key(command.kind, &command.name);
+        if record.key != Some(key.as_bytes()) {
+            return Outcome::dead_letter(
+                Code::InvalidField,
+                format!("a command on this object has the key {key}"),
+            );
+        }
+        self.carry_out(&command, record, tx).unwrap_or_else(Outcome::Fail)
+    }
+}
+
+/// Texts that are repeated in what is written have a limit, so that change and entry always fit their topics.
+fn wrong_field(command: &Command) -> Option<String> {
+    if !is_name(&command.name) {
+        return Some("name: 1 to 63 of a-z, 0-9 and `-`".to_owned());
+    }
+    let reason = command.reason.as_deref().unwrap_or_default();
+    let limited = [
+        ("command_id", command.command_id.as_str(), 128),
+        ("actor", &command.actor, 256),
+        ("reason", reason, 4096),
+    ];
+    let wrong = limited.into_iter().find(|(_, text, most)| text.len() > *most);
+    let empty = command.command_id.is_empty() || command.actor.is_empty();
+    wrong
+        .map(|(field, text, most)| format!("{field}: {} bytes, at most {most} are taken", text.len()))
+        .or_else(|| empty.then(|| "command_id and actor must not be empty".to_owned()))
+}
+
+fn change(command: &Command, decision: Decision, record: &Record<'_>, at: Timestamp) -> Change {
+    Change {
+        change_id: record.origin(),
+        command_id: command.command_id.clone(),
+        change_type: decision.change,
+        kind: command.kind,
+        name: command.name.clone(),
+        before_version: decision.before_version,
+        after_version: decision.after_version,
+        before: decision.before,
+        after: decision.after,
+        actor: command.actor.clone(),
+        reason: command.reason.clone(),
+        refused_code: None,
+        refused_message: None,
+        at,
+    }
+}
+
+fn refusal(
+    command: &Command,
+    refused: &Refused,
+    version: Option<i64>,
+    record: &Record<'_>,
+    at: Timestamp,
+) -> Change {
+    Change {
+        change_id: record.origin(),
+        command_id: command.command_id.clone(),
+        change_type: ChangeType::Refusal,
+        kind: command.kind,
+        name: command.name.clone(),
+        before_version: version,
+        after_version: version,
+        before: None,
+        after: None,
+        actor: command.actor.clone(),
+        reason: command.reason.clone(),
+        refused_code: Some(refused.code.to_string()),
+        refused_message: Some(refused.message.clone()),
+        at,
+    }
+}
+
+/// What the audit log says of a change. A deletion's entry holds the last full definition, from which it can be restored.
+fn intent(command: &Command, change: &Change) -> Result<AuditIntent, StageError> {
+    let deleted =
+        (change.change_type == ChangeType::Deletion).then_some(&change.before).and_then(Option::as_ref);
+    let details = serde_json::json!({
+        "change": change.change_type.as_str(),
+        "before_version": change.before_version,
+        "after_version": change.after_version,
+        "sha256": change.after.as_deref().map(sha256),
+        "definition": deleted,
+        "reason": change.reason,
+        "refused_code": change.refused_code,
+        "refused_message": change.refused_message,
+        "sent_at": command.sent_at,
+    });
+    let details = serde_json::to_string(&details)
+        .map_err(|e| StageError { code: Code::Internal, message: format!("audit details: {e}") })?;
+    Ok(AuditIntent {
+        intent_id: command.command_id.clone(),
+        actor: command.actor.clone(),
+        action: command.action.to_string(),
+        object: object_key(command.kind, &command.name),
+        details,
+        at: change.at,
+    })
+}
+
+pub(crate) fn audit_output(
+    codec: &Codec,
+    topic: &Arc<str>,
+    entry: &AuditEntry,
+    record: &Record<'_>,
+) -> Result<Output, StageError> {
+    let key = format!("{}/{}", entry.chain, entry.sequence);
+    output(codec, topic, &key, entry, &key, record, entry.at)
+}
+
+fn output<R: codec::Record>(
+    codec: &Codec,
+    topic: &Arc<str>,
+    key: &str,
+    value: &R,
+    id: &str,
+    record: &Record<'_>,
+    at: Timestamp,
+) -> Result<Output, StageError> {
+    let bytes =
+        codec.encode(value).map_err(|e: CodecError| StageError { code: e.code(), message: e.to_string() })?;
+    Ok(Output::new(topic.clone(), key, bytes, headers(record, R::SUBJECT, id, at)))
+}
+
+fn headers(record: &Record<'_>, kind: &str, id: &str, at: Timestamp) -> Headers {
+    let mut headers = record.headers.carried();
+    headers.set(header::CE_SPECVERSION, "1.0");
+    headers.set(header::CE_ID, id);
+    headers.set(header::CE_SOURCE, SOURCE);
+    headers.set(header::CE_TYPE, kind);
+    headers.set(header::CE_TIME, at.rfc3339_micros());
+    headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
+    headers.set(header::ORIGIN, record.origin());
+    headers
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}

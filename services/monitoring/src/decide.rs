@@ -1,0 +1,132 @@
+//! What follows from a command: pure. Owns versions and refusals; must not know records, topics or the audit log.
+use crate::{
+    check::{Check, MAX_DEFINITION, Refused},
+    stores::Object,
+};
+use atio_schemas::{
+    Code,
+    command::{Action, Command},
+    definition::ChangeType,
+};
+
+/// A change that is to be written. `object` is what is kept from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) change: ChangeType,
+    pub(crate) object: Object,
+    /// A new version is to be written under `<name>@<n>`.
+    pub(crate) new_version: bool,
+    pub(crate) before_version: Option<i64>,
+    pub(crate) after_version: Option<i64>,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+}
+
+/// How a command ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Change(Box<Decision>),
+    Refuse(Refused),
+    /// It was carried out before: its sender sent it twice.
+    Repeat,
+}
+
+/// `now` is what is kept of the object; None = never defined.
+pub(crate) fn decide(command: &Command, now: Option<&Object>, check: &dyn Check) -> Verdict {
+    if now.is_some_and(|o| o.command_id == command.command_id) {
+        return Verdict::Repeat;
+    }
+    let version = now.filter(|o| o.in_force).map_or(0, |o| o.latest);
+    if version != command.expected_version {
+        return Verdict::Refuse(conflict(command, version));
+    }
+    let decided = match (command.action, now.filter(|o| o.in_force)) {
+        (Action::Apply, _) => apply(command, now, check),
+        (_, None) => {
+            Err(Refused::new(Code::NotFound, format!("{} `{}` is not defined", command.kind, command.name)))
+        }
+        (Action::Delete, Some(object)) => Ok(delete(command, object)),
+        (Action::Pause, Some(object)) => pause(command, object, true),
+        (Action::Resume, Some(object)) => pause(command, object, false),
+    };
+    decided.map_or_else(Verdict::Refuse, |d| Verdict::Change(Box::new(d)))
+}
+
+fn conflict(command: &Command, version: i64) -> Refused {
+    let (kind, name, expected) = (command.kind, &command.name, command.expected_version);
+    let code =
+        if version == 0 && command.action != Action::Apply { Code::NotFound } else { Code::VersionConflict };
+    let is = if version == 0 { "is not defined".to_owned() } else { format!("is at version {version}") };
+    Refused::new(
+        code,
+        format!("{kind} `{name}` {is}, the command expects {expected}: look at it again, then send it anew"),
+    )
+}
+
+fn apply(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<Decision, Refused> {
+    let Some(definition) = &command.definition else {
+        return Err(Refused::new(Code::InvalidDefinition, "apply without a definition"));
+    };
+    if definition.len() > MAX_DEFINITION {
+        let text = format!("{} bytes, at most {MAX_DEFINITION} are taken", definition.len());
+        return Err(Refused::new(Code::TooLarge, text));
+    }
+    check.check(command.kind, &command.name, definition)?;
+    let live = now.filter(|o| o.in_force);
+    if let Some(same) = live.filter(|o| o.definition == *definition) {
+        return Err(Refused::new(
+            Code::Duplicate,
+            format!("version {} is this definition already", same.latest),
+        ));
+    }
+    let latest = now.map_or(0, |o| o.latest) + 1;
+    let object = Object {
+        latest,
+        in_force: true,
+        paused: live.is_some_and(|o| o.paused),
+        definition: definition.clone(),
+        command_id: command.command_id.clone(),
+    };
+    Ok(Decision {
+        change: if live.is_some() { ChangeType::Modification } else { ChangeType::Creation },
+        object,
+        new_version: true,
+        before_version: live.map(|o| o.latest),
+        after_version: Some(latest),
+        before: live.map(|o| o.definition.clone()),
+        after: Some(definition.clone()),
+    })
+}
+
+fn delete(command: &Command, object: &Object) -> Decision {
+    Decision {
+        change: ChangeType::Deletion,
+        object: Object {
+            in_force: false,
+            paused: false,
+            command_id: command.command_id.clone(),
+            ..object.clone()
+        },
+        new_version: false,
+        before_version: Some(object.latest),
+        after_version: None,
+        before: Some(object.definition.clone()),
+        after: None,
+    }
+}
+
+fn pause(command: &Command, object: &Object, paused: bool) -> Result<Decision, Refused> {
+    if object.paused == paused {
+        let text = if paused { "it is paused already" } else { "it is not paused" };
+        return Err(Refused::new(Code::Duplicate, text));
+    }
+    Ok(Decision {
+        change: ChangeType::Modification,
+        object: Object { paused, command_id: command.command_id.clone(), ..object.clone() },
+        new_version: false,
+        before_version: Some(object.latest),
+        after_version: Some(object.latest),
+        before: Some(format!("paused: {}", object.paused)),
+        after: Some(format!("paused: {paused}")),
+    })
+}

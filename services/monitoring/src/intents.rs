@@ -1,0 +1,38 @@
+//! What others want recorded, into the audit log: one chain per input partition. Owns nothing of what is recorded.
+use crate::{chain, commands::audit_output, stores::IntentChains};
+use atio_schemas::{Code, Codec, audit::AuditIntent};
+use atio_stage::{Outcome, Processor, Record, StageError, Tx};
+use std::sync::Arc;
+
+pub(crate) struct Intents {
+    codec: Codec,
+    audit: Arc<str>,
+}
+
+impl Intents {
+    pub(crate) fn new(codec: Codec, audit: Arc<str>) -> Self {
+        Self { codec, audit }
+    }
+
+    fn append(
+        &self,
+        intent: &AuditIntent,
+        record: &Record<'_>,
+        tx: &mut Tx<'_>,
+    ) -> Result<Outcome, StageError> {
+        let entry = chain::append::<IntentChains>(&format!("intents-{}", record.partition), intent, tx)?;
+        Ok(Outcome::emit(audit_output(&self.codec, &self.audit, &entry, record)?))
+    }
+}
+
+impl Processor for Intents {
+    fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
+        let Some(value) = record.value else {
+            return Outcome::dead_letter(Code::NullValue, "an intent has no value");
+        };
+        match self.codec.decode::<AuditIntent>(value) {
+            Ok(intent) => self.append(&intent, record, tx).unwrap_or_else(Outcome::Fail),
+            Err(error) => Outcome::dead_letter(error.code(), error.to_string()),
+        }
+    }
+}

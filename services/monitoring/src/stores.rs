@@ -1,0 +1,39 @@
+//! What monitoring keeps: objects with the version in force, and where its chains end.
+use atio_schemas::audit::ChainHead;
+use atio_stage::Store;
+use serde::{Deserialize, Serialize};
+
+/// An object that was ever defined; key = [`crate::object_key`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Object {
+    /// The highest version ever given; never given again.
+    pub(crate) latest: i64,
+    /// Whether `latest` is in force, or the object deleted.
+    pub(crate) in_force: bool,
+    pub(crate) paused: bool,
+    /// Of `latest`, YAML.
+    pub(crate) definition: String,
+    /// The last command that changed it: a repeat changes nothing.
+    pub(crate) command_id: String,
+}
+
+pub(crate) struct Objects;
+impl Store for Objects {
+    const NAME: &'static str = "objects";
+    type Value = Object;
+}
+
+/// Beside the note of the offset commit, which is what counts: committed in the same transaction, so that one of them shows when the other
+/// was lost or altered. Key = chain.
+pub(crate) struct CommandChains;
+impl Store for CommandChains {
+    const NAME: &'static str = "command-chains";
+    type Value = ChainHead;
+}
+
+/// As [`CommandChains`].
+pub(crate) struct IntentChains;
+impl Store for IntentChains {
+    const NAME: &'static str = "intent-chains";
+    type Value = ChainHead;
+}
