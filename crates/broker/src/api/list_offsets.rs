@@ -85,6 +85,8 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
             let answer = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
             match find(call, &topic.name, wanted, committed) {
                 Ok((offset, timestamp, epoch)) => {
+                    // Older versions have no field for it.
+                    let epoch = if call.version >= 4 { epoch } else { -1 };
                     answer.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(epoch)
                 }
                 Err(error) => answer

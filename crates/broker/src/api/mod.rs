@@ -184,3 +184,7 @@ fn code<T>(result: &Result<T, ResponseError>) -> i16 {
         Err(error) => error.code(),
     }
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;
