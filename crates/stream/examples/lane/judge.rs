@@ -69,6 +69,15 @@ pub(crate) fn feed(bootstrap: &str, topic: &str, records: u64, per_second: u64, 
     p.flush(T).unwrap();
 }
 
+pub(crate) fn put(bootstrap: &str, topic: &str, records: &[(&str, &str)]) {
+    let p: BaseProducer<DefaultProducerContext> =
+        client(bootstrap).set("linger.ms", "5").set("partitioner", "murmur2_random").create().unwrap();
+    for (key, value) in records {
+        p.send(BaseRecord::to(topic).key(*key).payload(*value)).unwrap();
+    }
+    p.flush(T).unwrap();
+}
+
 pub(crate) fn spawn_as(bootstrap: &str, name: &str, ordinal: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([bootstrap, "run", name, ordinal])

@@ -5,6 +5,7 @@
 //! `lane BOOTSTRAP deliver RECORDS KILLS [PARTITIONS]` is the same for a sink that fails, rejects and dawdles;
 //! `lane BOOTSTRAP churn RECORDS TURNS [PARTITIONS] [static]` has three members that die, leave and freeze;
 //! `lane PROXY faults BROKER COUNT [PARTITIONS]` spoils requests on their way to a broker that advertises the proxy's address;
+//! `lane BOOTSTRAP table` looks at tables, a failing stage and poison;
 //! `lane BOOTSTRAP speed RECORDS [BYTES]` measures.
 #![allow(
     clippy::unwrap_used,
@@ -22,12 +23,13 @@ use atio_metric::Metrics;
 use atio_schemas::{Code, Codec, SchemaIds, codec::StaticIds, delivery as wire, detection::Tlp};
 use atio_stage::{
     BoxFuture, Deliver, Delivery, Headers, Input, NonEmpty, Outcome, Output, Pace, Part, Processor, Receipt,
-    Record, Reject, Run, Sink, Stage, StageError, StateKey, Store, StoreSpec, Timer, Timers, Tx, Verdict,
+    Record, Reject, Run, Sink, Stage, StageError, StateKey, Store, StoreSpec, TableName, TableSpec, Timer,
+    Timers, Tx, Verdict, View,
 };
 use atio_stream::{
     Identity, Kafka, LaneConfig, LaneState, Limits, SchemaSource, Stop, StreamMetrics, run_lane,
 };
-use judge::{churn, faults, feed, soak, topics, unique};
+use judge::{churn, create, faults, feed, put, soak, topics, unique};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io::Read as _,
@@ -184,6 +186,44 @@ fn delivery(n: u64) -> Vec<u8> {
     codec().encode(&record).unwrap()
 }
 
+/// A table's rows as they are.
+#[derive(Default)]
+struct Rows(HashMap<Vec<u8>, Vec<u8>>);
+impl View for Rows {
+    fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StageError> {
+        match value {
+            Some(b"bad") => return Err(StageError { code: Code::InvalidField, message: "bad row".into() }),
+            Some(value) => drop(self.0.insert(key.to_vec(), value.to_vec())),
+            None => drop(self.0.remove(key)),
+        }
+        Ok(())
+    }
+}
+
+/// Answers with the row of the record's value; without one, the record fails the stage, is too large, or is poison.
+struct Join;
+impl Processor for Join {
+    fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
+        let (key, value) = (record.key.unwrap_or_default().to_vec(), record.value.unwrap_or_default());
+        let topic = record.topic.replace(".in", ".out");
+        let rows: &Rows = match tx.table("rows") {
+            Ok(rows) => rows,
+            Err(e) => return Outcome::Fail(e),
+        };
+        match (rows.0.get(value), value) {
+            (Some(row), _) => Outcome::emit(Output::new(topic, key, row.clone(), Headers::default())),
+            (None, b"fail") => {
+                Outcome::Fail(StageError { code: Code::Internal, message: "no row yet".into() })
+            }
+            (None, b"huge") => {
+                Outcome::emit(Output::new(topic, key, vec![b'x'; 2_000_000], Headers::default()))
+            }
+            (None, b"panic") => panic!("on purpose"),
+            (None, _) => Outcome::dead_letter(Code::NotFound, "no row"),
+        }
+    }
+}
+
 /// Hands on what it gets.
 struct Pass;
 impl Processor for Pass {
@@ -211,9 +251,16 @@ fn stage(name: &str, counting: bool) -> Stage {
             codec: codec(),
             receipts: Arc::from(format!("{name}.out")),
         }),
+        () if name.starts_with("table") => Run::Transform(Box::new(Join)),
         () if counting => Run::Transform(Box::new(Counter)),
         () => Run::Transform(Box::new(Pass)),
     };
+    let table = TableSpec {
+        name: TableName::new("rows"),
+        topic: Arc::from(format!("{name}.rows")),
+        make: Arc::new(|| Box::new(Rows::default())),
+    };
+    let tables = if name.starts_with("table") { vec![table] } else { vec![] };
     let counting = counting && !name.starts_with("deliver");
     Stage {
         name: "demo".into(),
@@ -222,7 +269,7 @@ fn stage(name: &str, counting: bool) -> Stage {
         inputs: vec![Input::new(&format!("{name}.in"))],
         outputs: vec![Arc::from(format!("{name}.out"))],
         stores: if counting { stores.to_vec() } else { vec![] },
-        tables: vec![],
+        tables,
         pace: if std::env::var("BULK").is_ok() { Pace::Bulk } else { Pace::Interactive },
         run,
     }
@@ -244,7 +291,7 @@ fn config(
         metrics: StreamMetrics::new(&metrics.service("demo")).unwrap(),
         io: io.clone(),
         limits: Limits::default(),
-        epochs: None,
+        epochs: name.starts_with("table").then(|| Arc::from(format!("{name}.epochs"))),
     }
 }
 
@@ -332,6 +379,54 @@ fn speed(bootstrap: &str, records: u64, bytes: usize) {
     );
 }
 
+/// Tables before the first batch and between transactions; a failing stage, an output that is too large, a panic, and poison.
+fn tables(bootstrap: &str) {
+    let name = unique("table");
+    topics(bootstrap, &name, 2);
+    let (rows, epochs) = (format!("{name}.rows"), format!("{name}.epochs"));
+    create(bootstrap, &[(rows.clone(), 3, true), (epochs.clone(), 1, true)]);
+    let input = format!("{name}.in");
+    put(bootstrap, &rows, &[("a", "one"), ("b", "bad"), ("c", "three")]);
+    put(bootstrap, &input, &[("k1", "a"), ("k1", "b"), ("k1", "c"), ("k1", "huge"), ("k1", "panic")]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (metrics, stop) = (Metrics::default(), Stop::new());
+    let config = config(bootstrap, &name, Some(0), &metrics, runtime.handle());
+    let lane = run_lane(Arc::new(stage(&name, false)), config, stop.clone()).unwrap();
+    let until = |what: &str, done: &dyn Fn(&atio_stream::LaneStatus) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !done(&lane.status()) {
+            assert!(Instant::now() < deadline, "{what}: {:?}", lane.status());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println!("{what}: {:?}", lane.status().ledger);
+    };
+    until("joined", &|s| s.ledger.read == 5 && s.ledger.emitted == 2 && s.ledger.dead_lettered_total() == 3);
+    put(bootstrap, &input, &[("k1", "fail")]);
+    until("stalled", &|s| matches!(s.state, LaneState::Stalled { .. }));
+    put(bootstrap, &rows, &[("fail", "four")]);
+    until("went on", &|s| s.state == LaneState::Running && s.ledger.emitted == 3);
+    let epochs = judge::read_all(bootstrap, &epochs, 1);
+    println!("epochs {}", epochs.len());
+    assert!(
+        epochs.len() >= 2
+            && metrics
+                .text()
+                .unwrap()
+                .contains("table_rows_refused_total{service=\"demo\",stage=\"demo\"} 1")
+    );
+    let poison: Vec<(String, String)> = (0..1500).map(|n| (format!("p{n}"), "none".to_owned())).collect();
+    put(bootstrap, &input, &poison.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>());
+    until("poisoned", &|s| matches!(&s.state, LaneState::Failed(e) if e.code() == "poisoned"));
+    let dead = judge::read_all(bootstrap, &format!("{input}.dlq"), 2);
+    println!(
+        "dead letters {:?} .. {}",
+        &dead.iter().filter_map(|d| d.2.clone()).take(4).collect::<Vec<_>>(),
+        dead.len()
+    );
+    assert!(lane.join().is_err());
+    println!("GOOD");
+}
+
 fn main() {
     if std::env::var("LOG").is_ok() {
         tracing_subscriber::fmt()
@@ -351,6 +446,7 @@ fn main() {
             churn(bootstrap, number(2, 40_000), number(3, 9), number(4, 6) as i32, args.get(5).is_some())
         }
         Some("faults") => faults(bootstrap, &args[2], number(3, 30), number(4, 4) as i32),
+        Some("table") => tables(bootstrap),
         Some("speed") => speed(bootstrap, number(2, 200_000), number(3, 1000) as usize),
         _ => panic!("run, soak or speed"),
     }
