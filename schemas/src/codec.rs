@@ -157,6 +157,16 @@ impl Codec {
         if out.len() > MAX_RECORD { Err(CodecError::TooLarge(out.len())) } else { Ok(out) }
     }
 
+    /// The head of a record of this type: magic byte and the id of its newest schema. For encoders that write the datum themselves.
+    ///
+    /// # Errors
+    /// `unknown_schema` when the subject has no id yet.
+    pub fn head<R: Record>(&self) -> Result<[u8; HEAD], CodecError> {
+        let id = self.ids.id_of(R::SUBJECT).ok_or_else(|| CodecError::Unregistered(R::SUBJECT.to_owned()))?;
+        let [a, b, c, d] = id.to_be_bytes();
+        Ok([0, a, b, c, d])
+    }
+
     /// Reads a record, written with our schema or with another version of it.
     ///
     /// # Errors

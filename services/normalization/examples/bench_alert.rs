@@ -1,6 +1,6 @@
 //! CPU time of an alert's way: bytes → detection → Avro, over a generated EVE alert and over every alert of the files given.
 //!
-//! `bench_alert [FILE…]`; build with `--release`. Prints µs an alert, each step's share, and sizes.
+//! `bench_alert [ROUNDS] [FILE…]`; build with `--release`. Prints µs an alert, each step's share, and sizes.
 use atio_formats::ReadCx;
 use atio_normalization::{Deps, config::Config, config::Source, processor};
 use atio_schemas::codec::StaticIds;
@@ -21,15 +21,19 @@ const ALERT: &str = r#"{"timestamp":"2026-01-02T03:04:05.123456+0000","flow_id":
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let codec = Codec::new(Arc::new(StaticIds::new()));
     let mut out = std::io::stdout();
-    measure("generated", &[ALERT.as_bytes().to_vec()], ROUNDS, &codec, &mut out)?;
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let given = args.first().and_then(|arg| arg.parse::<u32>().ok());
+    args.drain(..usize::from(given.is_some()));
+    let rounds = given.unwrap_or(ROUNDS);
+    measure("generated", &[ALERT.as_bytes().to_vec()], rounds, &codec, &mut out)?;
     let mut corpus = vec![];
-    for name in std::env::args().skip(1) {
+    for name in args {
         let bytes = std::fs::read(&name)?;
         let alerts = bytes.split(|b| *b == b'\n').filter(|l| find(l, b"\"event_type\":\"alert\""));
         corpus.extend(alerts.map(<[u8]>::to_vec));
     }
     if !corpus.is_empty() {
-        let rounds = (ROUNDS / u32::try_from(corpus.len())?).max(1) * 3;
+        let rounds = (rounds / u32::try_from(corpus.len())?).max(1) * 3;
         measure("corpus", &corpus, rounds, &codec, &mut out)?;
     }
     Ok(())

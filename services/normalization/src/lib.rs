@@ -4,6 +4,7 @@
 //! (`atio-stix`).
 
 pub mod asset;
+mod avro;
 pub mod config;
 pub mod event;
 mod graph;
