@@ -6,6 +6,7 @@ macro_rules! shipped {
 
 /// Name and YAML text.
 pub const SOURCES: &[(&str, &str)] = shipped!("sources": "openvas", "stix", "suricata");
-pub const WORKFLOWS: &[(&str, &str)] = shipped!("workflows":);
-pub const SINKS: &[(&str, &str)] = shipped!("sinks":);
+pub const WORKFLOWS: &[(&str, &str)] =
+    shipped!("workflows": "threat-detection-response", "vulnerability-identification");
+pub const SINKS: &[(&str, &str)] = shipped!("sinks": "report", "share", "siem");
 pub const TABLES: &[(&str, &str)] = shipped!("tables": "assets", "vulnerabilities");

@@ -81,7 +81,7 @@ pub struct Http {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Appended to, a record a line.
+    /// Appended to, a record a line. Relative = below the data directory.
     File { path: PathBuf },
     /// A topic of whoever reads it: created when absent, never altered. The name is taken as it is.
     Kafka { topic: String },

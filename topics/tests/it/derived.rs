@@ -209,3 +209,15 @@ fn the_shipped_table_is_the_folder() {
         }
     }
 }
+
+#[test]
+fn shipped_workflows_deliver_to_shipped_sinks() {
+    let mut seen = 0;
+    for (name, text) in shipped::WORKFLOWS {
+        for sink in text.lines().filter_map(|l| l.trim().strip_prefix("- deliver: ")) {
+            assert!(shipped::SINKS.iter().any(|(s, _)| *s == sink), "{name} delivers to {sink}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "{seen}");
+}
