@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use atio_broker::{Broker, BrokerError, Config, Fsync};
+use kafka_protocol::messages::ProduceRequest;
 use support::{Client, Process, batch};
 
 type Trial = (&'static str, fn());
@@ -108,16 +109,15 @@ fn killed_under_load_it_has_what_it_acknowledged() {
         let writer = std::thread::spawn(move || {
             let mut client = Client::connect(addr);
             let mut last = -1;
+            let request = support::produce_request(None, "t", 0, batch(&[&"x".repeat(700)], None));
             loop {
                 // The kill cuts the connection: whatever was answered before counts.
-                let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    client.produce("t", batch(&[&"x".repeat(700)], None))
-                }));
-                match sent {
-                    Ok((0, offset)) => last = offset,
-                    Ok((error, _)) => panic!("refused: {error}"),
-                    Err(_) => return last,
-                }
+                let sent = client.try_send(&request, 9);
+                let answered = sent.and_then(|()| client.try_receive::<ProduceRequest>(9));
+                let Ok(answer) = answered else { return last };
+                let one = &answer.responses[0].partition_responses[0];
+                assert_eq!(one.error_code, 0);
+                last = one.base_offset;
             }
         });
         support::wait_until("some writes", || client.offset_at("t", -1).0 > acknowledged + 150);

@@ -12,8 +12,12 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
+use tracing::warn;
+
 use super::LogError;
-use super::batch::{CODEC, DELETE_HORIZON, HEADER, Header};
+use super::batch::{self, CODEC, DELETE_HORIZON, HEADER, Header};
 use super::codec;
 use super::config::TopicConfig;
 use super::partition::{MAX_PLAIN, PartitionLog};
@@ -69,6 +73,15 @@ struct Job<'a> {
     now: i64,
     config: &'a TopicConfig,
     latest: Latest,
+}
+
+/// A batch whose checksum holds: a cleaning must not give damage a new, right checksum.
+fn sound(file: &File, header: &Header, at: u64) -> Result<Bytes, LogError> {
+    let batch = segment::read_batch(file, at, header.size)?;
+    match batch::crc_ok(&batch, header) {
+        true => Ok(batch),
+        false => Err(LogError::Corrupt { offset: header.base_offset }),
+    }
 }
 
 fn lock(log: &Mutex<PartitionLog>) -> MutexGuard<'_, PartitionLog> {
@@ -156,13 +169,16 @@ impl Job<'_> {
                 if header.is_control() || self.is_aborted(header) {
                     return Ok(true);
                 }
-                let batch = segment::read_batch(&source.file, at, header.size)?;
+                let batch = sound(&source.file, header, at)?;
                 let latest = &mut self.latest;
-                records::for_each(&batch, header, MAX_PLAIN, |record| {
+                // Records that can't be read (or are too large to be) are kept as they are, whatever their keys.
+                let read = records::for_each(&batch, header, MAX_PLAIN, |record| {
                     fits &= record.key.is_none_or(|key| latest.note(key, record.offset));
                     fits
-                })
-                .map_err(|_| LogError::Corrupt { offset: header.base_offset })?;
+                });
+                if let Err(error) = read {
+                    warn!(offset = header.base_offset, %error, "records not compacted");
+                }
                 Ok(fits)
             })?;
             if !fits && !first {
@@ -192,7 +208,7 @@ impl Job<'_> {
         let mut indexed = 0;
         for source in group {
             segment::walk(&source.file, 0, source.summary.size, |header, at| {
-                let batch = segment::read_batch(&source.file, at, header.size)?;
+                let batch = sound(&source.file, header, at)?;
                 if let Some(kept) = self.keep(&batch, header)?
                     && let Some(header) = Header::parse(&kept)
                 {
@@ -226,16 +242,17 @@ impl Job<'_> {
                 && !(due && record.value.is_none())
                 && record.key.is_some_and(|key| self.latest.is_latest(key, record.offset))
         };
-        let corrupt = |_| LogError::Corrupt { offset: header.base_offset };
-        records::for_each(batch, header, MAX_PLAIN, |record| {
+        let read = records::for_each(batch, header, MAX_PLAIN, |record| {
             total += 1;
             if wanted(&record) {
                 kept += 1;
                 tombstones |= record.value.is_none();
             }
             true
-        })
-        .map_err(corrupt)?;
+        });
+        if read.is_err() {
+            return Ok(Some(batch.to_vec()));
+        }
         if kept == 0 {
             return Ok(None);
         }
@@ -258,7 +275,7 @@ impl Job<'_> {
             }
             true
         })
-        .map_err(corrupt)?;
+        .map_err(|_| LogError::Corrupt { offset: header.base_offset })?;
         if !header.is_append_time() {
             next.max_ts = max_ts;
         }

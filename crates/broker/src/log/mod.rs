@@ -39,4 +39,6 @@ impl LogError {
 }
 
 #[cfg(test)]
+mod compact_tests;
+#[cfg(test)]
 mod tests;

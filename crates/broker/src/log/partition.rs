@@ -16,8 +16,14 @@ use super::producers::{Aborted, Check, Producers};
 use super::records;
 use super::segment::{self, ReadPlan, Seal, Segment};
 
-/// What a compacted topic's batch may decompress to when its keys are checked.
+/// What a batch may decompress to where that is done in the background.
 pub(crate) const MAX_PLAIN: usize = 256 << 20;
+
+/// What a batch for a compacted topic may decompress to while its client waits for its keys to be checked.
+fn max_checked(config: &TopicConfig) -> usize {
+    let sixteenfold = usize::try_from(config.max_message_bytes.saturating_mul(16)).unwrap_or(MAX_PLAIN);
+    sixteenfold.clamp(16 << 20, MAX_PLAIN)
+}
 
 pub(crate) struct PartitionLog {
     pub(crate) dir: PathBuf,
@@ -88,7 +94,7 @@ pub(crate) fn validate(bytes: &Bytes, config: &TopicConfig, now: i64) -> Result<
     }
     if config.compact {
         let mut keyed = true;
-        let read = records::for_each(bytes, &header, MAX_PLAIN, |record| {
+        let read = records::for_each(bytes, &header, max_checked(config), |record| {
             keyed &= record.key.is_some();
             keyed
         });

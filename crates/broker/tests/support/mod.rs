@@ -45,6 +45,10 @@ impl Client {
     }
 
     pub(crate) fn send<R: Request>(&mut self, request: &R, version: i16) {
+        self.try_send(request, version).expect("send");
+    }
+
+    pub(crate) fn try_send<R: Request>(&mut self, request: &R, version: i16) -> std::io::Result<()> {
         self.correlation += 1;
         let mut out = BytesMut::new();
         let header = RequestHeader::default()
@@ -56,19 +60,24 @@ impl Client {
         request.encode(&mut out, version).expect("request");
         let mut frame = (out.len() as i32).to_be_bytes().to_vec();
         frame.extend_from_slice(&out);
-        self.stream.write_all(&frame).expect("send");
+        self.stream.write_all(&frame)
     }
 
     pub(crate) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
+        self.try_receive::<R>(version).expect("response")
+    }
+
+    /// An error when the connection is gone.
+    pub(crate) fn try_receive<R: Request>(&mut self, version: i16) -> std::io::Result<R::Response> {
         let mut size = [0; 4];
-        self.stream.read_exact(&mut size).expect("response");
+        self.stream.read_exact(&mut size)?;
         let mut body = vec![0; i32::from_be_bytes(size) as usize];
-        self.stream.read_exact(&mut body).expect("response");
+        self.stream.read_exact(&mut body)?;
         let mut body = Bytes::from(body);
         let header_version = <R::Response as HeaderVersion>::header_version(version);
         let header = ResponseHeader::decode(&mut body, header_version).expect("header");
         assert_eq!(header.correlation_id, self.correlation);
-        R::Response::decode(&mut body, version).expect("body")
+        Ok(R::Response::decode(&mut body, version).expect("body"))
     }
 
     pub(crate) fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
