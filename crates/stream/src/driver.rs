@@ -45,6 +45,7 @@ pub(crate) fn run(
     shared: &Shared,
 ) -> Result<(), StreamError> {
     let Some((consumer, mut driver)) = start::start(stage, config, stop, shared)? else { return Ok(()) };
+    driver.tell_tables();
     while !driver.machine.exited() {
         driver.turn(&consumer);
     }
@@ -119,16 +120,24 @@ impl Driver {
             self.read(consumer);
             self.fire_timers(consumer);
         }
-        if let Some(paused) = self.machine.waits() {
-            let wait = Duration::from_millis(self.machine.wait(self.clock.now()).max(1));
-            if paused {
-                // Polling goes on, so that the group sees us; what is paused does not deliver, and is sought again afterwards.
-                drop(consumer.poll(wait.min(LONGEST_PAUSE)));
-            } else {
-                clock::pause(wait.min(LONGEST_PAUSE));
-            }
+        if let Some(polls) = self.machine.waits() {
+            self.wait(consumer, polls);
         }
         self.feed(consumer, None, Event::Tick);
+    }
+
+    /// A short part of the machine's wait.
+    fn wait(&mut self, consumer: &LaneConsumer, polls: bool) {
+        let wait = Duration::from_millis(self.machine.wait(self.clock.now()).max(1)).min(LONGEST_PAUSE);
+        if let Some(end) = consumer.ended() {
+            return self.feed(consumer, None, Event::Refused(Refusal::Final(end)));
+        }
+        if polls {
+            // The group sees us and we hear it; what is delivered is sought again afterwards.
+            drop(consumer.poll(wait));
+        } else {
+            clock::pause(wait);
+        }
     }
 
     fn read(&mut self, consumer: &LaneConsumer) {
@@ -150,7 +159,11 @@ impl Driver {
         let schemas = self.config.schemas.clone();
         let ensure = |value: Option<&[u8]>| start::fetch_schema(&*schemas, value);
         match self.tables.advance(self.clock.now(), &ensure) {
-            Ok(changed) => self.epoch_due |= changed,
+            Ok(true) => {
+                self.epoch_due = true;
+                self.tell_tables();
+            }
+            Ok(false) => {}
             Err(fault) => {
                 tracing::warn!(stage = self.stage.name, error_code = "table", error = %fault, "tables do not advance");
             }
@@ -159,6 +172,11 @@ impl Driver {
         if refused > 0 {
             self.config.metrics.rows_refused(&self.stage.name, refused);
         }
+    }
+
+    fn tell_tables(&self) {
+        let tables = self.tables.offsets();
+        self.shared.update(|s| s.tables = tables);
     }
 
     /// An event, then whatever follows from it.
@@ -176,6 +194,7 @@ impl Driver {
 
     fn report(&mut self, stalled: Option<String>) {
         let running = self.machine.owned().next().is_some();
+        let mut changed = None;
         self.shared.update(|s| {
             let state = match stalled {
                 Some(why) => LaneState::Stalled { why },
@@ -183,9 +202,19 @@ impl Driver {
                 None => LaneState::Starting,
             };
             if s.state != state {
+                changed = Some(state == LaneState::Running);
                 s.state = state;
             }
         });
+        if let Some(up) = changed {
+            self.gauges(up);
+        }
+    }
+
+    fn gauges(&self, up: bool) {
+        let flying = self.deliveries.as_ref().map_or(0, Deliveries::flying);
+        let held = self.books.total().held;
+        self.config.metrics.state(&self.stage.name, self.config.identity.lane, up, held, flying);
     }
 
     fn execute(

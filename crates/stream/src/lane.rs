@@ -8,7 +8,7 @@ use crate::{
     machine,
     metrics::StreamMetrics,
 };
-use atio_schemas::{Codec, SchemaIds, Timestamp};
+use atio_schemas::{Codec, SchemaIds, Timestamp, state::TableOffset};
 use atio_stage::Stage;
 use std::{
     sync::{
@@ -151,7 +151,7 @@ pub enum LaneState {
 }
 
 /// How a lane is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LaneStatus {
     pub state: LaneState,
     /// Input partitions that it reads.
@@ -164,6 +164,8 @@ pub struct LaneStatus {
     pub aborts: u64,
     /// Producers made anew (rule 7).
     pub rebuilds: u64,
+    /// Where the stage's tables are: everything below is in force here (`atio.applied` is made of it).
+    pub tables: Vec<TableOffset>,
 }
 
 #[derive(Clone, Default)]

@@ -141,12 +141,41 @@ pub(crate) fn churn(bootstrap: &str, records: u64, turns: u64, partitions: i32, 
     judge(bootstrap, &name, records, partitions);
 }
 
+/// A second instance under the same name: the first ends by itself, once, and nothing is lost or doubled.
+pub(crate) fn twins(bootstrap: &str, records: u64, partitions: i32) {
+    let name = unique("twins");
+    topics(bootstrap, &name, partitions);
+    let feeder = {
+        let (b, t) = (bootstrap.to_owned(), format!("{name}.in"));
+        std::thread::spawn(move || feed(&b, &t, records, records / 8, 100))
+    };
+    let mut first = spawn(bootstrap, &name);
+    std::thread::sleep(Duration::from_secs(3));
+    let mut second = spawn(bootstrap, &name);
+    let started = Instant::now();
+    // `wait` would close its standard input, and so stop it.
+    let ended = loop {
+        if let Some(status) = first.try_wait().unwrap() {
+            break status;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "both run");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    println!("the first ended after {:?}: {ended}", started.elapsed());
+    feeder.join().unwrap();
+    println!("all committed: {}", wait_done(bootstrap, &name, partitions, Duration::from_secs(60)));
+    assert!(!ended.success() && second.try_wait().unwrap().is_none(), "the second goes on");
+    drop(second.stdin.take());
+    println!("ended: {:?}", second.wait().unwrap());
+    judge(bootstrap, &name, records, partitions);
+}
+
 /// Requests of transactions that are held, cut, swallowed and delivered late. `upstream` is the broker, which advertises `bootstrap`.
 pub(crate) fn faults(bootstrap: &str, upstream: &str, count: u64, partitions: i32) {
     let proxy = Proxy::start(bootstrap, upstream);
     let name = unique("faults");
     topics(bootstrap, &name, partitions);
-    let records = count * 1500;
+    let records = count * 5000;
     let feeder = {
         let (b, t) = (bootstrap.to_owned(), format!("{name}.in"));
         std::thread::spawn(move || feed(&b, &t, records, 1500, 100))

@@ -5,6 +5,7 @@
 //! `lane BOOTSTRAP deliver RECORDS KILLS [PARTITIONS]` is the same for a sink that fails, rejects and dawdles;
 //! `lane BOOTSTRAP churn RECORDS TURNS [PARTITIONS] [static]` has three members that die, leave and freeze;
 //! `lane PROXY faults BROKER COUNT [PARTITIONS]` spoils requests on their way to a broker that advertises the proxy's address;
+//! `lane BOOTSTRAP twins RECORDS` starts a second instance under the same name;
 //! `lane BOOTSTRAP table` looks at tables, a failing stage and poison;
 //! `lane BOOTSTRAP speed RECORDS [BYTES]` measures.
 #![allow(
@@ -29,7 +30,7 @@ use atio_stage::{
 use atio_stream::{
     Identity, Kafka, LaneConfig, LaneState, Limits, SchemaSource, Stop, StreamMetrics, run_lane,
 };
-use judge::{churn, create, faults, feed, put, soak, topics, unique};
+use judge::{churn, create, faults, feed, put, soak, topics, twins, unique};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io::Read as _,
@@ -446,6 +447,7 @@ fn main() {
             churn(bootstrap, number(2, 40_000), number(3, 9), number(4, 6) as i32, args.get(5).is_some())
         }
         Some("faults") => faults(bootstrap, &args[2], number(3, 30), number(4, 4) as i32),
+        Some("twins") => twins(bootstrap, number(2, 16_000), number(3, 4) as i32),
         Some("table") => tables(bootstrap),
         Some("speed") => speed(bootstrap, number(2, 200_000), number(3, 1000) as usize),
         _ => panic!("run, soak or speed"),

@@ -3,6 +3,7 @@
 use crate::{
     config::Kafka,
     fault::{Fault, FaultKind, Tp},
+    machine::End,
 };
 use rdkafka::{
     ClientContext,
@@ -168,6 +169,16 @@ impl LaneConsumer {
                 e => Polled::Trouble(e.to_string()),
             },
         }
+    }
+
+    /// Why this consumer can't go on, where it can't: another instance has its name, or worse.
+    #[must_use]
+    pub fn ended(&self) -> Option<End> {
+        let (code, text) = self.consumer.client().fatal_error()?;
+        Some(match code {
+            RDKafkaErrorCode::FencedInstanceId => End::Fenced(text),
+            code => End::Failed(format!("consumer: {code}: {text}")),
+        })
     }
 
     /// Whether the group has given our partitions to others already.

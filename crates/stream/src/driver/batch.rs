@@ -35,7 +35,9 @@ impl Driver {
                 Polled::OutOfRange(text) => {
                     return Err(End::Failed(format!("a position is outside of its partition: {text}")));
                 }
-                Polled::Fatal(text) => return Err(End::Failed(format!("consumer: {text}"))),
+                Polled::Fatal(text) => {
+                    return Err(consumer.ended().unwrap_or_else(|| End::Failed(format!("consumer: {text}"))));
+                }
             }
         }
         for (index, record) in &batch.records {

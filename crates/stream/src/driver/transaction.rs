@@ -108,14 +108,12 @@ impl Driver {
 
     pub(super) fn tell_commit(&mut self) {
         let total: Counts = self.books.total();
-        let (lane, held) = (self.config.identity.lane, total.held);
         self.shared.update(|s| {
             s.ledger = total;
             s.last_commit = Some(clock::wall());
             s.commits += 1;
         });
-        let flying = self.deliveries.as_ref().map_or(0, Deliveries::flying);
-        self.config.metrics.state(&self.stage.name, lane, true, held, flying);
+        self.gauges(true);
     }
 
     pub(super) fn discard(&mut self) -> Option<Event> {

@@ -31,6 +31,8 @@ enum Phase {
         until: Millis,
         paused: bool,
         then: Ask,
+        /// The stage's own back-off, which the group's wishes and our end cut short; not a call that is tried again.
+        patient: bool,
     },
     Exited,
 }
@@ -133,10 +135,10 @@ impl Machine {
     pub fn owned(&self) -> impl Iterator<Item = &Tp> {
         self.owned.keys()
     }
-    /// Whether it waits, and whether the partitions are paused meanwhile.
+    /// Whether it waits, and whether the consumer may be polled meanwhile: everything is sought again then, so that nothing is missed.
     #[must_use]
     pub fn waits(&self) -> Option<bool> {
-        if let Phase::Waiting { paused, .. } = self.phase { Some(paused) } else { None }
+        if let Phase::Waiting { then, .. } = self.phase { Some(then == Ask::Seek) } else { None }
     }
     /// Why it stands still, where it does.
     #[must_use]
@@ -344,9 +346,9 @@ impl Machine {
 
     /// What the time and what is pending ask for, once the driver is not busy.
     fn settle(&mut self, now: Millis, out: &mut Vec<Command>) {
-        if let Phase::Waiting { until, paused, then } = self.phase {
+        if let Phase::Waiting { until, paused, then, patient } = self.phase {
             // Nothing is open then: what the group wants, or our end, need not wait for the stage's back-off.
-            let free = then == Ask::Seek && (self.stopping || !self.pending.is_empty());
+            let free = patient && then == Ask::Seek && (self.stopping || !self.pending.is_empty());
             if now >= until || free {
                 self.resume_waiting(paused, then, out);
             }

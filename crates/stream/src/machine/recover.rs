@@ -38,7 +38,7 @@ impl Machine {
         }
         self.last_fence = Some(now);
         self.why = Some(fault.text);
-        self.hold(now, PAUSE_ABOVE, Ask::Rebuild, out);
+        self.hold(now, PAUSE_ABOVE, Ask::Rebuild, false, out);
     }
 
     fn retry(&mut self, now: Millis, at: Ask, fault: Fault, out: &mut Vec<Command>) {
@@ -48,16 +48,16 @@ impl Machine {
             return self.exit(End::Failed(format!("tried {limit} times: {}", fault.text)), out);
         }
         self.why = Some(fault.text);
-        self.hold(now, self.timing.back_off.min(PAUSE_ABOVE), at, out);
+        self.hold(now, self.timing.back_off.min(PAUSE_ABOVE), at, false, out);
     }
 
     /// Waits, then asks. Only waits above a second pause the partitions; what waits shorter leaves the queue alone.
-    fn hold(&mut self, now: Millis, wait: Millis, then: Ask, out: &mut Vec<Command>) {
+    fn hold(&mut self, now: Millis, wait: Millis, then: Ask, patient: bool, out: &mut Vec<Command>) {
         let paused = wait > PAUSE_ABOVE && !self.owned.is_empty();
         if paused {
             out.push(Command::Pause(self.owned.keys().cloned().collect()));
         }
-        self.phase = Phase::Waiting { until: now + wait, paused, then };
+        self.phase = Phase::Waiting { until: now + wait, paused, then, patient };
     }
 
     pub(super) fn resume_waiting(&mut self, paused: bool, then: Ask, out: &mut Vec<Command>) {
@@ -106,15 +106,7 @@ impl Machine {
 
     /// Asks the broker how far we are; for what will not be taken from us in the next moment.
     pub(super) fn resolve(&mut self, out: &mut Vec<Command>) {
-        let lost: Vec<Tp> = self
-            .pending
-            .iter()
-            .filter_map(|p| {
-                if let Pending::Revoked { partitions, .. } = p { Some(partitions.clone()) } else { None }
-            })
-            .flatten()
-            .collect();
-        self.forget(&lost, out);
+        self.forget_lost(out);
         let mine: Vec<Tp> = self.owned.keys().cloned().collect();
         if mine.is_empty() {
             out.push(Command::Discard);
@@ -123,6 +115,15 @@ impl Machine {
             return;
         }
         self.ask(Ask::Resolve, Command::Resolve(mine), out);
+    }
+
+    /// What will be taken from us in the next moment: nobody asks or seeks it any more.
+    fn forget_lost(&mut self, out: &mut Vec<Command>) {
+        let revoked = |p: &Pending| {
+            if let Pending::Revoked { partitions, .. } = p { Some(partitions.clone()) } else { None }
+        };
+        let lost: Vec<Tp> = self.pending.iter().filter_map(revoked).flatten().collect();
+        self.forget(&lost, out);
     }
 
     pub(super) fn resolved(
@@ -162,7 +163,7 @@ impl Machine {
             (_, true, _) => {
                 out.push(Command::Discard);
                 match self.stall.take() {
-                    Some(wait) => self.hold(now, wait, Ask::Seek, out),
+                    Some(wait) => self.hold(now, wait, Ask::Seek, true, out),
                     None => self.seek(out),
                 }
             }
@@ -179,6 +180,7 @@ impl Machine {
     }
 
     pub(super) fn seek(&mut self, out: &mut Vec<Command>) {
+        self.forget_lost(out);
         let mut targets = Positions::new();
         for (tp, owned) in &mut self.owned {
             owned.next = owned.base.next;

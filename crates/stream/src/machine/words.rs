@@ -115,7 +115,7 @@ pub enum Command {
 pub enum End {
     #[error("stopped")]
     Asked,
-    #[error("fenced twice within a minute: another instance runs under this transactional id ({0})")]
+    #[error("fenced: another instance runs under this name ({0})")]
     Fenced(String),
     #[error("a transaction was torn: {0}")]
     Torn(String),
