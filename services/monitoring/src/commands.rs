@@ -5,7 +5,7 @@ use crate::{
     check::{Check, Refused},
     decide::{Decision, Verdict, decide},
     object_key, pointer_key,
-    stores::{CommandChains, Objects},
+    stores::{Answered, CommandChains, Objects},
 };
 use atio_schemas::{
     Code, Codec, CodecError, Timestamp,
@@ -46,9 +46,13 @@ impl Commands {
         tx: &mut Tx<'_>,
     ) -> Result<Outcome, StageError> {
         let key = object_key(command.kind, &command.name);
+        let once = format!("{key}/{}", command.command_id);
+        if tx.store::<Answered>().get(&once)?.is_some() {
+            return Ok(Outcome::Drop(Code::Duplicate));
+        }
+        tx.store::<Answered>().put(&once, &())?;
         let now = tx.store::<Objects>().get(&key)?;
         let (change, mut outputs) = match decide(command, now.as_ref(), &*self.check) {
-            Verdict::Repeat => return Ok(Outcome::Drop(Code::Duplicate)),
             Verdict::Refuse(refused) => (
                 refusal(command, &refused, now.filter(|o| o.in_force).map(|o| o.latest), record, tx.now()),
                 vec![],

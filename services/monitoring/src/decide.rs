@@ -27,15 +27,10 @@ pub(crate) struct Decision {
 pub(crate) enum Verdict {
     Change(Box<Decision>),
     Refuse(Refused),
-    /// It was carried out before: its sender sent it twice.
-    Repeat,
 }
 
 /// `now` is what is kept of the object; None = never defined.
 pub(crate) fn decide(command: &Command, now: Option<&Object>, check: &dyn Check) -> Verdict {
-    if now.is_some_and(|o| o.command_id == command.command_id) {
-        return Verdict::Repeat;
-    }
     let version = now.filter(|o| o.in_force).map_or(0, |o| o.latest);
     if version != command.expected_version {
         return Verdict::Refuse(conflict(command, version));
@@ -45,9 +40,9 @@ pub(crate) fn decide(command: &Command, now: Option<&Object>, check: &dyn Check)
         (_, None) => {
             Err(Refused::new(Code::NotFound, format!("{} `{}` is not defined", command.kind, command.name)))
         }
-        (Action::Delete, Some(object)) => Ok(delete(command, object)),
-        (Action::Pause, Some(object)) => pause(command, object, true),
-        (Action::Resume, Some(object)) => pause(command, object, false),
+        (Action::Delete, Some(object)) => Ok(delete(object)),
+        (Action::Pause, Some(object)) => pause(object, true),
+        (Action::Resume, Some(object)) => pause(object, false),
     };
     decided.map_or_else(Verdict::Refuse, |d| Verdict::Change(Box::new(d)))
 }
@@ -85,7 +80,6 @@ fn apply(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<D
         in_force: true,
         paused: live.is_some_and(|o| o.paused),
         definition: definition.clone(),
-        command_id: command.command_id.clone(),
     };
     Ok(Decision {
         change: if live.is_some() { ChangeType::Modification } else { ChangeType::Creation },
@@ -98,15 +92,10 @@ fn apply(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<D
     })
 }
 
-fn delete(command: &Command, object: &Object) -> Decision {
+fn delete(object: &Object) -> Decision {
     Decision {
         change: ChangeType::Deletion,
-        object: Object {
-            in_force: false,
-            paused: false,
-            command_id: command.command_id.clone(),
-            ..object.clone()
-        },
+        object: Object { in_force: false, paused: false, ..object.clone() },
         new_version: false,
         before_version: Some(object.latest),
         after_version: None,
@@ -115,14 +104,14 @@ fn delete(command: &Command, object: &Object) -> Decision {
     }
 }
 
-fn pause(command: &Command, object: &Object, paused: bool) -> Result<Decision, Refused> {
+fn pause(object: &Object, paused: bool) -> Result<Decision, Refused> {
     if object.paused == paused {
         let text = if paused { "it is paused already" } else { "it is not paused" };
         return Err(Refused::new(Code::Duplicate, text));
     }
     Ok(Decision {
         change: ChangeType::Modification,
-        object: Object { paused, command_id: command.command_id.clone(), ..object.clone() },
+        object: Object { paused, ..object.clone() },
         new_version: false,
         before_version: Some(object.latest),
         after_version: Some(object.latest),

@@ -73,6 +73,7 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
             outputs,
             vec![
                 StoreSpec::of::<stores::Objects>(&deps.prefix, SERVICE),
+                StoreSpec::of::<stores::Answered>(&deps.prefix, SERVICE),
                 StoreSpec::of::<stores::CommandChains>(&deps.prefix, SERVICE),
             ],
             Run::Transform(Box::new(commands)),

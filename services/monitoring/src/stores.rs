@@ -13,14 +13,21 @@ pub(crate) struct Object {
     pub(crate) paused: bool,
     /// Of `latest`, YAML.
     pub(crate) definition: String,
-    /// The last command that changed it: a repeat changes nothing.
-    pub(crate) command_id: String,
 }
 
 pub(crate) struct Objects;
 impl Store for Objects {
     const NAME: &'static str = "objects";
     type Value = Object;
+}
+
+/// Commands that had their answer; key = object and command id. Who sends a command again, not knowing whether it arrived, gets no second
+/// answer, and a refused one does not come true later.
+pub(crate) struct Answered;
+impl Store for Answered {
+    const NAME: &'static str = "answered";
+    const RETENTION_MS: Option<i64> = Some(24 * 3600 * 1000);
+    type Value = ();
 }
 
 /// Beside the note of the offset commit, which is what counts: committed in the same transaction, so that one of them shows when the other

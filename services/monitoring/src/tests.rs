@@ -230,10 +230,12 @@ fn refusals_say_why() {
 #[test]
 fn the_same_command_sent_twice_is_carried_out_once() {
     let mut h = commands();
-    send(&mut h, &[apply("1", "w", 0, "a")]);
-    send(&mut h, &[apply("1", "w", 0, "a")]);
-    assert_eq!(h.counts.dropped.get(&Code::Duplicate), Some(&1));
-    assert_eq!((changes(&h.outputs).len(), entries(&h.outputs).len()), (1, 1));
+    send(&mut h, &[apply("1", "w", 0, "a"), apply("2", "w", 0, "b"), apply("1", "w", 0, "a")]);
+    send(&mut h, &[apply("1", "w", 0, "a"), command("3", Action::Delete, "w", 1, None)]);
+    // What was refused does not come true once it could.
+    send(&mut h, &[apply("2", "w", 0, "b")]);
+    assert_eq!(h.counts.dropped.get(&Code::Duplicate), Some(&3));
+    assert_eq!((changes(&h.outputs).len(), entries(&h.outputs).len()), (3, 3));
 }
 
 #[test]
@@ -332,6 +334,7 @@ fn the_stages_name_what_they_touch() {
         stores,
         [
             "t.state.monitoring.objects",
+            "t.state.monitoring.answered",
             "t.state.monitoring.command-chains",
             "t.state.monitoring.intent-chains"
         ]
