@@ -62,7 +62,8 @@ struct Driver {
     machine: Machine,
     spec: ProducerSpec,
     producer: Option<TxnProducer>,
-    restorer: Restorer,
+    /// Two clients that only restoring and timers need: made when needed.
+    restorer: Option<Restorer>,
     states: States,
     books: Books,
     tables: TableReader,
@@ -91,6 +92,8 @@ struct Driver {
     /// Since the last look: records, and those of them that were dead-lettered.
     poison: (u64, u64),
     last_sweep: Millis,
+    troubles: u64,
+    last_trouble: Millis,
     ended: Option<End>,
 }
 

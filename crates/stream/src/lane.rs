@@ -8,7 +8,7 @@ use crate::{
     machine,
     metrics::StreamMetrics,
 };
-use atio_schemas::{Codec, SchemaIds, Timestamp, state::TableOffset};
+use atio_schemas::{Codec, SchemaIds, Timestamp, codec::StaticIds, state::TableOffset};
 use atio_stage::Stage;
 use std::{
     sync::{
@@ -27,6 +27,13 @@ pub trait SchemaSource: SchemaIds {
     /// # Errors
     /// Text for people: the registry can't be asked now. The lane waits and tries again.
     fn ensure(&self, id: i32) -> Result<(), String>;
+}
+
+/// Nothing to fetch: for tests, and where every schema is ours.
+impl SchemaSource for StaticIds {
+    fn ensure(&self, _id: i32) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// How much at once, how long. The defaults are the rules'.

@@ -1,4 +1,4 @@
-//! Runs stages on Kafka, exactly once (the rules: `docs/exactly-once.md`).
+//! Runs stages on Kafka, exactly once. Comments name the rules of exactly-once that they follow by number.
 //!
 //! Owns lanes: one thread, one consumer and one transactional producer each. Must not know: a service, HTTP, YAML.
 //! `client/` holds the only files that name the Kafka client.

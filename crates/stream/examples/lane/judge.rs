@@ -47,6 +47,7 @@ pub(crate) fn create(bootstrap: &str, topics: &[(String, i32, bool)]) {
 pub(crate) fn feed(bootstrap: &str, topic: &str, records: u64, per_second: u64, bytes: usize) {
     let p: BaseProducer<DefaultProducerContext> = client(bootstrap)
         .set("linger.ms", "5")
+        .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
         .set("partitioner", "murmur2_random")
         .create()
@@ -66,7 +67,7 @@ pub(crate) fn feed(bootstrap: &str, topic: &str, records: u64, per_second: u64, 
             p.poll(Duration::from_millis(2));
         }
     }
-    p.flush(T).unwrap();
+    p.flush(T * 4).unwrap();
 }
 
 pub(crate) fn put(bootstrap: &str, topic: &str, records: &[(&str, &str)]) {
@@ -91,7 +92,7 @@ pub(crate) fn spawn(bootstrap: &str, name: &str) -> Child {
 }
 
 /// Three members that come, go, die and freeze.
-pub(crate) fn churn(bootstrap: &str, records: u64, turns: u64, partitions: i32, fixed: bool) {
+pub(crate) fn churn(bootstrap: &str, records: u64, turns: u64, partitions: i32, fixed: bool) -> bool {
     let name = unique("churn");
     topics(bootstrap, &name, partitions);
     let seconds = turns * 4;
@@ -138,11 +139,11 @@ pub(crate) fn churn(bootstrap: &str, records: u64, turns: u64, partitions: i32, 
         drop(member.stdin.take());
         println!("ended: {:?}", member.wait().unwrap());
     }
-    judge(bootstrap, &name, records, partitions);
+    judge(bootstrap, &name, records, partitions)
 }
 
 /// A second instance under the same name: the first ends by itself, once, and nothing is lost or doubled.
-pub(crate) fn twins(bootstrap: &str, records: u64, partitions: i32) {
+pub(crate) fn twins(bootstrap: &str, records: u64, partitions: i32) -> bool {
     let name = unique("twins");
     topics(bootstrap, &name, partitions);
     let feeder = {
@@ -167,11 +168,11 @@ pub(crate) fn twins(bootstrap: &str, records: u64, partitions: i32) {
     assert!(!ended.success() && second.try_wait().unwrap().is_none(), "the second goes on");
     drop(second.stdin.take());
     println!("ended: {:?}", second.wait().unwrap());
-    judge(bootstrap, &name, records, partitions);
+    judge(bootstrap, &name, records, partitions)
 }
 
 /// Requests of transactions that are held, cut, swallowed and delivered late. `upstream` is the broker, which advertises `bootstrap`.
-pub(crate) fn faults(bootstrap: &str, upstream: &str, count: u64, partitions: i32) {
+pub(crate) fn faults(bootstrap: &str, upstream: &str, count: u64, partitions: i32) -> bool {
     let proxy = Proxy::start(bootstrap, upstream);
     let name = unique("faults");
     topics(bootstrap, &name, partitions);
@@ -217,7 +218,7 @@ pub(crate) fn faults(bootstrap: &str, upstream: &str, count: u64, partitions: i3
     );
     drop(child.stdin.take());
     println!("ended: {:?}", child.wait().unwrap());
-    judge(bootstrap, &name, records, partitions);
+    judge(bootstrap, &name, records, partitions)
 }
 
 pub(crate) fn signal(child: &Child, name: &str) {
@@ -275,7 +276,14 @@ pub(crate) fn committed(bootstrap: &str, name: &str, partitions: i32) -> Vec<(i6
     let topic = format!("{name}.in");
     let mut list = TopicPartitionList::new();
     list.add_partition_range(&topic, 0, partitions - 1);
-    let found = c.committed_offsets(list, T).unwrap();
+    // A broker that starts again takes its time.
+    let asked = Instant::now();
+    let found = loop {
+        match c.committed_offsets(list.clone(), T) {
+            Ok(found) => break found,
+            Err(e) => assert!(asked.elapsed() < Duration::from_secs(90), "{e}"),
+        }
+    };
     let each = found.elements().into_iter().map(|e| {
         let high = c.fetch_watermarks(&topic, e.partition(), T).unwrap().1;
         (e.offset().to_raw().unwrap_or(-1), high, Ledger::from_metadata(e.metadata()))
@@ -316,10 +324,10 @@ pub(crate) fn topics(bootstrap: &str, name: &str, partitions: i32) {
     );
 }
 
-pub(crate) fn soak(bootstrap: &str, what: &str, records: u64, kills: u64, partitions: i32) {
+pub(crate) fn soak(bootstrap: &str, what: &str, records: u64, kills: u64, partitions: i32) -> bool {
     let name = unique(what);
     topics(bootstrap, &name, partitions);
-    let seconds = (kills * 3).max(4);
+    let seconds = (kills * 3).max(12);
     let feeder = {
         let (b, t) = (bootstrap.to_owned(), format!("{name}.in"));
         std::thread::spawn(move || feed(&b, &t, records, records / seconds, 100))
@@ -342,14 +350,14 @@ pub(crate) fn soak(bootstrap: &str, what: &str, records: u64, kills: u64, partit
     drop(child.stdin.take());
     println!("ended: {:?}", child.wait().unwrap());
     if what == "deliver" {
-        judge_deliveries(bootstrap, &name, records, partitions);
+        judge_deliveries(bootstrap, &name, records, partitions)
     } else {
-        judge(bootstrap, &name, records, partitions);
+        judge(bootstrap, &name, records, partitions)
     }
 }
 
 /// Each delivery has one receipt, whatever was killed when.
-pub(crate) fn judge_deliveries(bootstrap: &str, name: &str, records: u64, partitions: i32) {
+pub(crate) fn judge_deliveries(bootstrap: &str, name: &str, records: u64, partitions: i32) -> bool {
     let receipts = read_all(bootstrap, &format!("{name}.out"), partitions);
     let dead = read_all(bootstrap, &format!("{name}.in.dlq"), partitions);
     let mut seen: HashMap<u64, u32> = HashMap::new();
@@ -372,17 +380,15 @@ pub(crate) fn judge_deliveries(bootstrap: &str, name: &str, records: u64, partit
         dead.len()
     );
     println!("LEDGER {total:?} balanced {}", total.balanced());
-    let good = lost == 0
+    lost == 0
         && twice == 0
         && wrong == 0
         && total.balanced()
         && total.read == records
-        && dead.len() as u64 == records.div_ceil(50);
-    println!("{}", if good { "GOOD" } else { "BAD" });
-    std::process::exit(i32::from(!good));
+        && dead.len() as u64 == records.div_ceil(50)
 }
 
-pub(crate) fn judge(bootstrap: &str, name: &str, records: u64, partitions: i32) {
+pub(crate) fn judge(bootstrap: &str, name: &str, records: u64, partitions: i32) -> bool {
     let out = read_all(bootstrap, &format!("{name}.out"), partitions);
     let dead = read_all(bootstrap, &format!("{name}.in.dlq"), partitions);
     let mut seen: HashMap<u64, u32> = HashMap::new();
@@ -422,13 +428,11 @@ pub(crate) fn judge(bootstrap: &str, name: &str, records: u64, partitions: i32) 
         dead.len()
     );
     println!("LEDGER {total:?} balanced {balanced} notes {notes}");
-    let good = lost == 0
+    lost == 0
         && twice == 0
         && jumps == 0
         && balanced
         && total.read == records
         && total.parts == parts
-        && notes == total.emitted;
-    println!("{}", if good { "GOOD" } else { "BAD" });
-    std::process::exit(i32::from(!good));
+        && notes == total.emitted
 }

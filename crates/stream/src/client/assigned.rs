@@ -8,7 +8,7 @@ use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::{Offset, TopicPartitionList},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -20,10 +20,16 @@ impl ClientContext for Quiet {
         super::log(level, facility, message);
     }
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error_code = "kafka_reader", error = %error, reason, "kafka reader");
+        // The lane's own clients say the same aloud.
+        tracing::debug!(error_code = "kafka_reader", error = %error, reason, "kafka reader");
     }
 }
 impl ConsumerContext for Quiet {}
+
+fn away(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(code, E::AllBrokersDown | E::BrokerTransportFailure | E::Resolve | E::OperationTimedOut)
+}
 
 /// Whether records of open and aborted transactions are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +84,17 @@ impl Assigned {
         match self.0.poll(wait) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(Incoming::of(message))),
+            // The client connects again by itself; whoever waits has a deadline.
+            Some(Err(KafkaError::MessageConsumption(code) | KafkaError::Global(code))) if away(code) => {
+                Ok(None)
+            }
             Some(Err(e)) => Err(Fault::new(FaultKind::Retry, e.to_string())),
         }
+    }
+
+    /// Takes in what the client has to say while nothing is assigned.
+    pub fn serve(&self) {
+        drop(self.0.poll(Duration::ZERO));
     }
 
     /// Where each stands, once it has a number.

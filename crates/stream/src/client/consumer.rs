@@ -47,7 +47,8 @@ impl ClientContext for Membership {
         super::log(level, facility, message);
     }
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error_code = "kafka_consumer", error = %error, reason, "kafka consumer");
+        // Polling says the same, and the driver tells it with measure.
+        tracing::debug!(error_code = "kafka_consumer", error = %error, reason, "kafka consumer");
     }
 }
 

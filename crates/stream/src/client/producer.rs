@@ -57,7 +57,8 @@ impl ClientContext for Watch {
         super::log(level, facility, message);
     }
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error_code = "kafka_producer", error = %error, reason, "kafka producer");
+        // What matters of it comes back from the calls.
+        tracing::debug!(error_code = "kafka_producer", error = %error, reason, "kafka producer");
     }
 }
 

@@ -2,7 +2,7 @@
 use super::*;
 use crate::{ledger::Ledger, machine::Base};
 use atio_schemas::state::Epoch;
-use atio_stage::{Headers, Output, Start};
+use atio_stage::{Headers, Output, Start, Store as _, Timers};
 use std::collections::BTreeMap;
 
 const AGAIN: Duration = Duration::from_millis(200);
@@ -19,6 +19,7 @@ impl Driver {
         loop {
             match self.restore_once(consumer, partitions) {
                 Ok(bases) => {
+                    self.spare_restorer();
                     self.config.metrics.restored(&self.stage.name, started.elapsed().as_secs_f64());
                     self.assigned();
                     return Ok(bases);
@@ -39,6 +40,21 @@ impl Driver {
         }
     }
 
+    /// The clients that read changelogs and watermarks.
+    pub(super) fn restorer(&mut self) -> Result<&Restorer, Fault> {
+        let made = match self.restorer.take() {
+            Some(restorer) => restorer,
+            None => Restorer::new(&self.config.kafka, &self.spec.client_id)?,
+        };
+        Ok(self.restorer.insert(made))
+    }
+    /// They have threads, connections and queues: only what has timers keeps them.
+    fn spare_restorer(&mut self) {
+        if !self.stage.stores.iter().any(|s| s.name == Timers::NAME) {
+            self.restorer = None;
+        }
+    }
+
     fn restore_once(
         &mut self,
         consumer: &LaneConsumer,
@@ -49,7 +65,7 @@ impl Driver {
         let mut ledgers = vec![];
         for tp in partitions {
             let found = committed.get(tp).cloned().flatten();
-            let (low, high) = self.restorer.watermarks(tp)?;
+            let (low, high) = self.restorer()?.watermarks(tp)?;
             let mut base = self.base(tp, found.as_ref().map(|(n, _)| *n), low, high)?;
             let ledger = self.ledger(tp, found.map(|(_, metadata)| metadata));
             base.mark = ledger.commits;
@@ -101,8 +117,8 @@ impl Driver {
         let ensure = |bytes: &[u8]| start::fetch_schema(&*schemas, Some(bytes));
         // Nothing is delivered while an event waits to be acknowledged (rule 2), so this poll only shows that we live.
         let alive = || drop(consumer.poll(Duration::ZERO));
-        let states =
-            self.restorer.restore(&wanted, &self.stage.stores, &self.config.codec, &ensure, &alive)?;
+        let (specs, codec) = (self.stage.stores.clone(), self.config.codec.clone());
+        let states = self.restorer()?.restore(&wanted, &specs, &codec, &ensure, &alive)?;
         for (partition, state) in states {
             self.deadlines.restored(partition, &state);
             self.states.restored(partition, state);

@@ -2,6 +2,8 @@
 //! dead-lettered (exactly-once, rules 13, 14); must not know transactions.
 use super::*;
 
+const TROUBLE_EVERY: Millis = 5000;
+
 /// The records that one poll gave.
 pub(super) struct Batch<'a> {
     pub(super) records: Vec<(usize, Incoming<'a>)>,
@@ -20,7 +22,7 @@ impl Driver {
     ) -> Result<Batch<'a>, End> {
         let mut batch = Batch { records: vec![], partitions: vec![], bytes: 0, ends: Positions::new() };
         let mut wait = wait;
-        let limits = &self.config.limits;
+        let limits = self.config.limits.clone();
         while batch.records.len() < limits.batch_records && batch.bytes < limits.transaction_bytes {
             match consumer.poll(wait) {
                 Polled::Record(record) => {
@@ -29,7 +31,7 @@ impl Driver {
                 }
                 Polled::Nothing => break,
                 Polled::Trouble(text) => {
-                    tracing::warn!(stage = self.stage.name, error_code = "poll", text, "poll");
+                    self.trouble(&text);
                     break;
                 }
                 Polled::OutOfRange(text) => {
@@ -44,6 +46,23 @@ impl Driver {
             batch.ends.insert(batch.partitions[*index].clone(), record.offset() + 1);
         }
         Ok(batch)
+    }
+
+    /// The client's complaints, while it tries again by itself: one in a while, with how many there were.
+    fn trouble(&mut self, text: &str) {
+        self.troubles += 1;
+        let now = self.clock.now();
+        if self.troubles == 1 || now >= self.last_trouble + TROUBLE_EVERY {
+            tracing::warn!(
+                stage = self.stage.name,
+                error_code = "poll",
+                text,
+                times = self.troubles,
+                "consumer"
+            );
+            self.last_trouble = now;
+            self.troubles = 1;
+        }
     }
 
     pub(super) fn keep<'a>(&self, batch: &mut Batch<'a>, record: Incoming<'a>) {

@@ -73,7 +73,7 @@ pub(super) fn start(
         clock: Clock::start(),
         spec,
         producer: Some(producer),
-        restorer,
+        restorer: Some(restorer),
         states: States::default(),
         books: Books::default(),
         tables,
@@ -94,6 +94,8 @@ pub(super) fn start(
         ids: HashSet::new(),
         poison: (0, 0),
         last_sweep: 0,
+        troubles: 0,
+        last_trouble: 0,
         ended: None,
     };
     Ok(Some((consumer, driver)))

@@ -5,6 +5,9 @@ use crate::transform::Firing;
 impl Driver {
     /// Looks for deadlines that have passed, and fires those whose partition is read.
     pub(super) fn fire_timers(&mut self, consumer: &LaneConsumer) {
+        if let Some(restorer) = &self.restorer {
+            restorer.serve();
+        }
         if !self.machine.reads() {
             return;
         }
@@ -13,10 +16,7 @@ impl Driver {
             let inputs: Vec<Tp> =
                 self.books.partitions().filter(|tp| tp.partition == partition).cloned().collect();
             // Also above the last stable offset: an open transaction may hold what was in time.
-            let ends: Result<Vec<(Tp, i64)>, Fault> = inputs
-                .into_iter()
-                .map(|tp| self.restorer.watermarks(&tp).map(|(_, high)| (tp, high)))
-                .collect();
+            let ends = self.ends(inputs);
             match ends {
                 Ok(ends) => {
                     self.deadlines.look(partition, now);
@@ -46,5 +46,10 @@ impl Driver {
             self.feed(consumer, None, Event::Due);
             self.firing.clear();
         }
+    }
+
+    fn ends(&mut self, inputs: Vec<Tp>) -> Result<Vec<(Tp, i64)>, Fault> {
+        let restorer = self.restorer()?;
+        inputs.into_iter().map(|tp| restorer.watermarks(&tp).map(|(_, high)| (tp, high))).collect()
     }
 }

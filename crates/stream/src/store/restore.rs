@@ -37,6 +37,12 @@ impl Restorer {
         self.uncommitted.watermarks(tp)
     }
 
+    /// Takes in what idle clients have to say, so that it does not pile up.
+    pub(crate) fn serve(&self) {
+        self.committed.serve();
+        self.uncommitted.serve();
+    }
+
     /// How many partitions a topic has; 0 where there is none.
     ///
     /// # Errors
