@@ -8,6 +8,8 @@ mod recover;
 #[cfg(test)]
 mod tests;
 mod words;
+#[cfg(test)]
+mod world;
 
 pub use words::{Base, Command, Committed, End, Event, Millis, Positions, Refusal, Timing};
 
