@@ -1,19 +1,22 @@
 //! The workflows that come with the program, and the one in the documentation, compile against the sinks that they are written for and pass
 //! their own tests.
-use atio_schemas::detection::Tlp;
-use atio_topics::Audience;
+use atio_topics::{
+    load::{Declaration, parse},
+    shipped,
+};
 use atio_workflow::{Known, SinkFacts, Site, compile, testing};
 
+/// The sinks that come with the program.
+#[allow(clippy::panic)] // a helper of tests: the lint lets only test functions pass
 fn known() -> Known {
-    let sink = |format: &str, audience, clearance| SinkFacts { format: format.into(), audience, clearance };
-    Known {
-        sinks: [
-            ("siem".to_owned(), sink("ecs", Audience::Internal, Tlp::Amber)),
-            ("report".to_owned(), sink("report", Audience::Internal, Tlp::Red)),
-            ("share".to_owned(), sink("stix", Audience::External, Tlp::Amber)),
-        ]
-        .into(),
+    let mut known = Known::default();
+    for (name, text) in shipped::SINKS {
+        match parse(name, text) {
+            Ok(Declaration::Sink(sink)) => known.sinks.insert((*name).to_owned(), SinkFacts::from(&sink)),
+            other => panic!("{name} is no sink: {other:?}"),
+        };
     }
+    known
 }
 
 #[test]
