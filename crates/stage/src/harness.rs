@@ -3,7 +3,7 @@ use crate::{
     outcome::{Outcome, Reject, StageError},
     record::{Headers, Output, Record},
     spec::{Processor, TableSpec},
-    state::{Overlay, State},
+    state::{Overlay, State, StateKey, Timer},
     table::Tables,
     tx::Tx,
 };
@@ -40,6 +40,16 @@ pub struct Given {
     pub timestamp: Timestamp,
 }
 
+/// What is held: until when, and for how many records it stands.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    until: Timestamp,
+    records: u64,
+}
+
+/// What a call of the processor ended besides its own record.
+type Settled = Vec<(StateKey, Outcome)>;
+
 /// A processor with its state per partition.
 pub struct Harness<P> {
     processor: P,
@@ -47,6 +57,7 @@ pub struct Harness<P> {
     next: HashMap<(String, i32), i64>,
     states: HashMap<i32, State>,
     notes: HashMap<(String, i32), String>,
+    held: BTreeMap<(i32, StateKey), Waiting>,
     tables: Tables,
     pub outputs: Vec<Output>,
     pub dead_letters: Vec<Reject>,
@@ -64,6 +75,7 @@ impl<P: Processor> Harness<P> {
             next: HashMap::new(),
             states: HashMap::new(),
             notes: HashMap::new(),
+            held: BTreeMap::new(),
             tables,
             outputs: vec![],
             dead_letters: vec![],
@@ -92,18 +104,62 @@ impl<P: Processor> Harness<P> {
     pub fn commit(&mut self, records: &[Given]) {
         let mut overlays: HashMap<i32, Overlay> = HashMap::new();
         for given in records {
-            let outcome = self.step(given, &mut overlays);
-            self.count(outcome);
+            let (outcome, settled) = self.step(given, &mut overlays);
+            self.counts.read += 1;
+            self.settle(given.partition, settled);
+            self.count(given.partition, outcome, 1);
         }
+        self.merge(overlays);
+    }
+    /// Fires what is held and due by now, in a transaction of its own. Returns how many deadlines fired.
+    pub fn fire(&mut self) -> usize {
+        let due: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, w)| w.until <= self.now)
+            .map(|(k, w)| (k.clone(), w.until))
+            .collect();
+        let mut overlays: HashMap<i32, Overlay> = HashMap::new();
+        for ((partition, key), at) in &due {
+            // Settled by an earlier one of this transaction.
+            if !self.held.contains_key(&(*partition, key.clone())) {
+                continue;
+            }
+            let state = self.states.entry(*partition).or_default();
+            let mut tx = Tx::new(self.now, state, overlays.entry(*partition).or_default(), &self.tables);
+            let outcome = self.processor.on_timer(&Timer { key: key.clone(), at: *at }, &mut tx);
+            let settled = tx.take_settled();
+            self.settle(*partition, settled);
+            self.settle(*partition, vec![(key.clone(), outcome)]);
+        }
+        self.merge(overlays);
+        due.len()
+    }
+    /// When what is held next is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.held.values().map(|w| w.until).min()
+    }
+
+    fn merge(&mut self, overlays: HashMap<i32, Overlay>) {
         for (partition, overlay) in overlays {
             self.states.entry(partition).or_default().merge(overlay);
+        }
+    }
+    /// Ends holds, each once; what is not held is left alone.
+    fn settle(&mut self, partition: i32, settled: Settled) {
+        for (key, end) in settled {
+            if let Some(waiting) = self.held.remove(&(partition, key)) {
+                self.counts.held -= waiting.records;
+                self.count(partition, end, waiting.records);
+            }
         }
     }
     /// The same transaction, aborted: nothing of it may be seen afterwards. Returns the outcomes.
     pub fn abort(&mut self, records: &[Given]) -> Vec<Outcome> {
         let (next, notes) = (self.next.clone(), self.notes.clone());
         let mut overlays = HashMap::new();
-        let outcomes = records.iter().map(|r| self.step(r, &mut overlays)).collect();
+        let outcomes = records.iter().map(|r| self.step(r, &mut overlays).0).collect();
         (self.next, self.notes) = (next, notes);
         outcomes
     }
@@ -117,7 +173,7 @@ impl<P: Processor> Harness<P> {
         self.states.get(&partition)
     }
 
-    fn step(&mut self, given: &Given, overlays: &mut HashMap<i32, Overlay>) -> Outcome {
+    fn step(&mut self, given: &Given, overlays: &mut HashMap<i32, Overlay>) -> (Outcome, Settled) {
         let next = self.next.entry((given.topic.clone(), given.partition)).or_default();
         let offset = *next;
         *next += 1;
@@ -139,27 +195,92 @@ impl<P: Processor> Harness<P> {
         if let Some(note) = tx.take_note() {
             self.notes.insert(place, note);
         }
-        outcome
+        (outcome, tx.take_settled())
     }
 
-    fn count(&mut self, outcome: Outcome) {
-        self.counts.read += 1;
+    /// `records`: so many input records end so.
+    fn count(&mut self, partition: i32, outcome: Outcome, records: u64) {
         match outcome {
             Outcome::Emit { outputs, rejected } => {
-                self.counts.emitted += 1;
+                self.counts.emitted += records;
                 self.outputs.extend(outputs.into_vec());
                 self.dead_letters.extend(rejected);
             }
-            Outcome::Hold { .. } => self.counts.held += 1,
-            Outcome::Drop(code) => *self.counts.dropped.entry(code).or_default() += 1,
+            Outcome::Hold { key, until } => {
+                self.counts.held += records;
+                let waiting = self.held.entry((partition, key)).or_insert(Waiting { until, records: 0 });
+                waiting.until = until;
+                waiting.records += records;
+            }
+            Outcome::Drop(code) => *self.counts.dropped.entry(code).or_default() += records,
             Outcome::DeadLetter(rejects) => {
-                *self.counts.dead_lettered.entry(rejects.as_slice()[0].code).or_default() += 1;
+                *self.counts.dead_lettered.entry(rejects.as_slice()[0].code).or_default() += records;
                 self.dead_letters.extend(rejects.into_vec());
             }
             Outcome::Fail(error) => {
-                self.counts.failed += 1;
+                self.counts.failed += records;
                 self.failures.push(error);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Headers, Store};
+
+    struct Kept;
+    impl Store for Kept {
+        const NAME: &'static str = "kept";
+        type Value = String;
+    }
+    /// Gathers by key; `now` ends what is gathered at once.
+    struct Gather;
+    impl Gather {
+        fn end(key: &str, tx: &mut Tx<'_>) -> Outcome {
+            let text = tx.store::<Kept>().get(key).unwrap().unwrap_or_default();
+            tx.store::<Kept>().delete(key);
+            Outcome::emit(Output::new("out", key, text.into_bytes(), Headers::default()))
+        }
+    }
+    impl Processor for Gather {
+        fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
+            let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+            let held = StateKey { store: Kept::NAME, key: key.clone() };
+            let value = std::str::from_utf8(record.value.unwrap()).unwrap();
+            if value == "now" {
+                let end = Self::end(&key, tx);
+                tx.settle(held, end);
+                return Outcome::Drop(Code::Other);
+            }
+            let text = tx.store::<Kept>().get(&key).unwrap().unwrap_or_default() + value;
+            tx.store::<Kept>().put(&key, &text).unwrap();
+            Outcome::Hold { key: held, until: tx.now().plus_millis(1000) }
+        }
+        fn on_timer(&self, timer: &Timer, tx: &mut Tx<'_>) -> Outcome {
+            Self::end(&timer.key.key, tx)
+        }
+    }
+
+    fn given(key: &str, value: &str) -> Given {
+        Given { topic: "in".into(), key: Some(key.into()), value: Some(value.into()), ..Given::default() }
+    }
+
+    #[test]
+    fn what_is_held_ends_once_by_its_deadline_or_by_another_record() {
+        let mut harness = Harness::new(Gather, &[], Timestamp::from_millis(0));
+        harness.commit(&[given("a", "1"), given("b", "x"), given("a", "2")]);
+        assert_eq!((harness.counts.held, harness.fire()), (3, 0));
+        harness.set_now(Timestamp::from_millis(500));
+        harness.commit(&[given("a", "3"), given("b", "now"), given("b", "now")]);
+        assert_eq!((harness.counts.held, harness.counts.emitted), (3, 1));
+        assert_eq!(harness.next_deadline(), Some(Timestamp::from_millis(1500)));
+        harness.set_now(Timestamp::from_millis(1500));
+        assert_eq!((harness.fire(), harness.fire()), (1, 0));
+        assert_eq!((harness.counts.held, harness.counts.emitted), (0, 4));
+        assert!(harness.counts.balanced());
+        let values: Vec<_> = harness.outputs.iter().map(|o| o.value.clone().unwrap()).collect();
+        assert_eq!(values, [b"x".to_vec(), b"123".to_vec()]);
     }
 }
