@@ -142,6 +142,47 @@ pub(crate) fn churn(bootstrap: &str, records: u64, turns: u64, partitions: i32, 
     judge(bootstrap, &name, records, partitions)
 }
 
+/// From produce to read_committed, at a trickle: percentiles in milliseconds.
+pub(crate) fn latency(bootstrap: &str, topic: &str, per_second: u64, seconds: u64) {
+    let p: BaseProducer<DefaultProducerContext> = client(bootstrap).set("linger.ms", "0").create().unwrap();
+    let c: BaseConsumer = client(bootstrap)
+        .set("group.id", format!("{topic}.latency"))
+        .set("isolation.level", "read_committed")
+        .set("fetch.wait.max.ms", "100")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&topic.replace(".in", ".out"), 0, Offset::Offset(0)).unwrap();
+    c.assign(&list).unwrap();
+    let (started, mut sent, mut took) = (Instant::now(), 0u64, vec![]);
+    while took.len() < (per_second * seconds) as usize && started.elapsed() < Duration::from_secs(seconds * 3)
+    {
+        let now = started.elapsed().as_micros() as u64;
+        if sent < per_second * seconds && now >= sent * 1_000_000 / per_second {
+            p.send(BaseRecord::to(topic).partition(0).key("k").payload(&now.to_string())).unwrap();
+            sent += 1;
+        }
+        p.poll(Duration::ZERO);
+        if let Some(Ok(m)) = c.poll(Duration::from_millis(1)) {
+            let then: u64 = std::str::from_utf8(m.payload().unwrap()).unwrap().parse().unwrap();
+            took.push(started.elapsed().as_micros() as u64 - then);
+        }
+    }
+    // The first second warms up.
+    let mut took = took.split_off(per_second as usize);
+    took.sort_unstable();
+    let at = |q: f64| took[((took.len() - 1) as f64 * q) as usize] as f64 / 1000.0;
+    println!(
+        "latency of {}: p50 {:.1} p90 {:.1} p99 {:.1} max {:.1} ms",
+        took.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
+    );
+}
+
 /// A second instance under the same name: the first ends by itself, once, and nothing is lost or doubled.
 pub(crate) fn twins(bootstrap: &str, records: u64, partitions: i32) -> bool {
     let name = unique("twins");

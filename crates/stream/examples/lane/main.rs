@@ -7,7 +7,7 @@
 //! `lane PROXY faults BROKER COUNT [PARTITIONS]` spoils requests on their way to a broker that advertises the proxy's address;
 //! `lane BOOTSTRAP twins RECORDS` starts a second instance under the same name;
 //! `lane BOOTSTRAP table` looks at tables, a failing stage and poison;
-//! `lane BOOTSTRAP speed RECORDS [BYTES]` measures.
+//! `lane BOOTSTRAP speed RECORDS [BYTES] [PER_SECOND]` measures: throughput, or with a rate the latency.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -320,10 +320,12 @@ fn run(bootstrap: &str, name: &str, ordinal: Option<u32>) -> bool {
     true
 }
 
-fn speed(bootstrap: &str, records: u64, bytes: usize) -> bool {
+fn speed(bootstrap: &str, records: u64, bytes: usize, per_second: u64) -> bool {
     let name = unique("speed");
     topics(bootstrap, &name, 1);
-    feed(bootstrap, &format!("{name}.in"), records, 0, bytes);
+    if per_second == 0 {
+        feed(bootstrap, &format!("{name}.in"), records, 0, bytes);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let metrics = Metrics::default();
     let stop = Stop::new();
@@ -334,15 +336,18 @@ fn speed(bootstrap: &str, records: u64, bytes: usize) -> bool {
         stop.clone(),
     )
     .unwrap();
+    if per_second > 0 {
+        judge::latency(bootstrap, &format!("{name}.in"), per_second, 10);
+    }
     while lane.status().ledger.read == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
     let (from, started) = (lane.status().ledger.read, Instant::now());
-    while lane.status().ledger.read < records {
+    while per_second == 0 && lane.status().ledger.read < records {
         std::thread::sleep(Duration::from_millis(1));
         assert!(!lane.is_finished());
     }
-    let rate = (records - from) as f64 / started.elapsed().as_secs_f64();
+    let rate = records.saturating_sub(from) as f64 / started.elapsed().as_secs_f64();
     let status = lane.status();
     stop.stop();
     lane.join().unwrap();
@@ -423,7 +428,10 @@ fn main() {
     let number = |i: usize, or: u64| args.get(i).map_or(or, |a| a.parse().unwrap());
     let bootstrap = args.first().expect("BOOTSTRAP");
     let good = match args.get(1).map(String::as_str) {
-        Some("run") => run(bootstrap, &args[2], args.get(3).and_then(|a| a.parse().ok())),
+        Some("run") => {
+            let good = run(bootstrap, &args[2], args.get(3).and_then(|a| a.parse().ok()));
+            std::process::exit(i32::from(!good));
+        }
         Some(what @ ("soak" | "deliver")) => {
             soak(bootstrap, what, number(2, 20_000), number(3, 5), number(4, 4) as i32)
         }
@@ -433,7 +441,7 @@ fn main() {
         Some("faults") => faults(bootstrap, &args[2], number(3, 30), number(4, 4) as i32),
         Some("twins") => twins(bootstrap, number(2, 16_000), number(3, 4) as i32),
         Some("table") => tables(bootstrap),
-        Some("speed") => speed(bootstrap, number(2, 200_000), number(3, 1000) as usize),
+        Some("speed") => speed(bootstrap, number(2, 200_000), number(3, 1000) as usize, number(4, 0)),
         _ => panic!("run, soak or speed"),
     };
     println!("{}", if good { "GOOD" } else { "BAD" });
