@@ -4,9 +4,8 @@ use atio_metric::{Counter, Gauge, Histogram, MetricError, Service};
 
 const SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0];
 
-/// The stream layer's families of one service. Labels: `stage`, and `reason` (a [`atio_schemas::Code`]) where records end.
 #[derive(Clone, Debug)]
-pub struct StreamMetrics {
+struct Counters {
     read: Counter,
     emitted: Counter,
     dropped: Counter,
@@ -19,18 +18,10 @@ pub struct StreamMetrics {
     doubtful: Counter,
     retries: Counter,
     rows_refused: Counter,
-    commit_seconds: Histogram,
-    batch_seconds: Histogram,
-    restore_seconds: Histogram,
-    held: Gauge,
-    in_flight: Gauge,
-    up: Gauge,
 }
 
-impl StreamMetrics {
-    /// # Errors
-    /// A name is taken by a family of another type.
-    pub fn new(service: &Service) -> Result<Self, MetricError> {
+impl Counters {
+    fn new(service: &Service) -> Result<Self, MetricError> {
         let stage: &[&str] = &["stage"];
         let reason: &[&str] = &["stage", "reason"];
         let counter = |name: &str, help: &str, labels: &[&str]| service.counter(name, help, labels);
@@ -79,6 +70,29 @@ impl StreamMetrics {
                 "Rows that a table's view left out.",
                 stage,
             )?,
+        })
+    }
+}
+
+/// The stream layer's families of one service. Labels: `stage`, and `reason` (a [`atio_schemas::Code`]) where records end.
+#[derive(Clone, Debug)]
+pub struct StreamMetrics {
+    counters: Counters,
+    commit_seconds: Histogram,
+    batch_seconds: Histogram,
+    restore_seconds: Histogram,
+    held: Gauge,
+    in_flight: Gauge,
+    up: Gauge,
+}
+
+impl StreamMetrics {
+    /// # Errors
+    /// A name is taken by a family of another type.
+    pub fn new(service: &Service) -> Result<Self, MetricError> {
+        let stage: &[&str] = &["stage"];
+        Ok(Self {
+            counters: Counters::new(service)?,
             commit_seconds: service.histogram(
                 "atio_stage_commit_seconds",
                 "From draining to committed.",
@@ -113,36 +127,36 @@ impl StreamMetrics {
 
     pub(crate) fn committed(&self, stage: &str, added: &Counts, commit: f64, batch: f64) {
         let labels = &[stage];
-        self.read.add(labels, added.read);
-        self.emitted.add(labels, added.emitted);
-        self.parts.add(labels, added.parts);
+        self.counters.read.add(labels, added.read);
+        self.counters.emitted.add(labels, added.emitted);
+        self.counters.parts.add(labels, added.parts);
         for (code, n) in &added.dropped {
-            self.dropped.add(&[stage, code.as_str()], *n);
+            self.counters.dropped.add(&[stage, code.as_str()], *n);
         }
         for (code, n) in &added.dead_lettered {
-            self.dead_lettered.add(&[stage, code.as_str()], *n);
+            self.counters.dead_lettered.add(&[stage, code.as_str()], *n);
         }
-        self.commits.inc(labels);
+        self.counters.commits.inc(labels);
         self.commit_seconds.observe(labels, commit);
         self.batch_seconds.observe(labels, batch);
     }
     pub(crate) fn outputs(&self, stage: &str, n: u64) {
-        self.outputs.add(&[stage], n);
+        self.counters.outputs.add(&[stage], n);
     }
     pub(crate) fn aborted(&self, stage: &str) {
-        self.aborts.inc(&[stage]);
+        self.counters.aborts.inc(&[stage]);
     }
     pub(crate) fn rebuilt(&self, stage: &str, reason: &str) {
-        self.rebuilds.inc(&[stage, reason]);
+        self.counters.rebuilds.inc(&[stage, reason]);
     }
     pub(crate) fn doubtful(&self, stage: &str, sign: &str) {
-        self.doubtful.inc(&[stage, sign]);
+        self.counters.doubtful.inc(&[stage, sign]);
     }
     pub(crate) fn retried(&self, stage: &str) {
-        self.retries.inc(&[stage]);
+        self.counters.retries.inc(&[stage]);
     }
     pub(crate) fn rows_refused(&self, stage: &str, n: u64) {
-        self.rows_refused.add(&[stage], n);
+        self.counters.rows_refused.add(&[stage], n);
     }
     pub(crate) fn restored(&self, stage: &str, seconds: f64) {
         self.restore_seconds.observe(&[stage], seconds);

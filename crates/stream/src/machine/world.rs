@@ -212,7 +212,8 @@ impl World {
         self.in_txn = false;
     }
 
-    pub(super) fn execute(&mut self, command: Command) -> Option<Event> {
+    /// What concerns which partitions the lane has.
+    pub(super) fn partitions(&mut self, command: Command) -> Option<Event> {
         match command {
             Command::Restore(partitions) => {
                 if self.machine.owned().next().is_none() {
@@ -256,6 +257,15 @@ impl World {
                     self.position.remove(tp);
                 }
                 None
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn execute(&mut self, command: Command) -> Option<Event> {
+        match command {
+            Command::Restore(_) | Command::Release(_) | Command::Assign(_) | Command::Unassign(_) => {
+                self.partitions(command)
             }
             Command::Begin => {
                 assert!(!self.in_txn, "begun twice");
