@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 pub mod bytes;
 mod guard;
+mod json;
 mod records;
 mod static_ids;
 

@@ -4,8 +4,8 @@ use crate::asset::Assets;
 use crate::config;
 use crate::event::{EventIds, Origin};
 use crate::graph::{Cx, RawRef};
-use crate::stage;
-use atio_formats::ReadCx;
+use crate::{MAX_OUTPUTS, stage};
+use atio_formats::{Format, ReadCx};
 use atio_schemas::{
     Code, Detection, Timestamp,
     detection::{Tlp, Zone},
@@ -60,7 +60,48 @@ pub fn normalize(bytes: &[u8], file: &FileRef<'_>, options: &Options) -> Vec<Res
         Ok(format) => format,
         Err(error) => return vec![Err(Reject::whole(error.code(), error.to_string()))],
     };
-    let findings = atio_formats::read(bytes, format, &ReadCx::new(options.now));
+    normalize_part(bytes, format, Start::FILE, file, options).results
+}
+
+/// Where a part lies within its file: bytes from 0, lines from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub offset: u64,
+    pub line: u64,
+}
+
+impl Start {
+    /// The start of the file.
+    pub const FILE: Self = Self { offset: 0, line: 1 };
+}
+
+/// What a part of a file came to.
+#[derive(Debug, Default)]
+pub struct Normalized {
+    /// As [`normalize`] gives them; places are those in the file.
+    pub results: Vec<Result<Detection, Reject>>,
+    /// What was mended or left out, for people.
+    pub notices: Vec<String>,
+}
+
+/// One part of a file, such as one record of a sequence: the detections are those that [`normalize`] makes of the same bytes at the same
+/// place. More detections than a record may have (`MAX_OUTPUTS`) are `too_many` for the part as a whole, as in the service.
+#[must_use]
+pub fn normalize_part(
+    bytes: &[u8],
+    format: &Format,
+    start: Start,
+    file: &FileRef<'_>,
+    options: &Options,
+) -> Normalized {
+    let mut findings = atio_formats::read(bytes, format, &ReadCx::new(options.now));
+    let line_of = |line: u64| if line == 0 { 0 } else { line - 1 + start.line };
+    for finding in &mut findings.found {
+        (finding.offset, finding.line) = (finding.offset + start.offset, line_of(finding.line));
+    }
+    for rejected in &mut findings.rejected {
+        (rejected.offset, rejected.line) = (rejected.offset + start.offset, line_of(rejected.line));
+    }
     let assets = Assets::default();
     let cx = Cx {
         tenant: &options.tenant,
@@ -76,8 +117,13 @@ pub fn normalize(bytes: &[u8], file: &FileRef<'_>, options: &Options) -> Vec<Res
     let origin = Origin::File { sha256: file.sha256, offset: 0 };
     let (made, rejected) =
         stage::build(&findings, &cx, EventIds::new(&options.tenant, &options.source, origin));
+    let notices = std::mem::take(&mut findings.notices);
+    if made.len() > MAX_OUTPUTS {
+        let message = format!("more than {MAX_OUTPUTS} detections in one record");
+        return Normalized { results: vec![Err(Reject::whole(Code::TooMany, message))], notices };
+    }
     let detections = made.into_iter().map(|made| completed(made.detection));
-    detections.chain(rejected.into_iter().map(Err)).collect()
+    Normalized { results: detections.chain(rejected.into_iter().map(Err)).collect(), notices }
 }
 
 fn completed(mut d: Detection) -> Result<Detection, Reject> {

@@ -11,7 +11,29 @@ pub enum Format {
 /// One line of data. A closed pipe ends the program quietly: the reader has what it wanted.
 pub fn line(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+    quiet(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
+}
+
+/// Many lines of data, buffered. A closed pipe ends the program quietly, as with [`line`].
+pub struct Lines(io::BufWriter<io::StdoutLock<'static>>);
+
+impl Lines {
+    pub fn new() -> Self {
+        Self(io::BufWriter::with_capacity(64 << 10, io::stdout().lock()))
+    }
+    pub fn line(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        quiet(self.0.write_all(bytes).and_then(|()| self.0.write_all(b"\n")))
+    }
+    pub fn json(&mut self, value: &impl serde::Serialize) -> anyhow::Result<()> {
+        self.line(&serde_json::to_vec(value)?)
+    }
+    pub fn flush(&mut self) -> anyhow::Result<()> {
+        quiet(self.0.flush())
+    }
+}
+
+fn quiet(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => Ok(other?),
     }

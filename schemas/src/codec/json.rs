@@ -1,0 +1,113 @@
+//! Any Avro record as JSON, for looking at topics: unions unwrapped, bytes as base64, times as text. Owns that form; whoever needs a record's
+//! columns decodes its type instead.
+use super::{Codec, CodecError, HEAD, MAX_RECORD, bytes, guard, record, schema_id};
+use crate::Timestamp;
+use apache_avro::{reader::datum::GenericDatumReader, schema::ResolvedSchema, types::Value as Avro};
+use serde_json::{Map, Value};
+
+/// The subject that errors of records of any schema are about.
+const ANY: &str = "any record";
+
+impl Codec {
+    /// A record of whatever schema its id names, with that schema's name (with its namespace, where it has one).
+    ///
+    /// # Errors
+    /// `not_avro`, `unknown_schema`, `wrong_schema` (recursive or nested too deep), `too_large`, `too_many`, `decode_failed`.
+    pub fn to_json(&self, raw: &[u8]) -> Result<(String, Value), CodecError> {
+        let id = schema_id(raw).ok_or(CodecError::NotAvro)?;
+        if raw.len() > MAX_RECORD {
+            return Err(CodecError::TooLarge(raw.len()));
+        }
+        let writer = self.ids.schema_of(id).ok_or(CodecError::UnknownSchema(id))?;
+        if !guard::is_safe(&writer) {
+            return Err(CodecError::UnsafeSchema(id));
+        }
+        let failed = |e: apache_avro::Error| CodecError::DecodeFailed { subject: ANY, reason: e.to_string() };
+        let mut datum = &raw[HEAD..];
+        let names = ResolvedSchema::try_from(&*writer).map_err(failed)?;
+        if !guard::is_countable(&writer, names.get_names(), datum) {
+            return Err(CodecError::TooMany);
+        }
+        let reader = GenericDatumReader::builder(&writer).human_readable(false).build().map_err(failed)?;
+        let value = reader.read_value(&mut datum).map_err(failed)?;
+        if !datum.is_empty() {
+            let reason = format!("{} bytes are left over", datum.len());
+            return Err(CodecError::DecodeFailed { subject: ANY, reason });
+        }
+        let name = record(&writer).map_or_else(|| "no record".to_owned(), |r| r.name.to_string());
+        Ok((name, json(value)))
+    }
+}
+
+fn json(value: Avro) -> Value {
+    match value {
+        Avro::Null => Value::Null,
+        Avro::Boolean(is) => is.into(),
+        Avro::Int(n) | Avro::Date(n) | Avro::TimeMillis(n) => n.into(),
+        Avro::Long(n) | Avro::TimeMicros(n) => n.into(),
+        // NaN and the infinities are no JSON: null.
+        Avro::Float(n) => n.into(),
+        Avro::Double(n) => n.into(),
+        Avro::Bytes(raw) | Avro::Fixed(_, raw) => bytes::encode(&raw).into(),
+        Avro::String(text) | Avro::Enum(_, text) => text.into(),
+        Avro::Union(_, inner) => json(*inner),
+        Avro::Array(items) => items.into_iter().map(json).collect(),
+        Avro::Map(entries) => {
+            let mut sorted: Vec<_> = entries.into_iter().collect();
+            sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            sorted.into_iter().map(|(name, value)| (name, json(value))).collect::<Map<_, _>>().into()
+        }
+        Avro::Record(fields) => {
+            fields.into_iter().map(|(name, value)| (name, json(value))).collect::<Map<_, _>>().into()
+        }
+        Avro::TimestampMillis(n) | Avro::LocalTimestampMillis(n) => time(n.saturating_mul(1000)),
+        Avro::TimestampMicros(n) | Avro::LocalTimestampMicros(n) => time(n),
+        Avro::TimestampNanos(n) | Avro::LocalTimestampNanos(n) => time(n.div_euclid(1000)),
+        Avro::Uuid(uuid) => uuid.to_string().into(),
+        // Of others' schemas, rare: as the library shows them.
+        other @ (Avro::Decimal(_) | Avro::BigDecimal(_) | Avro::Duration(_)) => format!("{other:?}").into(),
+    }
+}
+
+fn time(micros: i64) -> Value {
+    Timestamp(micros).rfc3339_micros().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::StaticIds;
+    use crate::raw::RawEvent;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_record_of_any_schema() {
+        let codec = Codec::new(Arc::new(StaticIds::new()));
+        let event = RawEvent {
+            source: "s".into(),
+            tenant: "default".into(),
+            format: None,
+            content_type: None,
+            sensor: Some("fw".into()),
+            transport: "http".into(),
+            received_from: None,
+            received_at: Timestamp(1_767_323_045_000_000),
+            file: None,
+            file_offset: Some(7),
+            dedup_key: None,
+            index: 0,
+            payload: b"\xff{".to_vec(),
+        };
+        let bytes = codec.encode(&event).unwrap();
+        let (name, value) = codec.to_json(&bytes).unwrap();
+        assert!(name.ends_with("RawEvent"), "{name}");
+        assert_eq!(value["format"], Value::Null);
+        assert_eq!(value["sensor"], "fw");
+        assert_eq!(value["file_offset"], 7);
+        assert_eq!(value["payload"], "/3s=");
+        assert_eq!(value["received_at"], "2026-01-02T03:04:05.000000Z");
+        assert_eq!(codec.to_json(b"{}").unwrap_err().code().as_str(), "not_avro");
+        assert_eq!(codec.to_json(&[0, 0, 0, 9, 9, 1]).unwrap_err().code().as_str(), "unknown_schema");
+        assert_eq!(codec.to_json(&bytes[..bytes.len() - 2]).unwrap_err().code().as_str(), "decode_failed");
+    }
+}
