@@ -113,13 +113,32 @@ pub fn format(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
 
-/// Chooses the format of `raw`: the pinned one, else the one that is surest of its first bytes.
+/// Whether a source may pin this name: a format, a family (`openvas` = openvas-csv and openvas-xml), or `auto`.
+#[must_use]
+pub fn is_pin(name: &str) -> bool {
+    name == "auto" || format(name).is_some() || family(name).next().is_some()
+}
+
+/// The formats of a family.
+fn family(name: &str) -> impl Iterator<Item = &'static Format> {
+    FORMATS.iter().filter(move |f| f.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')))
+}
+
+/// Chooses the format of `raw`: the pinned one, else the one (of the pinned family, else of all) that is surest of its first bytes.
 ///
 /// # Errors
 /// `Empty` for blank input, `Utf16`, `Unknown` where no reader claims it, `NotAFormat` for a pinned name that is none.
 pub fn detect(raw: &[u8], pinned: Option<&str>) -> Result<&'static Format, DetectError> {
-    if let Some(name) = pinned.filter(|name| *name != "auto") {
-        return format(name).ok_or_else(|| DetectError::NotAFormat { name: name.to_owned() });
+    let pinned = pinned.filter(|name| *name != "auto");
+    if let Some(found) = pinned.and_then(format) {
+        return Ok(found);
+    }
+    let candidates: Vec<&'static Format> = match pinned {
+        Some(name) => family(name).collect(),
+        None => FORMATS.iter().collect(),
+    };
+    if let Some(name) = pinned.filter(|_| candidates.is_empty()) {
+        return Err(DetectError::NotAFormat { name: name.to_owned() });
     }
     let head = Head::of(raw);
     if head.bytes.is_empty() {
@@ -129,7 +148,7 @@ pub fn detect(raw: &[u8], pinned: Option<&str>) -> Result<&'static Format, Detec
         return Err(DetectError::Utf16);
     }
     let mut best: (Score, Option<&'static Format>) = (Score::NO, None);
-    for candidate in FORMATS {
+    for candidate in candidates {
         let score = candidate.reader.sniff(&head);
         if score > best.0 {
             best = (score, Some(candidate));

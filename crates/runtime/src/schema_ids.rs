@@ -56,15 +56,24 @@ impl fmt::Debug for RegistryIds {
 }
 
 impl RegistryIds {
+    /// For reading alone: nothing is registered or asked for yet; each id is fetched when it is first seen.
+    ///
+    /// # Errors
+    /// The URL is none. To be called within a runtime that outlives this.
+    pub fn reader(url: &str) -> Result<Arc<Self>, RegistryError> {
+        let settings = settings(url)?;
+        let (url, io) = (url.to_owned(), tokio::runtime::Handle::current());
+        let (ids, schemas, unknown) = (HashMap::new(), RwLock::default(), RwLock::default());
+        Ok(Arc::new(Self { settings, url, ids, schemas, unknown, io }))
+    }
+
     /// Registers all subjects of ours (idempotent) and keeps their ids.
     ///
     /// # Errors
     /// The registry does not answer, or refuses a schema (compatibility).
     pub async fn register(url: &str) -> Result<Arc<Self>, RegistryError> {
         let unreachable = |reason: String| RegistryError::Unreachable { url: url.to_owned(), reason };
-        crate::http::tls::provider();
-        let mut builder = SrSettings::new_builder(url.to_owned());
-        let settings = builder.set_timeout(LIMIT).build().map_err(|e| unreachable(e.to_string()))?;
+        let settings = settings(url)?;
         let mut ids = HashMap::new();
         let mut schemas = HashMap::new();
         for (subject, text) in SUBJECTS {
@@ -128,6 +137,12 @@ impl RegistryIds {
         unknown.insert(id, Instant::now());
         Ok(())
     }
+}
+
+fn settings(url: &str) -> Result<SrSettings, RegistryError> {
+    crate::http::tls::provider();
+    let settings = SrSettings::new_builder(url.to_owned()).set_timeout(LIMIT).build();
+    settings.map_err(|e| RegistryError::Unreachable { url: url.to_owned(), reason: e.to_string() })
 }
 
 impl SchemaIds for RegistryIds {

@@ -14,10 +14,20 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make the cluster and the workflows as declared
+    Apply(commands::apply::Args),
     /// Run the embedded broker alone: a Kafka for the laptop
     Broker(commands::broker::Args),
     /// Print the completions of a shell
     Completions(commands::completions::Args),
     /// Make API keys
     Key(commands::key::Args),
+    Normalize(commands::normalize::Args),
+    /// Show what apply would change
+    Plan(commands::plan::Args),
+    /// Run services, each its own process and pod
+    Run(commands::run::Args),
+    Tap(commands::tap::Args),
+    /// Run the whole system in one process
+    Up(commands::up::Args),
 }

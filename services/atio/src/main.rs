@@ -1,7 +1,10 @@
 //! ATIO: the one program. `atio run SERVICE` is a microservice, `atio up` is all of them in one process, the rest are clients.
 
+#![allow(unreachable_pub, reason = "a program exports nothing; `pub` says what its modules share")]
+
 mod cli;
 mod commands;
+mod demo;
 mod endpoints;
 mod exit;
 mod render;

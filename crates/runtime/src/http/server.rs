@@ -95,12 +95,15 @@ pub fn rate(config: &HttpConfig) -> Rate {
     Rate::new(config.rate)
 }
 
-/// Health and metrics are open on loopback; from elsewhere a viewer's key is needed.
-fn open(health: &Health, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Box<Response>> {
+/// For what only shows how the system is: open on loopback; from elsewhere a viewer's key is needed.
+///
+/// # Errors
+/// The 401 or 403 to answer.
+pub fn open_on_loopback(keys: &Keys, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Box<Response>> {
     if peer.ip().to_canonical().is_loopback() {
         return Ok(());
     }
-    health.keys.check(headers, super::auth::Role::Viewer, None).map(|_| ())
+    keys.check(headers, super::auth::Role::Viewer, None).map(|_| ())
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
@@ -118,7 +121,7 @@ async fn metrics(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(refused) = open(&health, peer, &headers) {
+    if let Err(refused) = open_on_loopback(&health.keys, peer, &headers) {
         return *refused;
     }
     match health.metrics.text() {

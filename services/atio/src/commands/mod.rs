@@ -1,7 +1,13 @@
 //! The commands, one file each. A stranger adds a file, a variant in `cli.rs` and a line here.
+pub mod apply;
 pub mod broker;
 pub mod completions;
 pub mod key;
+pub mod normalize;
+pub mod plan;
+pub mod run;
+pub mod tap;
+pub mod up;
 
 use crate::{
     cli::{Cli, Command},
@@ -11,9 +17,15 @@ use crate::{
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     let target = cli.target;
     match cli.command {
+        Command::Apply(args) => apply::run(&target, &args),
         Command::Broker(args) => broker::run(&target, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Key(args) => key::run(&target, args),
+        Command::Normalize(args) => normalize::run(&target, &args),
+        Command::Plan(args) => plan::run(&target, &args),
+        Command::Run(args) => run::run(&target, &args),
+        Command::Tap(args) => tap::run(&target, &args),
+        Command::Up(args) => up::run(&target, &args),
     }
 }
 

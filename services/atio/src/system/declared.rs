@@ -19,6 +19,18 @@ pub fn load(config: &Config) -> anyhow::Result<Declarations> {
         vec![]
     };
     let mut declared = Declarations::load(&files).map_err(|problems| refused(&problems))?;
+    let unknown = declared.sources.values().filter_map(|source| {
+        let name = source.format.as_deref().filter(|name| !atio_formats::is_pin(name))?;
+        let known: Vec<&str> = atio_formats::FORMATS.iter().map(|f| f.name).collect();
+        Some(
+            Problem::new(&source.meta.place, format!("unknown format `{name}`"))
+                .help(Some(format!("one of {}, or auto", known.join(", ")))),
+        )
+    });
+    let unknown: Vec<Problem> = unknown.collect();
+    if !unknown.is_empty() {
+        return Err(refused(&unknown));
+    }
     for sink in declared.sinks.values_mut() {
         // A relative path means the data directory, not wherever the process was started.
         if let Target::File { path } = &mut sink.target

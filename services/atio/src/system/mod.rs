@@ -1,8 +1,11 @@
 //! A running system, or a part of it: what services share, and the order in which they come up.
 //!
 //! Owns wiring only. Must not know: what a service does with what it is given.
+pub mod boot;
 pub mod declared;
+pub mod files;
 pub mod lanes;
+pub mod page;
 pub mod services;
 pub mod wanted;
 pub mod workflows;
@@ -15,7 +18,11 @@ use atio_schemas::Codec;
 use atio_stream::Kafka;
 use atio_topics::Declarations;
 use lanes::Lanes;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 /// How long a broker or registry is waited for at the start.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +39,9 @@ pub struct System {
     pub keys: Keys,
     pub tasks: Tasks,
     pub lanes: Lanes,
+    pub files: files::FileThreads,
+    /// Threads that end when the tasks are told to stop, and are waited for.
+    pub threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     /// StatefulSet ordinal; `up` is 0.
     pub ordinal: Option<u32>,
 }
@@ -63,15 +73,33 @@ impl System {
             keys,
             tasks,
             lanes,
+            files: files::FileThreads::default(),
+            threads: Arc::default(),
             ordinal,
         })
     }
 
+    /// What must end the process: a lane or a file thread that failed for good.
+    pub fn fatal(&self) -> Option<anyhow::Error> {
+        let lane = self.lanes.fatal().map(|e| anyhow::Error::new(e).context("a stage failed"));
+        lane.or_else(|| self.files.failed().map(|why| anyhow::anyhow!(why)))
+    }
+
     /// Ends lanes (commit, leave), then tasks.
     pub async fn shutdown(&self) {
-        let lanes = self.lanes.clone();
-        // Joining blocks: not on a thread that others' futures need.
-        if tokio::task::spawn_blocking(move || lanes.stop_all()).await.is_err() {
+        let (lanes, files) = (self.lanes.clone(), self.files.clone());
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.tasks.stop();
+        // Joining blocks: not on a thread that others' futures need. Doors close first; who starts lanes ends before they do.
+        let stop = move || {
+            files.stop();
+            threads
+                .into_iter()
+                .filter_map(|t| t.join().err())
+                .for_each(|_| tracing::error!("a thread panicked"));
+            lanes.stop_all();
+        };
+        if tokio::task::spawn_blocking(stop).await.is_err() {
             tracing::error!("lanes did not end in order");
         }
         if !self.tasks.shutdown(Duration::from_secs(10)).await {

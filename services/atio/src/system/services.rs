@@ -1,7 +1,8 @@
 //! The services, alphabetical, a line each; `atio run X` and `atio up` start them by the same function. The registry is not in the table: the
 //! others need it before they can be built.
-use crate::system::{System, workflows};
+use crate::system::{System, declared, workflows};
 use atio_delivery::metrics::DeliveryMetrics;
+use atio_ingestion::{files, metrics::IngestionMetrics};
 use atio_runtime::{Config, http::axum::Router};
 use atio_schemas::{Code, Codec};
 use atio_stage::Stage;
@@ -111,6 +112,18 @@ async fn ingestion(system: &System) -> anyhow::Result<Option<Router>> {
         &topics.iter().map(String::as_str).collect::<Vec<_>>(),
     );
     let publisher = tokio::task::spawn_blocking(move || Publisher::open(spec)).await??;
+    let metrics = IngestionMetrics::new(&system.metrics.service(atio_ingestion::SERVICE))?;
+    let directory = declared::directory(&system.config);
+    let files = files::Deps {
+        ordinal: system.ordinal.unwrap_or(0),
+        ..files::Deps::new(system.kafka.clone(), prefix, system.codec.clone(), metrics.clone(), directory)
+    };
+    let declarations = &system.declarations;
+    let what = files::Files {
+        sources: declarations.sources.values().cloned().collect(),
+        tables: declarations.tables.values().cloned().collect(),
+    };
+    system.files.put(what.start(&files)?);
     let router = atio_ingestion::http::router(atio_ingestion::http::Deps {
         prefix: prefix.clone(),
         codec: system.codec.clone(),

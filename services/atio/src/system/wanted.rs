@@ -13,14 +13,21 @@ use atio_stream::{
 use atio_topics::{Declarations, Fixed, Flags, Layout, Plan, StateTopic, Topic, derive, plan};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The topics of these declarations. `embedded`: on the embedded broker, whose default is 3 partitions.
-pub fn topics(config: &Config, declarations: &Declarations, embedded: bool) -> anyhow::Result<Vec<Topic>> {
+/// The topics of these declarations. `embedded`: on the embedded broker, whose default is 3 partitions; `there`: topics of the cluster with
+/// their partition counts, for those that sources adopt.
+pub fn topics(
+    config: &Config,
+    declarations: &Declarations,
+    embedded: bool,
+    there: BTreeMap<String, u32>,
+) -> anyhow::Result<Vec<Topic>> {
     let fixed = Fixed::shipped().map_err(|p| declared::refused(&[p]))?;
     let mut layout = Layout::new(&fixed, &config.prefix, embedded);
     if let Some(partitions) = config.partitions {
         layout.partitions =
             u32::try_from(partitions).map_err(|_| Failure::usage("partitions: a number from 1 on"))?;
     }
+    layout.adopted = there;
     layout.replication = (config.replication > 0).then_some(u16::try_from(config.replication).unwrap_or(1));
     // Ids do not matter here: only the wiring is looked at.
     let codec = Codec::new(Arc::new(StaticIds::new()));
@@ -42,16 +49,19 @@ fn changelogs(stage: &Stage) -> Vec<StateTopic> {
     }
 }
 
-/// The difference between what is wanted and what is.
+/// The difference between what is wanted and what is. Blocks.
 pub fn difference(
     kafka: &Kafka,
     config: &Config,
-    wanted: &[Topic],
+    declarations: &Declarations,
+    embedded: bool,
     flags: Flags,
 ) -> anyhow::Result<(Admin, Plan)> {
     let admin = Admin::connect(kafka, "atio-plan").map_err(unreachable)?;
     let state = admin.cluster_state().map_err(unreachable)?;
-    let plan = plan::plan(wanted, &state, &config.prefix, flags);
+    let there = state.topics.iter().map(|(name, topic)| (name.clone(), topic.partitions)).collect();
+    let wanted = topics(config, declarations, embedded, there)?;
+    let plan = plan::plan(&wanted, &state, &config.prefix, flags);
     Ok((admin, plan))
 }
 

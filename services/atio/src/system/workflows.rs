@@ -22,6 +22,7 @@ use atio_topics::{Declarations, WorkflowText};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
+    sync::PoisonError,
     time::{Duration, Instant},
 };
 
@@ -61,7 +62,8 @@ pub async fn route(system: &System) -> anyhow::Result<Option<Router>> {
             }
         }
     };
-    std::thread::Builder::new().name("definitions".into()).spawn(follow)?;
+    let thread = std::thread::Builder::new().name("definitions".into()).spawn(follow)?;
+    system.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     Ok(None)
 }
 
