@@ -38,4 +38,7 @@ pub struct Position {
     pub offset: i64,
     pub done: bool,
     pub updated_at: Timestamp,
+    /// Hash of the bytes right before `offset`: tells a file that went on from one that was cut and written anew, and finds its copy.
+    #[serde(default)]
+    pub check: Option<String>,
 }

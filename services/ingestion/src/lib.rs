@@ -4,8 +4,19 @@
 //! record starts and ends. Adopted Kafka topics pass it by: normalization reads them where they are.
 
 pub mod body;
+mod dead;
+mod directory;
 pub mod door;
+pub mod files;
+mod glob;
+mod hash;
 pub mod http;
+mod journal;
 pub mod metrics;
+mod tables;
+mod tail;
+mod wait;
+
+pub use files::{Files, FilesError, PartState, PartStatus, Running};
 
 pub const SERVICE: &str = "ingestion";
