@@ -4,7 +4,7 @@ use crate::{
     endpoints::Target,
     exit::{Exit, Failure},
     render::{self, Format},
-    system::{self, PATIENCE, declared, wanted, workflows},
+    system::{self, PATIENCE, applied, declared, wanted, workflows},
 };
 
 /// Make the cluster as declared, and the workflows: `atio apply --kafka k:9092 --registry http://r:8081`
@@ -29,27 +29,30 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     }
     // A topic is there before the definition that needs it.
     wanted::make(&found.admin, &found.topics)?;
-    let mut applied = workflows::Applied::default();
+    let mut outcome = workflows::Applied::default();
     if !args.topics_only {
         let url = target.registry(&config)?;
         let (codec, _ids) = block_on(system::codec(&url))?;
         let kafka = system::kafka(&config, &target.kafka(&config)?);
-        applied = workflows::apply(&kafka, &config, &codec, &declarations, PATIENCE)?;
+        outcome = workflows::apply(&kafka, &config, &codec, &declarations, PATIENCE)?;
+        if !applied::wait(&kafka, &config, &codec, PATIENCE)? {
+            render::notice("no router runs: the workflows are in force, and take effect when one does");
+        }
     }
     let changes: Vec<String> = found.topics.changes.iter().map(wanted::change).collect();
     if args.format == Format::Json {
         render::json(
-            &serde_json::json!({"changes": changes, "workflows": applied.changed, "unchanged": applied.unchanged, "refused": applied.refused}),
+            &serde_json::json!({"changes": changes, "workflows": outcome.changed, "unchanged": outcome.unchanged, "refused": outcome.refused}),
         )?;
     } else {
         changes.iter().try_for_each(|c| render::line(c))?;
-        applied.changed.iter().try_for_each(|w| render::line(&format!("~ workflow {w}")))?;
+        outcome.changed.iter().try_for_each(|w| render::line(&format!("~ workflow {w}")))?;
         found.topics.refused.iter().for_each(|r| render::notice(&format!("not done: {r}")));
     }
-    if applied.refused.is_empty() {
+    if outcome.refused.is_empty() {
         return Ok(Exit::Done);
     }
-    let lines: Vec<String> = applied
+    let lines: Vec<String> = outcome
         .refused
         .iter()
         .map(|(name, code, message)| format!("workflow {name}: {code}: {message}"))

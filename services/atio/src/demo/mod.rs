@@ -21,6 +21,8 @@ const ALERTS: &str = include_str!("../../demo/alerts.ndjson");
 const ASSETS: &str = include_str!("../../demo/assets.csv");
 const SCAN: &str = include_str!("../../demo/scan.xml");
 
+/// What the samples come to: in, detections, logs, dead letters, delivered to file, kafka, webhook.
+const EXPECTED: (u64, u64, u64, u64, [u64; 3]) = (4, 6, 0, 1, [4, 1, 5]);
 /// All of it must be through by then.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Where the demo's partners would read.
@@ -147,15 +149,16 @@ fn show(
             wrong.push(format!("ledger of {} is not balanced: {:?}", stage.name, stage.status.ledger));
         }
     }
-    let expected = (4, 6, 0, 1);
-    if (counted.events, counted.detections, counted.logs, counted.dead_letters) != expected {
-        wrong.push(format!("expected in, detections, logs, dead letters {expected:?}"));
+    let delivered = ["file", "kafka", "webhook"].map(|kind| counted.delivered(kind));
+    let found = (counted.events, counted.detections, counted.logs, counted.dead_letters, delivered);
+    if found != EXPECTED {
+        wrong.push(format!("expected in, detections, logs, dead letters, delivered {EXPECTED:?}"));
     }
     if stays {
         next_steps(system, endpoints);
     }
-    let of = |kind| counted.delivered(kind);
-    let delivered = format!("{{file:{},kafka:{},webhook:{}}}", of("file"), of("kafka"), of("webhook"));
+    let [file, kafka, webhook] = delivered;
+    let delivered = format!("{{file:{file},kafka:{kafka},webhook:{webhook}}}");
     let Counted { events, detections, logs, dead_letters, p50_ms, .. } = counted;
     render::line(&format!(
         "demo: in={events} detections={detections} logs={logs} dead_letters={dead_letters} delivered={delivered} p50_ms={p50_ms}"

@@ -3,7 +3,7 @@ use crate::{
     endpoints::{self, Endpoints},
     exit::Failure,
     render,
-    system::{self, PATIENCE, System, services, wanted, workflows},
+    system::{self, PATIENCE, System, applied, services, wanted, workflows},
 };
 use anyhow::Context;
 use atio_broker::{Broker, Config as BrokerConfig};
@@ -132,13 +132,19 @@ pub async fn ready(system: &System, limit: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies the declared workflows and waits until their branches run.
+/// Applies the declared workflows and waits until the routers have them.
 pub async fn workflows(system: &System) -> anyhow::Result<workflows::Applied> {
     let (kafka, config, codec, declared) =
         (system.kafka.clone(), system.config.clone(), system.codec.clone(), system.declarations.clone());
-    let applied =
-        tokio::task::spawn_blocking(move || workflows::apply(&kafka, &config, &codec, &declared, PATIENCE))
-            .await??;
+    let apply = move || {
+        let applied = workflows::apply(&kafka, &config, &codec, &declared, PATIENCE)?;
+        anyhow::ensure!(
+            applied::wait(&kafka, &config, &codec, PATIENCE)?,
+            "no router says that it has the workflows"
+        );
+        Ok(applied)
+    };
+    let applied = tokio::task::spawn_blocking(apply).await??;
     for (name, code, message) in &applied.refused {
         tracing::error!(workflow = name, error_code = code, message, "workflow was refused");
     }

@@ -1,6 +1,7 @@
 //! A running system, or a part of it: what services share, and the order in which they come up.
 //!
 //! Owns wiring only. Must not know: what a service does with what it is given.
+pub mod applied;
 pub mod boot;
 pub mod declared;
 pub mod files;

@@ -1,7 +1,7 @@
 //! Workflows of a running system: routing's lanes follow the definitions; declared ones are applied by commands.
 use crate::{
     exit::{Exit, Failure},
-    system::{System, services},
+    system::{System, applied, services},
 };
 use anyhow::Context;
 use atio_monitoring::{object_key, pointer_key};
@@ -27,7 +27,7 @@ use std::{
 };
 
 /// Keys of the topic of definitions at most.
-const MAX_DEFINITIONS: usize = 1_000_000;
+pub const MAX_DEFINITIONS: usize = 1_000_000;
 const CLIENT: &str = "atio-workflows";
 
 /// Starts the router, and a thread that starts and stops branches as definitions come and go.
@@ -64,6 +64,7 @@ pub async fn route(system: &System) -> anyhow::Result<Option<Router>> {
     };
     let thread = std::thread::Builder::new().name("definitions".into()).spawn(follow)?;
     system.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    applied::tell(system).await?;
     Ok(None)
 }
 
