@@ -152,7 +152,8 @@ async fn what_is_refused_says_why_and_nothing_of_it_is_sent() {
     let door = open(false, 100).await;
     let zeros = zstd::encode_all(&vec![b' '; MAX_BYTES + 1][..], 3).unwrap();
     let deep = "[".repeat(100_000);
-    let cases: [(&[(&str, &str)], Vec<u8>, u16, &str); 6] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Vec<u8>, u16, &'a str);
+    let cases: [Case; 6] = [
         (&[("content-type", "image/png")], LINE.into(), 415, "unsupported_content_type"),
         (&[("content-encoding", "zstd")], zeros, 413, "expands_too_far"),
         (&[("content-encoding", "gzip")], LINE.into(), 400, "bad_compression"),
