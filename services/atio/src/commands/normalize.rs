@@ -210,7 +210,7 @@ impl Work {
         self.dead += 1;
         let part = reject.part.as_ref();
         let offset = part.and_then(|p| p.offset).unwrap_or(start.offset);
-        let line = part.map_or(Some(start.line), |p| p.line);
+        let line = part.and_then(|p| p.line).or_else(|| (offset == start.offset).then_some(start.line));
         notice(&json!({
             "code": reject.code, "stage": atio_normalization::SERVICE, "message": reject.message, "file": file.name, "offset": offset,
             "line": line
