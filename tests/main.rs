@@ -9,9 +9,15 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    clippy::disallowed_methods
+    clippy::disallowed_methods,
+    unreachable_pub
 )]
 
+mod conformance;
+mod corpus;
+mod peers;
+mod pipeline;
+mod pipeline;
 mod repo;
 mod support;
 
@@ -20,6 +26,11 @@ use libtest_mimic::{Arguments, run};
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = vec![];
+    trials.extend(conformance::trials());
+    trials.extend(corpus::trials());
+    trials.extend(peers::trials());
+    trials.extend(pipeline::trials());
+    trials.extend(pipeline::trials());
     trials.extend(repo::trials());
     let conclusion = run(&arguments, trials);
     support::cleanup();

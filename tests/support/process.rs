@@ -17,6 +17,16 @@ impl Deadline {
     pub fn left(self) -> Option<Duration> {
         self.0.checked_duration_since(Instant::now()).filter(|d| !d.is_zero())
     }
+    /// Asks at this pace until there is an answer; none when the time is over.
+    pub fn every<T>(self, pace: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+        loop {
+            let answer = ask();
+            if answer.is_some() || self.left().is_none() {
+                return answer;
+            }
+            std::thread::sleep(pace);
+        }
+    }
     /// Asks until there is an answer; panics with `what` when the time is over.
     pub fn until<T>(self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         loop {
@@ -112,6 +122,34 @@ impl Child {
     /// Waits for the end; panics when it does not come in time.
     pub fn wait(&mut self, deadline: Deadline) -> ExitStatus {
         deadline.until("the child ends", || self.child.try_wait().expect("wait"))
+    }
+}
+
+/// How a child ended, and all that it printed.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: Vec<String>,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// What it said, for a failure.
+    pub fn told(&self) -> String {
+        let lines = self.stdout.iter().cloned().chain(self.stderr.lines().map(str::to_owned));
+        format!("{}\n{}", self.status, super::brief(&lines.collect::<Vec<_>>()))
+    }
+}
+
+impl Child {
+    /// Waits for the end and for the last line; panics when it does not come in time.
+    pub fn finish(mut self, deadline: Deadline) -> Ended {
+        let status = self.wait(deadline);
+        for output in [&self.stdout, &self.stderr] {
+            // Somebody else may have inherited the pipe: the wait has its deadline too.
+            deadline.until("the last line", || output.lines.lock().unwrap().1.then_some(()));
+        }
+        Ended { status, stdout: self.stdout(), stderr: self.stderr() }
     }
 }
 

@@ -1,0 +1,125 @@
+//! ATIO as it is deployed: every service a process of its own, on a Kafka that is not ours, under a prefix of its own.
+use super::{
+    Child, Deadline, Running, atio,
+    metrics::{self, Ledger},
+    unique,
+};
+use std::{path::PathBuf, process::Command, time::Duration};
+use tempfile::TempDir;
+
+/// All but the registry, which comes first.
+const SERVICES: [&str; 6] = ["monitoring", "normalization", "enrichment", "routing", "delivery", "ingestion"];
+
+pub struct Fleet {
+    pub kafka: String,
+    pub registry: String,
+    pub prefix: String,
+    dir: TempDir,
+    running: Vec<(&'static str, Running)>,
+}
+
+impl Fleet {
+    /// Topics, then the services, then the workflows. `declarations`: files for the directory of declarations, by their path in it.
+    pub fn start(kafka: &str, declarations: &[(&str, String)]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, text) in declarations {
+            let file = dir.path().join("topics").join(name);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, text).expect("a declaration");
+        }
+        let prefix = format!("{}.", unique("fleet"));
+        let config = serde_json::json!({
+            "prefix": prefix, "partitions": 3, "topics": dir.path().join("topics"), "log": {"level": "warn"},
+        });
+        std::fs::write(dir.path().join("atio.yaml"), config.to_string()).expect("a configuration");
+        let mut fleet =
+            Self { kafka: kafka.to_owned(), registry: String::new(), prefix, dir, running: vec![] };
+        let registry = fleet.run("registry");
+        fleet.registry = registry.said("registry");
+        fleet.running.push(("registry", registry));
+        fleet.client(&["apply", "--topics-only"]);
+        let starting: Vec<_> = SERVICES.iter().map(|s| (*s, fleet.run(s))).collect();
+        fleet.running.extend(starting);
+        fleet.client(&["apply"]);
+        fleet
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = atio();
+        command.arg("--config").arg(self.dir.path().join("atio.yaml"));
+        command.arg("--data").arg(self.data(name)).args(["--kafka", &self.kafka]);
+        if !self.registry.is_empty() {
+            command.args(["--registry", &self.registry]);
+        }
+        command
+    }
+
+    fn run(&self, service: &'static str) -> Running {
+        let mut command = self.command(service);
+        command.args(["run", service, "--http", "127.0.0.1:0", "--ordinal", "0"]);
+        Running::start(service, &mut command)
+    }
+
+    /// Runs a client command to its end; its stdout.
+    pub fn client(&self, args: &[&str]) -> Vec<String> {
+        let ended = Child::start(self.command("client").args(args)).finish(Deadline::after(180));
+        assert!(ended.status.success(), "{args:?}: {} {:?}\n{}", ended.status, ended.stdout, ended.stderr);
+        ended.stdout
+    }
+
+    /// A service's data directory.
+    pub fn data(&self, service: &str) -> PathBuf {
+        self.dir.path().join(service)
+    }
+
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    pub fn http(&self, service: &str) -> String {
+        self.of(service).said("http")
+    }
+
+    fn of(&self, service: &str) -> &Running {
+        &self.running.iter().find(|(name, _)| *name == service).expect("a service of the fleet").1
+    }
+
+    pub fn pids(&self) -> Vec<(&'static str, u32)> {
+        self.running.iter().map(|(name, running)| (*name, running.child.pid())).collect()
+    }
+
+    /// A stage's ledger now; zeros before its first commit.
+    pub fn ledger(&self, service: &str, stage: &str) -> Ledger {
+        metrics::ledgers(&self.http(service)).remove(stage).unwrap_or_default()
+    }
+
+    /// Waits until a stage has settled this many records; panics when it does not in time, or settles more.
+    pub fn settled(&self, service: &str, stage: &str, records: usize, deadline: Deadline) -> Ledger {
+        let wanted = u64::try_from(records).expect("a count");
+        let mut last = Ledger::default();
+        let end = deadline.every(Duration::from_millis(200), || {
+            last = self.ledger(service, stage);
+            (last.read >= wanted).then(|| last.clone())
+        });
+        let end = end.unwrap_or_else(|| {
+            panic!("{stage}: not {wanted} records in time: {last:?}\n{}", self.of(service).child.stderr())
+        });
+        assert_eq!(end.read, wanted, "{stage} reads what is there, once");
+        assert!(end.balanced(), "{stage}: in = emitted + dropped + dead-lettered + held: {end:?}");
+        end
+    }
+
+    /// SIGKILL to a service, and a new one in its place, under the same name.
+    pub fn kill_and_restart(&mut self, service: &'static str) {
+        let at = self.running.iter().position(|(name, _)| *name == service).expect("a service of the fleet");
+        self.running[at].1.child.kill();
+        self.running[at].1 = self.run(service);
+    }
+
+    /// SIGTERM to all, from the front to the end; each ends in order.
+    pub fn stop(self) {
+        for (name, running) in self.running.into_iter().rev() {
+            running.stop(name);
+        }
+    }
+}
