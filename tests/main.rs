@@ -17,19 +17,18 @@ mod conformance;
 mod corpus;
 mod peers;
 mod pipeline;
-mod pipeline;
 mod repo;
 mod support;
 
 use libtest_mimic::{Arguments, run};
 
 fn main() {
+    conformance::run_if_asked();
     let arguments = Arguments::from_args();
     let mut trials = vec![];
     trials.extend(conformance::trials());
     trials.extend(corpus::trials());
     trials.extend(peers::trials());
-    trials.extend(pipeline::trials());
     trials.extend(pipeline::trials());
     trials.extend(repo::trials());
     let conclusion = run(&arguments, trials);

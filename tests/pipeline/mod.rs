@@ -1,8 +1,14 @@
 //! The real program, end to end.
+mod committed;
+mod kill;
 mod normalize;
+mod up;
 
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
-    normalize::trials()
+    let mut trials = up::trials();
+    trials.extend(normalize::trials());
+    trials.extend(kill::trials());
+    trials
 }

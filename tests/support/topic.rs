@@ -7,7 +7,6 @@ use rdkafka::{
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
-    message::Headers,
 };
 use std::{collections::BTreeSet, time::Duration};
 

@@ -39,7 +39,7 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
     /// host:port[,host:port]; none = the embedded broker of `atio up`.
@@ -94,12 +94,6 @@ impl Default for Config {
             http: HttpConfig::default(),
             log: LogConfig::default(),
         }
-    }
-}
-
-impl Default for KafkaConfig {
-    fn default() -> Self {
-        Self { bootstrap: None, properties: BTreeMap::new() }
     }
 }
 

@@ -155,7 +155,7 @@ mod tests {
             ..HttpConfig::default()
         };
         let (addr, tasks, _dir) = started(&config).await;
-        let client = reqwest::Client::new();
+        let client = crate::http::outbound::loopback().unwrap();
         let get = |path: &str| client.get(format!("http://{addr}{path}")).send();
         assert_eq!(get("/healthz").await.unwrap().status(), 200);
         let ready = get("/readyz").await.unwrap();
@@ -179,7 +179,7 @@ mod tests {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut slow = tokio::net::TcpStream::connect(addr).await.unwrap();
         slow.write_all(b"POST /in HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nab").await.unwrap();
-        let client = reqwest::Client::new();
+        let client = crate::http::outbound::loopback().unwrap();
         let mut statuses = vec![];
         while !statuses.contains(&503) && statuses.len() < 1000 {
             statuses

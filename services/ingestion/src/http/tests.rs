@@ -82,7 +82,7 @@ async fn open(down: bool, rate: u32) -> Door {
         url: format!("http://{addr}/v1/sources/suricata/events"),
         token,
         broker,
-        client: outbound::Client::new(),
+        client: outbound::loopback().unwrap(),
         tasks,
         _dir: dir,
     }
