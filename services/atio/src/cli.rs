@@ -20,8 +20,10 @@ pub enum Command {
     Broker(commands::broker::Args),
     /// Print the completions of a shell
     Completions(commands::completions::Args),
+    Dlq(commands::dlq::Args),
     /// Make API keys
     Key(commands::key::Args),
+    Lag(commands::lag::Args),
     Normalize(commands::normalize::Args),
     /// Show what apply would change
     Plan(commands::plan::Args),
@@ -30,4 +32,5 @@ pub enum Command {
     Tap(commands::tap::Args),
     /// Run the whole system in one process
     Up(commands::up::Args),
+    Workflow(commands::workflow::Args),
 }

@@ -2,12 +2,16 @@
 pub mod apply;
 pub mod broker;
 pub mod completions;
+pub mod dlq;
 pub mod key;
+pub mod lag;
+pub mod look;
 pub mod normalize;
 pub mod plan;
 pub mod run;
 pub mod tap;
 pub mod up;
+pub mod workflow;
 
 use crate::{
     cli::{Cli, Command},
@@ -20,12 +24,15 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Apply(args) => apply::run(&target, &args),
         Command::Broker(args) => broker::run(&target, &args),
         Command::Completions(args) => completions::run(&args),
+        Command::Dlq(args) => dlq::run(&target, args),
         Command::Key(args) => key::run(&target, args),
+        Command::Lag(args) => lag::run(&target, &args),
         Command::Normalize(args) => normalize::run(&target, &args),
         Command::Plan(args) => plan::run(&target, &args),
         Command::Run(args) => run::run(&target, &args),
         Command::Tap(args) => tap::run(&target, &args),
         Command::Up(args) => up::run(&target, &args),
+        Command::Workflow(args) => workflow::run(&target, args),
     }
 }
 

@@ -1,32 +1,18 @@
 //! `atio tap TOPIC`: what is on a topic, one JSON object a record. Owns that form; must not know what a record means.
 use crate::{
-    commands::block_on,
+    commands::look::{Decoder, Look, full_name, look, read_error},
     endpoints::Target,
-    exit::{Exit, Failure},
+    exit::Exit,
     render,
-    system::{self, wanted::unreachable},
 };
-use anyhow::Context;
-use atio_runtime::{Config, RegistryIds, lifecycle};
 use atio_schemas::{
-    Codec, Timestamp,
-    codec::{StaticIds, bytes, schema_id},
+    Timestamp,
+    codec::{bytes, schema_id},
     header,
 };
-use atio_stream::{
-    Kafka, SchemaSource,
-    admin::Admin,
-    read::{Entry, From, Next, ReadError, ReadSpec, TopicReader, Until},
-};
+use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
 use serde_json::{Map, Value, json};
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 const CLIENT: &str = "atio-tap";
 
@@ -61,38 +47,23 @@ fn from(text: &str) -> Result<From, String> {
 }
 
 pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
-    let config = target.configuration(json!({}))?;
-    let kafka = system::kafka(&config, &target.kafka(&config)?);
-    let registry = target.registry(&config).ok();
-    block_on(async {
-        let stopped = Arc::new(AtomicBool::new(false));
-        let decoder = Decoder::new(registry.as_deref())?;
-        let (topic, stop) = (args.topic.clone(), stopped.clone());
-        let (from, until, limit) = (args.from, args.until.is_some(), args.limit.unwrap_or(u64::MAX));
-        let reading = tokio::task::spawn_blocking(move || {
-            let topic = full_name(&kafka, &config, &topic)?;
-            let until = if until { Until::End } else { Until::Never };
-            let spec = ReadSpec { from, until, ..ReadSpec::whole(&kafka, CLIENT, &topic) };
-            print(&spec, limit, &decoder, &stop)
-        });
-        tokio::select! {
-            end = reading => end.context("reading")?,
-            signal = lifecycle::signalled() => {
-                stopped.store(true, Ordering::Relaxed);
-                signal.map(|()| Exit::Done).map_err(Into::into)
-            }
-        }
+    let (topic, from, limit) = (args.topic.clone(), args.from, args.limit.unwrap_or(u64::MAX));
+    let until = if args.until.is_some() { Until::End } else { Until::Never };
+    look(target, move |look: &Look| {
+        let topic = full_name(look, &topic)?;
+        let spec = ReadSpec { from, until, ..ReadSpec::whole(&look.kafka, CLIENT, &topic) };
+        print(&spec, limit, look)
     })
 }
 
-fn print(spec: &ReadSpec, limit: u64, decoder: &Decoder, stop: &AtomicBool) -> anyhow::Result<Exit> {
+fn print(spec: &ReadSpec, limit: u64, look: &Look) -> anyhow::Result<Exit> {
     let mut reader = TopicReader::open(spec).map_err(read_error)?;
     let mut out = render::Lines::new();
     let mut left = limit;
-    while left > 0 && !stop.load(Ordering::Relaxed) {
+    while left > 0 && !look.is_stopped() {
         match reader.next(Duration::from_millis(100)).map_err(read_error)? {
             Next::Record(entry) => {
-                out.json(&shown(&entry, decoder))?;
+                out.json(&shown(&entry, &look.decoder))?;
                 left -= 1;
                 // A person waits for what comes slowly.
                 if spec.until == Until::Never {
@@ -105,64 +76,6 @@ fn print(spec: &ReadSpec, limit: u64, decoder: &Decoder, stop: &AtomicBool) -> a
     }
     out.flush()?;
     Ok(Exit::Done)
-}
-
-/// A reader's error with its exit code.
-pub fn read_error(error: ReadError) -> anyhow::Error {
-    match error {
-        ReadError::Unreachable(_) => Failure::unreachable(error.to_string()),
-        other => anyhow::Error::new(other),
-    }
-}
-
-/// The topic as it is called on the cluster: as given, else with our prefix before it.
-pub fn full_name(kafka: &Kafka, config: &Config, topic: &str) -> anyhow::Result<String> {
-    let topics = Admin::connect(kafka, CLIENT).and_then(|admin| admin.topics()).map_err(unreachable)?;
-    chosen(&topics, &config.prefix, topic).map_err(|known| {
-        let hint = if known.is_empty() { "there are none yet".to_owned() } else { known.join(", ") };
-        Failure::usage(format!("no topic `{topic}` or `{}{topic}`; topics: {hint}", config.prefix))
-    })
-}
-
-/// The topic's name, else what there is.
-fn chosen(topics: &BTreeMap<String, u32>, prefix: &str, topic: &str) -> Result<String, Vec<String>> {
-    let prefixed = format!("{prefix}{topic}");
-    // Ours first: `detections` is `atio.detections` also where somebody has a topic of that name.
-    let ours = [prefixed, topic.to_owned()];
-    ours.into_iter().find(|name| topics.contains_key(name)).ok_or_else(|| topics.keys().cloned().collect())
-}
-
-/// Turns values into JSON.
-pub struct Decoder {
-    codec: Codec,
-    ids: Option<Arc<RegistryIds>>,
-}
-
-impl Decoder {
-    /// Without a registry Avro stays bytes.
-    pub fn new(registry: Option<&str>) -> anyhow::Result<Self> {
-        let ids = registry.map(RegistryIds::reader).transpose()?;
-        let codec = match &ids {
-            Some(ids) => Codec::new(ids.clone()),
-            // Never asked: see `codec`.
-            None => Codec::new(Arc::new(StaticIds::new())),
-        };
-        Ok(Self { codec, ids })
-    }
-
-    /// The codec, once the schema of these bytes is at hand. Blocks for the registry's answer.
-    pub fn codec(&self, value: &[u8]) -> Result<&Codec, String> {
-        let Some(ids) = &self.ids else {
-            return Err("no registry: give --registry URL, or --data DIR of a running `atio up`".to_owned());
-        };
-        schema_id(value).map_or(Ok(()), |id| ids.ensure(id))?;
-        Ok(&self.codec)
-    }
-
-    fn avro(&self, value: &[u8]) -> Result<Value, String> {
-        let (_name, value) = self.codec(value)?.to_json(value).map_err(|e| e.to_string())?;
-        Ok(value)
-    }
 }
 
 /// A record as a line of output.
@@ -243,15 +156,6 @@ mod tests {
         assert!(odd["error"].is_string() && odd.get("value").is_none());
         let avro = shown(&entry(None, Some(&[0, 0, 0, 0, 1, 2])), &decoder);
         assert!(avro["error"].as_str().unwrap().contains("--registry"));
-    }
-
-    #[test]
-    fn the_prefix_may_be_left_out() {
-        let topics: BTreeMap<String, u32> = ["atio.detections", "eve"].map(|t| (t.to_owned(), 1)).into();
-        assert_eq!(chosen(&topics, "atio.", "detections").unwrap(), "atio.detections");
-        assert_eq!(chosen(&topics, "atio.", "atio.detections").unwrap(), "atio.detections");
-        assert_eq!(chosen(&topics, "atio.", "eve").unwrap(), "eve");
-        assert_eq!(chosen(&topics, "atio.", "none").unwrap_err().len(), 2);
     }
 
     #[test]
