@@ -19,7 +19,7 @@ pub fn openvas() -> Vec<Sample> {
     parse(include_str!("openvas.list"))
 }
 
-/// Lines of `sha256sum`.
+/// Lines of `sha256sum`, run where the shared data lies.
 fn parse(text: &'static str) -> Vec<Sample> {
     let of = |line: &'static str| line.split_once("  ").map(|(sha256, path)| Sample { sha256, path });
     text.lines().map(|line| of(line).expect("`<sha256>  <path>`")).collect()

@@ -30,7 +30,35 @@ pub fn trials() -> Vec<Trial> {
         })
     };
     let corpora = ["suricata", "openvas"];
-    corpora.into_iter().flat_map(|c| ["validate", "sco_ids"].map(|script| judged(c, script))).collect()
+    let pairs = corpora.into_iter().flat_map(|c| ["validate", "sco_ids"].map(|script| judged(c, script)));
+    pairs.chain([trial("corpus::stix::oracles_complain", &[Need::Oracles], oracles_complain)]).collect()
+}
+
+/// The oracles themselves: what is wrong must not pass.
+fn oracles_complain() -> Result<(), Failed> {
+    let address = "ipv4-addr--1f4a8b1e-4f4f-5bd5-8d6f-0b2f3a3a7a10";
+    let traffic = "network-traffic--1f4a8b1e-4f4f-5bd5-8d6f-0b2f3a3a7a11";
+    let bundle = json!({
+        "type": "bundle", "id": "bundle--6f2bf8b4-5b62-5c41-9f59-2f1f8b1f3f00",
+        "objects": [
+            {"type": "ipv4-addr", "spec_version": "2.1", "id": address, "value": "192.0.2.1"},
+            {"type": "network-traffic", "spec_version": "2.1", "id": traffic, "src_ref": address, "protocols": ["tcp"],
+             "dst_ref": "ipv4-addr--00000000-0000-5000-8000-000000000000"},
+        ],
+    });
+    let line = format!("{}\n", json!({"file": "made up", "bundle": bundle}));
+    let complaints = |script: &str| {
+        let told = judge(script, &line).err().and_then(|e| e.message().map(str::to_owned));
+        told.unwrap_or_else(|| panic!("{script} has nothing against it"))
+    };
+    let ids = complaints("sco_ids");
+    assert!(ids.contains("stix2 computes ipv4-addr--"), "{ids}");
+    assert!(ids.contains("src_port is missing"), "{ids}");
+    let invalid = complaints("validate");
+    assert!(invalid.contains("points out of the bundle"), "{invalid}");
+    let broken = line.replace("192.0.2.1", "192.0.2.999").replace("\"src_ref\"", "\"src_reff\"");
+    assert!(judge("validate", &broken).is_err(), "the validator has nothing against it");
+    Ok(())
 }
 
 /// Runs an oracle over `{"file","bundle"}` lines; its complaints are the failure.

@@ -20,6 +20,10 @@ pub fn trials() -> Vec<Trial> {
     };
     let mut trials: Vec<Trial> = samples::suricata().into_iter().map(one).collect();
     trials.push(trial("corpus::suricata::all", &[Need::Data], all));
+    trials.push(trial("corpus::judge_complains", &[], || {
+        verdict::judge_complains();
+        Ok(())
+    }));
     trials
 }
 

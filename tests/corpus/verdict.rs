@@ -140,3 +140,24 @@ pub fn judge(expected: &Expected, threats: &[(&Value, &Value)]) -> (Vec<String>,
     }
     (wrong, by_columns)
 }
+
+/// The judge itself: what is lost, doubled or changed must not pass.
+pub fn judge_complains() {
+    let event = |sid: u64| serde_json::json!({"event_type": "alert", "src_ip": "2001:db8::1", "alert": {"signature_id": sid, "gid": 1}});
+    let made = |sid: u64| serde_json::json!({"category": "alert", "rule": {"id": format!("1:{sid}")}, "src": {"ip": "2001:0db8::0001"}});
+    let expected = Expected::parse(
+        br#"{"alerts_total": 2, "checks": [
+            {"count": 1, "match": {"event_type": "alert", "alert.signature_id": 7, "src_ip": "2001:db8::1"}},
+            {"count": 0, "match": {"has-key": "http"}}, {"count": 2, "match": {"not-has-key": ["http", "dns"]}}]}"#,
+    )
+    .expect("it parses");
+    let (events, detections) = ([event(7), event(8)], [made(7), made(8)]);
+    let good = [(&events[0], &detections[0]), (&events[1], &detections[1])];
+    assert_eq!(judge(&expected, &good), (vec![], 1));
+    let lost = judge(&expected, &good[1..]).0;
+    assert_eq!(lost.len(), 4, "one threat too few, and no check holds: {lost:?}");
+    let doubled = judge(&expected, &[good[0], good[0], good[1]]).0;
+    assert_eq!(doubled.len(), 4, "one threat too many, and no check holds: {doubled:?}");
+    let changed = judge(&expected, &[good[0], (&events[1], &detections[0])]).0;
+    assert_eq!(changed.len(), 1, "counted over columns, rule 7 is there twice: {changed:?}");
+}
