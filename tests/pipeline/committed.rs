@@ -50,6 +50,8 @@ fn consumer(bootstrap: &str) -> BaseConsumer {
         ("isolation.level", "read_committed"),
         ("enable.partition.eof", "true"),
     ];
-    set.iter().for_each(|(name, value)| drop(config.set(*name, *value)));
+    for (name, value) in set {
+        config.set(name, value);
+    }
     config.create().expect("a consumer")
 }

@@ -152,7 +152,9 @@ fn producer(bootstrap: &str) -> ThreadedProducer<DefaultProducerContext> {
         ("linger.ms", "5"),
         ("message.timeout.ms", "120000"),
     ];
-    set.iter().for_each(|(name, value)| drop(config.set(*name, *value)));
+    for (name, value) in set {
+        config.set(name, value);
+    }
     config.create().expect("a producer")
 }
 
