@@ -4,8 +4,10 @@ use apache_avro::Schema;
 use atio_schemas::{SUBJECTS, SchemaIds};
 use atio_stream::SchemaSource;
 use schema_registry_converter::{
-    async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema},
-    schema_registry_common::{SchemaType, SuppliedSchema},
+    async_impl::schema_registry::{
+        SrSettings, get_all_subjects, get_schema_by_id, get_schema_by_subject, post_schema,
+    },
+    schema_registry_common::{SchemaType, SubjectNameStrategy, SuppliedSchema},
 };
 use std::{
     collections::HashMap,
@@ -137,6 +139,39 @@ impl RegistryIds {
         unknown.insert(id, Instant::now());
         Ok(())
     }
+}
+
+/// How one of our subjects stands in a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// Its newest version is our schema, under this id.
+    As(u32),
+    /// Its newest version is another schema.
+    Otherwise,
+    Not,
+}
+
+/// Looks up every subject of ours; changes nothing.
+///
+/// # Errors
+/// The registry does not answer.
+pub async fn registered(url: &str) -> Result<Vec<(&'static str, Registered)>, RegistryError> {
+    let unreachable = |reason: String| RegistryError::Unreachable { url: url.to_owned(), reason };
+    let settings = settings(url)?;
+    let there = get_all_subjects(&settings).await.map_err(|e| unreachable(e.to_string()))?;
+    let mut found = Vec::with_capacity(SUBJECTS.len());
+    for (subject, text) in SUBJECTS {
+        if !there.iter().any(|t| t == subject) {
+            found.push((*subject, Registered::Not));
+            continue;
+        }
+        let name = SubjectNameStrategy::RecordNameStrategy((*subject).to_owned());
+        let newest = get_schema_by_subject(&settings, &name).await.map_err(|e| unreachable(e.to_string()))?;
+        let same = Schema::parse_str(&newest.schema)
+            .is_ok_and(|theirs| Schema::parse_str(text).is_ok_and(|s| s == theirs));
+        found.push((*subject, if same { Registered::As(newest.id) } else { Registered::Otherwise }));
+    }
+    Ok(found)
 }
 
 fn settings(url: &str) -> Result<SrSettings, RegistryError> {

@@ -1,3 +1,4 @@
+//! Expressions: what compiles, what it yields, and each mistake with its message.
 use super::*;
 use atio_schemas::{
     Timestamp,

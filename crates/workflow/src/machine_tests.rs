@@ -1,3 +1,4 @@
+//! Branches run: outputs, drops, rejects.
 use super::*;
 use crate::{Known, SinkFacts, compile};
 use atio_schemas::detection::{Kind, Tlp};

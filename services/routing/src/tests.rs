@@ -1,3 +1,4 @@
+//! The router and the branches in the harness.
 use super::*;
 use atio_schemas::{
     Code, Timestamp,

@@ -1,3 +1,4 @@
+//! STIX in: what is kept, what is refused and why.
 use super::*;
 use atio_schemas::Timestamp;
 

@@ -1,3 +1,4 @@
+//! The writers: bodies and residues.
 use super::*;
 use atio_schemas::detection::Kind;
 use serde_json::Value;

@@ -1,3 +1,4 @@
+//! Sighting, report and removal, on a bundle of an alert.
 use super::*;
 use crate::bundle::{Bundle, Object, parse};
 use crate::object::*;

@@ -1,3 +1,4 @@
+//! What the standard refuses, object by object.
 use super::*;
 use serde_json::json;
 

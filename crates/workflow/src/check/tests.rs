@@ -1,3 +1,4 @@
+//! Definitions: each mistake with its place and message.
 use super::*;
 
 pub(crate) fn known() -> Known {

@@ -1,3 +1,4 @@
+//! The index finds what naive matching finds.
 use super::*;
 use atio_schemas::{Timestamp, column, detection::Kind};
 use proptest::prelude::*;

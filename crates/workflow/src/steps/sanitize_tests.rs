@@ -1,3 +1,4 @@
+//! Sanitized payloads hold no trace of what was removed.
 use crate::{check::Known, compile, machine::Site};
 use atio_schemas::{Detection, Timestamp, column::COLUMNS};
 use atio_stix::{bundle, graph, ids};
