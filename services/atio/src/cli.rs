@@ -21,6 +21,7 @@ pub enum Command {
     /// Print the completions of a shell
     Completions(commands::completions::Args),
     Dlq(commands::dlq::Args),
+    Explain(commands::explain::Args),
     /// Make API keys
     Key(commands::key::Args),
     Lag(commands::lag::Args),
@@ -29,8 +30,11 @@ pub enum Command {
     Plan(commands::plan::Args),
     /// Run services, each its own process and pod
     Run(commands::run::Args),
+    Schema(commands::schema::Args),
     Tap(commands::tap::Args),
+    Test(commands::test::Args),
     /// Run the whole system in one process
     Up(commands::up::Args),
+    Validate(commands::validate::Args),
     Workflow(commands::workflow::Args),
 }

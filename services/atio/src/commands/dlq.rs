@@ -8,7 +8,7 @@ use crate::{
     exit::{Exit, Failure},
     render::{self, Format},
 };
-use atio_schemas::{Timestamp, header};
+use atio_schemas::{Timestamp, header, raw::RawEvent};
 use atio_stream::read::Entry;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -158,8 +158,13 @@ fn letter(look: &Look, entry: &Entry, format: Format) -> anyhow::Result<()> {
     render::line(&format!("{place}  {}", entry.timestamp.rfc3339_millis()))?;
     render::line(&format!("  reason  {}: {}", reason(entry, "code"), reason(entry, "message")))?;
     render::line(&format!("  stage   {} on {from}", reason(entry, "stage")))?;
-    let value = line.get("value").or_else(|| line.get("value_base64")).cloned().unwrap_or_default();
-    let text = if let Value::String(text) = value { text } else { value.to_string() };
+    let raw = entry.value.as_deref().and_then(|v| look.decoder.decode::<RawEvent>(v).ok());
+    let text = match (raw, line.get("value").or_else(|| line.get("value_base64"))) {
+        // People want to see what the tool sent.
+        (Some(raw), _) => String::from_utf8_lossy(&raw.payload).into_owned(),
+        (None, Some(Value::String(text))) => text.clone(),
+        (None, value) => value.map(Value::to_string).unwrap_or_default(),
+    };
     render::line(&format!("  value   {}", cut(&text, 300)))
 }
 

@@ -3,14 +3,18 @@ pub mod apply;
 pub mod broker;
 pub mod completions;
 pub mod dlq;
+pub mod explain;
 pub mod key;
 pub mod lag;
 pub mod look;
 pub mod normalize;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod tap;
+pub mod test;
 pub mod up;
+pub mod validate;
 pub mod workflow;
 
 use crate::{
@@ -25,13 +29,17 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Broker(args) => broker::run(&target, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Dlq(args) => dlq::run(&target, args),
+        Command::Explain(args) => explain::run(&target, &args),
         Command::Key(args) => key::run(&target, args),
         Command::Lag(args) => lag::run(&target, &args),
         Command::Normalize(args) => normalize::run(&target, &args),
         Command::Plan(args) => plan::run(&target, &args),
         Command::Run(args) => run::run(&target, &args),
+        Command::Schema(args) => schema::run(&target, &args),
         Command::Tap(args) => tap::run(&target, &args),
+        Command::Test(args) => test::run(&target, &args),
         Command::Up(args) => up::run(&target, &args),
+        Command::Validate(args) => validate::run(&target, &args),
         Command::Workflow(args) => workflow::run(&target, args),
     }
 }

@@ -1,0 +1,92 @@
+//! `atio validate`: declarations and workflows checked as a whole, without a broker. Owns which files are read and how problems are shown.
+use crate::{
+    endpoints::Target,
+    exit::Exit,
+    render::{self, Format},
+    system::declared,
+};
+use atio_topics::{Declarations, Problem, load};
+use atio_workflow::Known;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Check declarations and workflows as a whole: fields, names, sinks, steps, expressions. No broker.
+///
+/// Files and directories are laid over what is shipped, as `atio up` does it; a directory is one with `sources/`, `workflows/`, `sinks/` and
+/// `tables/`. Exit code 5 where something is refused.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: atio validate ./topics && atio test ./topics")]
+pub struct Args {
+    /// Files or directories; without any, the declarations of the configuration (DATA/topics)
+    #[arg(value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// Text, or one JSON object a problem
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
+    let files = files(target, &args.paths)?;
+    let problems = match declared::check(&files) {
+        Ok(declared) => workflows(&declared).1,
+        Err(problems) => problems,
+    };
+    problems.iter().try_for_each(|p| show(p, args.format))?;
+    if problems.is_empty() {
+        if args.format == Format::Human {
+            render::notice(&format!("{} files and what is shipped: nothing is wrong", files.len()));
+        }
+        return Ok(Exit::Done);
+    }
+    Ok(Exit::Refused)
+}
+
+/// The files to lay over what is shipped.
+pub fn files(target: &Target, paths: &[PathBuf]) -> anyhow::Result<Vec<load::File>> {
+    if paths.is_empty() {
+        let config = target.configuration(json!({}))?;
+        let directory = declared::directory(&config);
+        return Ok(if directory.is_dir() { load::read_dir(&directory)? } else { vec![] });
+    }
+    let mut files = vec![];
+    for path in paths {
+        if path.is_dir() {
+            let found = load::read_dir(path)?;
+            if found.is_empty() {
+                render::notice(&format!(
+                    "{}: no declarations in its sources/, workflows/, sinks/ or tables/",
+                    path.display()
+                ));
+            }
+            files.extend(found);
+        } else {
+            files.push(load::read_file(path)?);
+        }
+    }
+    Ok(files)
+}
+
+/// Every workflow that can be compiled, and every problem of the others.
+pub fn workflows(declared: &Declarations) -> (Vec<atio_workflow::Definition>, Vec<Problem>) {
+    let known = Known::of(&declared.sinks);
+    let (mut compiled, mut problems) = (vec![], vec![]);
+    for workflow in declared.workflows.values() {
+        match atio_workflow::compile(&workflow.place.file, &workflow.text, &known) {
+            Ok(definition) => compiled.push(definition),
+            Err(found) => problems.extend(found),
+        }
+    }
+    (compiled, problems)
+}
+
+/// One problem: where, what, and what to write instead.
+pub fn show(problem: &Problem, format: Format) -> anyhow::Result<()> {
+    let Problem { code, place, message, help } = problem;
+    if format == Format::Json {
+        return render::json(&json!({
+            "code": code, "file": &*place.file, "line": place.line, "column": place.column, "message": message, "help": help
+        }));
+    }
+    render::line(&format!("{place}: {message}"))?;
+    help.iter().try_for_each(|h| render::line(&format!("  help: {h}")))
+}
