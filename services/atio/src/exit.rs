@@ -24,7 +24,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error whose exit code is not 1. Wrap with [`Failure::new`]; context may be added around it.
+/// An error whose exit code is not 1. Wrap with [`Failure::with`]; context may be added around it.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -33,14 +33,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub fn with(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { exit, message: message.into() })
     }
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::Usage, message)
+        Self::with(Exit::Usage, message)
     }
     pub fn unreachable(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::Unreachable, message)
+        Self::with(Exit::Unreachable, message)
     }
 }
 

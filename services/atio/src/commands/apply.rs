@@ -25,7 +25,7 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     let found = plan::difference(target, &config, &declarations, &args.flags)?;
     if found.topics.impossible() {
         plan::show(&found, args.format)?;
-        return Err(Failure::new(Exit::Refused, "nothing was applied"));
+        return Err(Failure::with(Exit::Refused, "nothing was applied"));
     }
     // A topic is there before the definition that needs it.
     wanted::make(&found.admin, &found.topics)?;
@@ -57,5 +57,5 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
         .iter()
         .map(|(name, code, message)| format!("workflow {name}: {code}: {message}"))
         .collect();
-    Err(Failure::new(Exit::Refused, lines.join("\n")))
+    Err(Failure::with(Exit::Refused, lines.join("\n")))
 }

@@ -46,7 +46,7 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
         let mut hops = collect(look, &topics, &mut wanted)?;
         if hops.is_empty() {
             let hint = "is it an event id, incident id, idempotency key or topic/partition/offset? retention may have removed it";
-            return Err(Failure::new(Exit::Failed, format!("nothing is known of `{id}`; {hint}")));
+            return Err(Failure::with(Exit::Failed, format!("nothing is known of `{id}`; {hint}")));
         }
         hops.extend(raw(look, &wanted)?);
         hops.sort_by(|a, b| (&a.event_id, a.at, a.rank).cmp(&(&b.event_id, b.at, b.rank)));

@@ -61,9 +61,8 @@ pub fn difference(
         Ok(url) if there => {
             let (codec, _ids) = block_on(system::codec(&url))?;
             let live = workflows::in_force(&kafka, config, &codec)?;
-            let differs = |w: &&atio_topics::WorkflowText| {
-                live.get(&w.name).is_none_or(|l| l.definition.definition != w.text)
-            };
+            let differs =
+                |w: &&atio_topics::WorkflowText| live.get(&w.name).is_none_or(|l| l.definition != w.text);
             Some(declarations.workflows.values().filter(differs).map(|w| w.name.clone()).collect())
         }
         Ok(_) => Some(declarations.workflows.keys().cloned().collect()),
@@ -83,7 +82,7 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     let found = difference(target, &config, &declarations, &args.flags)?;
     show(&found, args.format)?;
     if found.topics.impossible() {
-        return Err(Failure::new(Exit::Refused, "what is refused for good can't be applied"));
+        return Err(Failure::with(Exit::Refused, "what is refused for good can't be applied"));
     }
     let differs = !found.topics.is_empty() || found.workflows.as_ref().is_some_and(|w| !w.is_empty());
     Ok(if differs { Exit::Differs } else { Exit::Done })

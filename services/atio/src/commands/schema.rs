@@ -56,7 +56,7 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
 fn failed(error: RegistryError) -> anyhow::Error {
     match error {
         RegistryError::Unreachable { .. } => Failure::unreachable(error.to_string()),
-        RegistryError::Refused { .. } => Failure::new(Exit::Refused, error.to_string()),
+        RegistryError::Refused { .. } => Failure::with(Exit::Refused, error.to_string()),
     }
 }
 

@@ -85,7 +85,7 @@ pub async fn topics(system: &System, embedded: bool) -> anyhow::Result<()> {
         let (admin, plan) = wanted::difference(&kafka, &config, &declarations, embedded, Flags::default())?;
         if plan.impossible() {
             let refused: Vec<String> = plan.refused.iter().map(ToString::to_string).collect();
-            return Err(Failure::new(crate::exit::Exit::Refused, refused.join("\n")));
+            return Err(Failure::with(crate::exit::Exit::Refused, refused.join("\n")));
         }
         wanted::make(&admin, &plan)
     });

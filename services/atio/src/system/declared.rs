@@ -52,5 +52,5 @@ pub fn check(files: &[File]) -> Result<Declarations, Vec<Problem>> {
 /// All problems as one error of validation.
 pub fn refused(problems: &[Problem]) -> anyhow::Error {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    Failure::new(Exit::Refused, lines.join("\n"))
+    Failure::with(Exit::Refused, lines.join("\n"))
 }

@@ -84,15 +84,12 @@ fn follow_branches(lanes: &super::lanes::Lanes, wanted: Vec<atio_stage::Stage>) 
     }
 }
 
-/// A definition in force.
-#[derive(Clone, Debug)]
-pub struct InForce {
-    pub definition: Definition,
-    pub paused: bool,
-}
-
 /// The workflows in force, by name.
-pub fn in_force(kafka: &Kafka, config: &Config, codec: &Codec) -> anyhow::Result<BTreeMap<String, InForce>> {
+pub fn in_force(
+    kafka: &Kafka,
+    config: &Config,
+    codec: &Codec,
+) -> anyhow::Result<BTreeMap<String, Definition>> {
     let topic = format!("{}workflows", config.prefix);
     let all = read::latest_by_key(kafka, CLIENT, &topic, MAX_DEFINITIONS)
         .map_err(|e| Failure::unreachable(e.to_string()))?;
@@ -104,7 +101,7 @@ pub fn in_force(kafka: &Kafka, config: &Config, codec: &Codec) -> anyhow::Result
     let pointers = decoded.values().filter(|d| d.pointer && d.kind == ObjectKind::Workflow);
     let live = pointers.filter_map(|p| {
         let definition = decoded.get(&format!("{}@{}", pointer_key(p.kind, &p.name), p.version))?;
-        Some((p.name.clone(), InForce { definition: definition.clone(), paused: p.paused }))
+        Some((p.name.clone(), definition.clone()))
     });
     Ok(live.collect())
 }
@@ -132,10 +129,10 @@ pub fn apply(
     let mut commands = vec![];
     for workflow in declared.workflows.values() {
         match live.get(&workflow.name) {
-            Some(l) if l.definition.definition == workflow.text => {
-                applied.unchanged.push(format!("{}@{}", workflow.name, l.definition.version))
+            Some(l) if l.definition == workflow.text => {
+                applied.unchanged.push(format!("{}@{}", workflow.name, l.version))
             }
-            known => commands.push(command(workflow, known.map_or(0, |l| l.definition.version))),
+            known => commands.push(command(workflow, known.map_or(0, |l| l.version))),
         }
     }
     for change in send(kafka, config, codec, commands, limit)? {
@@ -220,7 +217,7 @@ pub fn send(
     }
     let names: Vec<String> = waiting.into_values().collect();
     let hint = "is monitoring running? the commands stay on their topic and take effect when it does";
-    Err(Failure::new(
+    Err(Failure::with(
         Exit::Failed,
         format!("no answer for {} within {} s; {hint}", names.join(", "), limit.as_secs()),
     ))
