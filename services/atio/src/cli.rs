@@ -21,7 +21,9 @@ pub enum Command {
     /// Print the completions of a shell
     Completions(commands::completions::Args),
     Dlq(commands::dlq::Args),
+    Doctor(commands::doctor::Args),
     Explain(commands::explain::Args),
+    Graph(commands::graph::Args),
     /// Make API keys
     Key(commands::key::Args),
     Lag(commands::lag::Args),

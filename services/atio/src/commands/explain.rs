@@ -195,14 +195,15 @@ fn tree(hops: &[Hop]) -> anyhow::Result<()> {
         render::line(if event.is_empty() { "raw records" } else { event })?;
         let routed = hops.iter().any(|h| h.stage == "routing");
         let unmatched = !routed && hops.iter().any(|h| h.stage == "enrichment");
-        for (i, hop) in hops.iter().enumerate() {
+        let places: Vec<String> = hops.iter().map(|h| h.place()).collect();
+        let width = places.iter().map(String::len).max().unwrap_or(0);
+        for (i, (hop, place)) in hops.iter().zip(&places).enumerate() {
             let branch = if i + 1 == hops.len() && !unmatched { "└─" } else { "├─" };
             let workflow = hop.workflow.as_ref().map(|w| format!("{w}  ")).unwrap_or_default();
             let line = format!(
-                "{branch} {}  {:<13}  {}  {workflow}{}",
+                "{branch} {}  {:<14}  {place:<width$}  {workflow}{}",
                 hop.at.rfc3339_millis(),
                 hop.stage,
-                hop.place(),
                 hop.outcome
             );
             render::line(line.trim_end())?;

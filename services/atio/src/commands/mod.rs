@@ -3,7 +3,9 @@ pub mod apply;
 pub mod broker;
 pub mod completions;
 pub mod dlq;
+pub mod doctor;
 pub mod explain;
+pub mod graph;
 pub mod key;
 pub mod lag;
 pub mod look;
@@ -29,7 +31,9 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Broker(args) => broker::run(&target, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Dlq(args) => dlq::run(&target, args),
+        Command::Doctor(args) => doctor::run(&target, &args),
         Command::Explain(args) => explain::run(&target, &args),
+        Command::Graph(args) => graph::run(&target, &args),
         Command::Key(args) => key::run(&target, args),
         Command::Lag(args) => lag::run(&target, &args),
         Command::Normalize(args) => normalize::run(&target, &args),

@@ -72,7 +72,7 @@ pub fn difference(
 }
 
 /// Data of a running `atio up` whose broker is its own.
-fn is_embedded(config: &Config) -> anyhow::Result<bool> {
+pub fn is_embedded(config: &Config) -> anyhow::Result<bool> {
     Ok(config.data.join("broker").is_dir() && crate::endpoints::Endpoints::read(&config.data)?.is_some())
 }
 
