@@ -1,14 +1,12 @@
-//! What writing and reading a full detection costs. Ignored by default: run with `--release -- --ignored --nocapture`.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail the test")]
+//! What writing and reading a detection costs: `cargo run --release -p atio-schemas --example speed`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, not the product")]
 use atio_schemas::Detection;
 use atio_schemas::codec::{Codec, StaticIds};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-#[test]
-#[ignore = "a measurement, not a check"]
-fn a_detection_in_microseconds() {
+fn main() {
     for name in ["full", "minimal"] {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
             .join(format!("examples/atio.detection/{name}.json"));
