@@ -41,6 +41,9 @@ fn pipeline() -> Result<(), Failed> {
     let kafka = Kafka::start();
     step(&format!("Kafka {} listens", kafka.pid()));
     let fleet = Fleet::start(&kafka.bootstrap, &declarations(&delivered));
+    fleet.runs("routing", "routing.judged.stix");
+    // What was applied is what was declared: differences would end with 4.
+    fleet.client(&["plan"]);
     step(&format!("services run: {:?}", fleet.pids()));
 
     let fed = Fed::feed(&fleet)?;
@@ -58,6 +61,7 @@ fn pipeline() -> Result<(), Failed> {
         }
     }
     wrong.extend(nothing_dead(&fleet));
+    wrong.extend(receipts(&records));
     let bundles = leave(&records, &std::fs::read_to_string(&delivered)?, &mut wrong)?;
     step(&format!("{} bundles left", bundles.len()));
     fleet.stop();
@@ -78,14 +82,10 @@ struct Fed {
 
 impl Fed {
     fn feed(fleet: &Fleet) -> Result<Self, Failed> {
-        let made = std::process::Command::new(env!("CARGO_BIN_EXE_atio"))
-            .args(["key", "create", "--role", "ingest", "--data"])
-            .arg(fleet.data("ingestion"))
-            .output()?;
-        let key = String::from_utf8(made.stdout)?;
+        let key = fleet.ingest_key();
+        let bearer = format!("Bearer {key}");
         let post = |source: &str, kind: &str, body: &[u8]| -> Result<Vec<String>, Failed> {
             let url = format!("{}/v1/sources/{source}/events", fleet.http("ingestion"));
-            let bearer = format!("Bearer {}", key.trim());
             let answer = http::post(&url, &[("authorization", &bearer), ("content-type", kind)], body);
             let ids: Vec<String> = match answer.json()["ids"].as_array() {
                 Some(ids) => ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect(),
@@ -220,7 +220,7 @@ impl Records {
 
 fn read(fleet: &Fleet, dir: &std::path::Path) -> Result<Records, Failed> {
     let out = dir.join("read.ndjson");
-    let topics = TOPICS.map(|t| fleet.topic(t));
+    let topics: Vec<String> = TOPICS.iter().chain(&["receipts"]).map(|t| fleet.topic(t)).collect();
     let mut args = vec![fleet.kafka.as_str(), fleet.registry.as_str(), out.to_str().ok_or("a path")?];
     args.extend(topics.iter().map(String::as_str));
     let ended = oracle("read_topics", &args, 180);
@@ -234,6 +234,25 @@ fn read(fleet: &Fleet, dir: &std::path::Path) -> Result<Records, Failed> {
         records.add(serde_json::from_str(line)?);
     }
     Ok(records)
+}
+
+/// Every event that someone must see has one receipt of its delivery.
+fn receipts(records: &Records) -> Vec<String> {
+    let ours = records.of("receipts").iter().filter(|r| r["value"]["sink"] == "judged");
+    let ours: Vec<&Value> = ours.map(|r| &r["value"]).collect();
+    let delivered = |r: &&Value| {
+        r["status"] == "delivered" && r["workflow"].as_str().is_some_and(|w| w.starts_with("judged@"))
+    };
+    let mut events: Vec<&str> =
+        ours.iter().filter(|r| delivered(r)).filter_map(|r| r["event_id"].as_str()).collect();
+    let mut enriched: Vec<&str> =
+        records.of("enriched").iter().filter_map(|r| r["value"]["event_id"].as_str()).collect();
+    events.sort_unstable();
+    enriched.sort_unstable();
+    if events == enriched && ours.len() == events.len() {
+        return vec![];
+    }
+    vec![format!("{} receipts, {} of them delivered, {} enriched", ours.len(), events.len(), enriched.len())]
 }
 
 /// No topic of dead letters has anything.

@@ -67,6 +67,15 @@ impl Fleet {
         ended.stdout
     }
 
+    /// A key that may feed every source.
+    pub fn ingest_key(&self) -> String {
+        let mut command = self.command("ingestion");
+        let ended =
+            Child::start(command.args(["key", "create", "--role", "ingest"])).finish(Deadline::after(30));
+        assert!(ended.status.success(), "a key: {}", ended.told());
+        ended.stdout.concat()
+    }
+
     /// A service's data directory.
     pub fn data(&self, service: &str) -> PathBuf {
         self.dir.path().join(service)
@@ -91,6 +100,13 @@ impl Fleet {
     /// A stage's ledger now; zeros before its first commit.
     pub fn ledger(&self, service: &str, stage: &str) -> Ledger {
         metrics::ledgers(&self.http(service)).remove(stage).unwrap_or_default()
+    }
+
+    /// Waits until a stage runs: a branch starts when routing has seen its workflow.
+    pub fn runs(&self, service: &str, stage: &str) {
+        let up = Deadline::after(60)
+            .every(Duration::from_millis(50), || (self.ledger(service, stage).up > 0).then_some(()));
+        up.unwrap_or_else(|| panic!("{stage} does not run\n{}", self.of(service).child.stderr()));
     }
 
     /// Waits until a stage has settled this many records; panics when it does not in time, or settles more.

@@ -10,6 +10,8 @@ pub struct Ledger {
     pub dropped: u64,
     pub dead_lettered: u64,
     pub held: u64,
+    /// Lanes that run.
+    pub up: u64,
 }
 
 impl Ledger {
@@ -30,6 +32,7 @@ pub fn ledgers(http: &str) -> BTreeMap<String, Ledger> {
             "atio_stage_records_dropped_total" => &mut ledger.dropped,
             "atio_stage_records_dead_lettered_total" => &mut ledger.dead_lettered,
             "atio_stage_held" => &mut ledger.held,
+            "atio_stage_lane_up" => &mut ledger.up,
             _ => continue,
         };
         *field += value;
