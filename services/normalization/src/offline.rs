@@ -127,7 +127,15 @@ pub fn normalize_part(
 }
 
 fn completed(mut d: Detection) -> Result<Detection, Reject> {
-    match graph::normalized(&d) {
+    // When a file was looked at is no part of what it holds: the same file gives the same objects, whenever it is read. Only where nothing
+    // else tells a time does it stand in.
+    let received_at = d.received_at.take();
+    if d.reported_at.or(d.occurred_at).is_none() {
+        d.received_at = received_at;
+    }
+    let bundle = graph::normalized(&d);
+    d.received_at = received_at;
+    match bundle {
         Ok(bytes) => {
             d.bundle = Arc::from(bytes);
             Ok(d)

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Look at dead letters: records that could not be processed, kept whole with the reason.
+/// Look at what could not be processed, and why
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio dlq ls && atio dlq show raw.suricata")]
 pub struct Args {

@@ -11,8 +11,9 @@ use crate::{
 use checks::{Check, State};
 use serde_json::json;
 
-/// Check what a system needs: broker, transactions, topics, registry, data directory, sinks. Says what to do where something is amiss.
+/// Check what a system needs, and say what to do
 ///
+/// Data directory, broker, transactions, topics, adopted topics, registry, sinks.
 /// Exit code 6: broker or registry can't be reached; 1: something else is amiss; 0: nothing is, warnings aside.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio doctor --kafka kafka:9092 --registry http://registry:8081")]

@@ -22,9 +22,9 @@ use way::{Hop, hop, origin, split_place};
 /// Places that are shown at most.
 const MAX_HOPS: usize = 10_000;
 
-/// Show the whole way of an event: raw record, detection, enrichment, workflows, deliveries, receipts and dead letters, each with its
-/// topic/partition/offset.
+/// Show the whole way of an event, with every place on a topic
 ///
+/// Raw record, detection, enrichment, workflows, deliveries, receipts and dead letters, each with its topic/partition/offset.
 /// Topics are read from their beginning: what retention has removed is not found.
 #[derive(Debug, clap::Args)]
 #[command(

@@ -14,11 +14,10 @@ use atio_topics::{Declarations, From};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write,
     sync::Arc,
 };
 
-/// Draw what is declared: sources, topics, stages, sinks. No broker.
+/// Draw what is declared: sources, topics, stages, sinks; no broker
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio graph --format dot | dot -Tsvg > atio.svg")]
 pub struct Args {
@@ -159,11 +158,10 @@ fn mermaid(graph: &Graph) -> String {
             Kind::Stage => ("[", "]"),
             Kind::Sink => ("{{", "}}"),
         };
-        // Writing to a string can't fail.
-        drop(writeln!(text, "  {id}{open}\"{}\"{close}", name.replace('"', "#quot;")));
+        text += &format!("  {id}{open}\"{}\"{close}\n", name.replace('"', "#quot;"));
     }
     for (from, to) in &graph.edges {
-        drop(writeln!(text, "  {} --> {}", ids[from], ids[to]));
+        text += &format!("  {} --> {}\n", ids[from], ids[to]);
     }
     text
 }
@@ -181,7 +179,7 @@ fn dot(graph: &Graph) -> String {
         drop(writeln!(text, "  {id} [label={name:?}, shape={shape}];"));
     }
     for (from, to) in &graph.edges {
-        drop(writeln!(text, "  {} -> {};", ids[from], ids[to]));
+        text += &format!("  {} -> {};\n", ids[from], ids[to]);
     }
     text + "}\n"
 }

@@ -10,7 +10,9 @@ use atio_stream::admin::{Admin, Committed, Group, Marks};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Show how far each consumer group is behind, by topic and partition: records that are committed to the topic and not yet processed.
+/// Show how far each consumer group is behind
+///
+/// Lag is what is committed to a partition and not yet processed: the last stable offset minus the group's own.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio lag --format json | jq 'select(.lag > 1000)'")]
 pub struct Args {

@@ -16,11 +16,11 @@ use input::{Chunk, Chunks, Content, Input, WHOLE};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Read files of any supported tool and print STIX 2.1 bundles or detections, one a line; no broker.
+/// Read files of any supported tool, print STIX 2.1 or detections; no broker
 ///
-/// Notices and dead letters go to stderr, one JSON object a line. Exit code 0: all was read; 3: something was dead-lettered; 1: a file can't
-/// be read. JSON records may come in files of any length; other documents up to 16 MiB. Compressed files are not opened:
-/// `zcat FILE | atio normalize -`.
+/// One bundle or JSON object a line. Notices and dead letters go to stderr, one JSON object a line. Exit code 0: all was read; 3: something
+/// was dead-lettered; 1: a file can't be read. JSON records may come in files of any length; other documents up to 16 MiB. Compressed files
+/// are not opened: `zcat FILE | atio normalize -`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: atio normalize --to detection eve.json | jq -r '[.asset, .rule.name] | @tsv'"

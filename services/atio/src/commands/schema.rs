@@ -12,7 +12,7 @@ use atio_runtime::{
 use atio_schemas::SUBJECTS;
 use serde_json::json;
 
-/// Compare our Avro schemas with the registry's, or register them.
+/// Compare our schemas with the registry's, or register them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio schema check --registry http://registry:8081")]
 pub struct Args {

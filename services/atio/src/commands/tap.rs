@@ -16,9 +16,9 @@ use std::time::Duration;
 
 const CLIENT: &str = "atio-tap";
 
-/// Print the records of a topic, one JSON object a line: `{topic,partition,offset,timestamp,key,headers,value}`.
+/// Print the records of a topic, one JSON object a line
 ///
-/// Only committed records are shown. Avro is decoded through the registry (bytes as base64); JSON is shown as it is, other text as a
+/// `{topic,partition,offset,timestamp,key,headers,value}`. Only committed records are shown. Avro is decoded through the registry (bytes as base64); JSON is shown as it is, other text as a
 /// string; what can't be decoded as `value_base64` with an `error`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio tap detections --from beginning --until end | jq .value.asset")]

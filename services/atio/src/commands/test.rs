@@ -14,9 +14,9 @@ use atio_workflow::{Definition, Site, testing};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Run the tests that workflows declare (`tests:`), without a broker. Exit code 5 where one fails.
+/// Run the tests that workflows declare; no broker
 ///
-/// A fixture is a file beside the workflow: detections as `atio normalize --to detection` prints them, or what a tool wrote.
+/// Exit code 5 where one fails. A fixture is a file beside the workflow: detections as `atio normalize --to detection` prints them, or what a tool wrote.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio test ./topics --workflow phishing")]
 pub struct Args {

@@ -5,14 +5,17 @@ use crate::{
     render::{self, Format},
     system::declared,
 };
-use atio_topics::{Declarations, Problem, load};
+use atio_topics::{
+    Declarations, Problem,
+    load::{self, Declaration},
+};
 use atio_workflow::Known;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Check declarations and workflows as a whole: fields, names, sinks, steps, expressions. No broker.
+/// Check declarations and workflows as a whole; no broker
 ///
-/// Files and directories are laid over what is shipped, as `atio up` does it; a directory is one with `sources/`, `workflows/`, `sinks/` and
+/// Fields, names, sinks, steps, expressions. Files and directories are laid over what is shipped, as `atio up` does it; a directory is one with `sources/`, `workflows/`, `sinks/` and
 /// `tables/`. Exit code 5 where something is refused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio validate ./topics && atio test ./topics")]
@@ -27,10 +30,7 @@ pub struct Args {
 
 pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     let files = files(target, &args.paths)?;
-    let problems = match declared::check(&files) {
-        Ok(declared) => workflows(&declared).1,
-        Err(problems) => problems,
-    };
+    let problems = problems(&files);
     problems.iter().try_for_each(|p| show(p, args.format))?;
     if problems.is_empty() {
         if args.format == Format::Human {
@@ -39,6 +39,30 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     Ok(Exit::Refused)
+}
+
+/// Every problem of all files: a source that is refused must not hide what is wrong with a workflow.
+fn problems(files: &[load::File]) -> Vec<Problem> {
+    let mut problems = match declared::check(files) {
+        Ok(declared) => return workflows(&declared).1,
+        Err(problems) => problems,
+    };
+    let mut rest = Declarations::load(&[]).unwrap_or_default();
+    rest.workflows.clear();
+    for file in files {
+        match load::parse(&file.name, &file.text) {
+            Ok(Declaration::Workflow(workflow)) => drop(rest.workflows.insert(file.name.clone(), workflow)),
+            Ok(Declaration::Sink(sink)) => drop(rest.sinks.insert(sink.meta.name.clone(), sink)),
+            _ => {}
+        }
+    }
+    for problem in workflows(&rest).1 {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    problems.sort_by(|a, b| a.place.cmp(&b.place));
+    problems
 }
 
 /// The files to lay over what is shipped.
@@ -89,4 +113,26 @@ pub fn show(problem: &Problem, format: Format) -> anyhow::Result<()> {
     }
     render::line(&format!("{place}: {message}"))?;
     help.iter().try_for_each(|h| render::line(&format!("  help: {h}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> load::File {
+        load::File { name: name.to_owned(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn every_problem_of_all_files_is_told() {
+        let source =
+            "{apiVersion: atio/v1, kind: Source, metadata: {name: z}, format: nessus, from: {http: {}}}";
+        let workflow = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {kynd: threat}\nbranches:\n  a:\n    - deliver: nowhere\n";
+        let files = [file("sources/z.yaml", source), file("workflows/w.yaml", workflow)];
+        let found = problems(&files);
+        let places: Vec<(&str, u64)> = found.iter().map(|p| (&*p.place.file, p.place.line)).collect();
+        assert_eq!(places, [("sources/z.yaml", 1), ("workflows/w.yaml", 5), ("workflows/w.yaml", 8)]);
+        assert_eq!(problems(&files[1..]).len(), 2);
+        assert!(problems(&[]).is_empty(), "what is shipped is valid");
+    }
 }

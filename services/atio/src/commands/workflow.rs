@@ -12,7 +12,7 @@ use atio_schemas::{
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Look at workflows: what is in force, each version's text, and who changed what.
+/// Look at workflows: what is in force, and who changed what
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio workflow show threat-detection-response@1")]
 pub struct Args {
