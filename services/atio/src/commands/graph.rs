@@ -176,7 +176,7 @@ fn dot(graph: &Graph) -> String {
             Kind::Stage => "box",
             Kind::Sink => "hexagon",
         };
-        drop(writeln!(text, "  {id} [label={name:?}, shape={shape}];"));
+        text += &format!("  {id} [label={name:?}, shape={shape}];\n");
     }
     for (from, to) in &graph.edges {
         text += &format!("  {} -> {};\n", ids[from], ids[to]);
