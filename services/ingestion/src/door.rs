@@ -85,6 +85,7 @@ pub fn record(
     }
     let mut headers = Headers::default();
     headers.set(header::CE_SPECVERSION, "1.0");
+    headers.set(header::CE_ID, ce_id(event));
     headers.set(header::CE_SOURCE, format!("/atio/{}/{}", event.tenant, event.source));
     headers.set(header::CE_TYPE, "atio.raw-event");
     headers.set(header::CE_TIME, event.received_at.rfc3339_micros());
@@ -99,4 +100,15 @@ pub fn record(
         value: Some(codec.encode(event)?),
         headers,
     })
+}
+
+/// The sender's own id, else the place in its file, else one that nobody else has: an event's final id is known only with its offset.
+fn ce_id(event: &RawEvent) -> String {
+    let index = event.index;
+    match (&event.dedup_key, &event.file, event.file_offset) {
+        (Some(key), ..) if index > 0 => format!("{key}/{index}"),
+        (Some(key), ..) => key.clone(),
+        (None, Some(file), Some(offset)) => format!("{file}/{offset}"),
+        _ => uuid::Uuid::new_v4().to_string(),
+    }
 }

@@ -72,6 +72,8 @@ struct Sender {
     ce_id: Option<String>,
     sensor: Option<String>,
     content_type: Option<String>,
+    /// W3C trace context, carried on.
+    traceparent: Option<String>,
     peer: SocketAddr,
 }
 
@@ -113,6 +115,14 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
 }
 
+/// `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context §3.2); anything else is dropped.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|p| p.len()).collect();
+    lengths == [2, 32, 16, 2]
+        && parts.iter().all(|p| p.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+}
+
 fn sender(headers: &HeaderMap, sensor: Option<String>, peer: SocketAddr) -> Result<Sender, Refused> {
     let id = text(headers, "ce-id").or_else(|| text(headers, "idempotency-key"));
     let sender = Sender {
@@ -120,6 +130,7 @@ fn sender(headers: &HeaderMap, sensor: Option<String>, peer: SocketAddr) -> Resu
         ce_id: id,
         sensor,
         content_type: text(headers, header::CONTENT_TYPE.as_str()),
+        traceparent: text(headers, "traceparent").filter(|t| is_traceparent(t)),
         peer,
     };
     let names = [("ce-source", &sender.ce_source), ("ce-id", &sender.ce_id), ("sensor", &sender.sensor)];
@@ -174,8 +185,12 @@ async fn publish(deps: &Deps, source: &Source, sender: &Sender, pieces: Pieces<'
                 .clone()
                 .or_else(|| sender.sensor.clone())
                 .or_else(|| sender.ce_source.clone());
-            door::record(&deps.codec, &deps.prefix, key.as_deref(), &event)
-                .map_err(|e| Refused { code: e.code(), message: e.to_string() })
+            let mut output = door::record(&deps.codec, &deps.prefix, key.as_deref(), &event)
+                .map_err(|e| Refused { code: e.code(), message: e.to_string() })?;
+            if let Some(traceparent) = &sender.traceparent {
+                output.headers.set(atio_schemas::header::TRACEPARENT, traceparent.as_bytes());
+            }
+            Ok(output)
         });
         match made {
             Ok(output) => {
@@ -227,10 +242,9 @@ fn dedup_key(sender: &Sender) -> Option<String> {
 fn event_id(source: &Source, sender: &Sender, at: &Position, index: usize) -> Value {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
     let (tenant, name) = (source.tenant.as_str(), source.meta.name.as_str());
-    let id = match &sender.ce_id {
-        Some(ce_id) => {
-            ids::cloud_event_id(tenant, name, sender.ce_source.as_deref().unwrap_or_default(), ce_id, index)
-        }
+    // Divided as normalization divides it: an id may have slashes in it.
+    let id = match dedup_key(sender).as_deref().and_then(|key| key.rsplit_once('/')) {
+        Some((ce_source, ce_id)) => ids::cloud_event_id(tenant, name, ce_source, ce_id, index),
         None => ids::event_id(tenant, name, &at.topic, at.partition, at.offset, 0),
     };
     Value::String(id.to_string())

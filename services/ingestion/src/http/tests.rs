@@ -140,14 +140,21 @@ async fn lines_become_raw_events_and_a_bad_one_is_named() {
 #[tokio::test]
 async fn a_sender_s_id_decides_key_and_event_id() {
     let door = open(false, 100).await;
-    let headers = [("ce-source", "/probe/1"), ("ce-id", "a/7")];
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = [("ce-source", "/probe/1"), ("ce-id", "a/7"), ("traceparent", trace)];
     let (_, first) = door.send(&headers, LINE).await;
     let (_, second) = door.send(&headers, LINE).await;
-    assert_eq!(first["ids"], second["ids"]);
+    let expected = ids::cloud_event_id("default", "suricata", "/probe/1/a", "7", 0).to_string();
+    assert_eq!((&first["ids"][0], &second["ids"][0]), (&json!(expected), &json!(expected)));
     assert!(
         door.broker.got.lock().unwrap().iter().all(|o| o.key.as_deref() == Some(b"/probe/1/a/7".as_slice()))
     );
     assert!(door.events().iter().all(|e| e.dedup_key.as_deref() == Some("/probe/1/a/7")));
+    {
+        let got = door.broker.got.lock().unwrap();
+        assert_eq!(got[0].headers.text("traceparent"), Some(trace));
+        assert_eq!(got[0].headers.text("ce_id"), Some("/probe/1/a/7"));
+    }
     let (_, by_key) = door.send(&[("idempotency-key", "k")], LINE).await;
     assert_eq!((by_key["accepted"].clone(), door.events()[2].dedup_key.as_deref()), (json!(1), Some("/k")));
 }
