@@ -44,7 +44,7 @@ impl Endpoints {
 /// How a client command finds the system: its flags, else DIR/endpoints.json, else the configuration.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Target {
-    /// Kafka bootstrap servers, host:port[,host:port]
+    /// Kafka bootstrap servers, separated by commas
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub kafka: Option<String>,
     /// Schema registry

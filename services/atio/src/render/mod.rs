@@ -14,7 +14,7 @@ pub fn line(text: &str) -> anyhow::Result<()> {
     quiet(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
 }
 
-/// Many lines of data, buffered. A closed pipe ends the program quietly, as with [`line`].
+/// Many lines of data, buffered. A closed pipe ends the program quietly, as with [`line()`].
 pub struct Lines(io::BufWriter<io::StdoutLock<'static>>);
 
 impl Lines {
