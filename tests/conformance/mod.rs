@@ -1,8 +1,73 @@
-//! The embedded broker and the stream layer against what a real Kafka does.
+//! The stream layer exactly once, and the embedded broker as good as Apache Kafka: every scenario runs on both.
+//!
+//! `fate`: what is fed and how it must end; `stages`: what is run; `lane`: in which process; `world`: its topics, and a look at them from
+//! outside; `proxy`: what spoils requests; `oracle`: what judges. `ATIO_SOAK_ROUNDS` makes the random ones longer (one round by default).
+mod batches;
+mod broker;
 mod broker_check;
+mod crashes;
+mod fate;
+mod faults;
+mod lane;
+mod members;
+mod oracle;
+mod proxy;
+mod stages;
+mod world;
 
+pub use lane::run_if_asked;
+
+use crate::support::trial;
+use broker::On;
 use libtest_mimic::Trial;
 
+type Scenario = (&'static str, fn(On));
+
+const SCENARIOS: &[Scenario] = &[
+    ("commit", batches::commit),
+    ("abort", batches::abort),
+    ("tables", batches::tables),
+    ("poison", batches::poison),
+    ("all_poison", batches::all_poison),
+    ("oversize", batches::oversize),
+    ("crash", crashes::in_each_step),
+    ("worker_killed", crashes::workers),
+    ("delivery", crashes::deliveries),
+    ("broker_killed", crashes::brokers),
+    ("end_txn", faults::end_txn),
+    ("requests", faults::requests),
+    ("zombie", members::zombie),
+    ("twins", members::twins),
+    ("rebalance", members::rebalance),
+];
+
 pub fn trials() -> Vec<Trial> {
-    broker_check::trials()
+    let mut all = broker_check::trials();
+    for (name, run) in SCENARIOS {
+        for on in On::BOTH {
+            let run = move || {
+                run(on);
+                Ok(())
+            };
+            all.push(trial(&format!("conformance::{name}::{on}"), on.needs(), run));
+        }
+    }
+    all
+}
+
+/// How often the random scenarios go round.
+fn rounds() -> u64 {
+    std::env::var("ATIO_SOAK_ROUNDS").map_or(1, |n| n.parse().expect("ATIO_SOAK_ROUNDS is a number"))
+}
+
+/// Numbers that look random, the same in every run.
+struct Random(u64);
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[usize::try_from(self.below(all.len() as u64)).expect("small")]
+    }
 }

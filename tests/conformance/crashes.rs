@@ -1,0 +1,124 @@
+//! Whoever dies, in whatever step: nothing is lost, nothing is there twice.
+use super::{
+    Random,
+    broker::{Broker, On},
+    lane::Worker,
+    oracle::{self, Evidence},
+    proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, OFFSET_COMMIT, PRODUCE, Proxy},
+    rounds,
+    stages::Kind,
+    world::{Feeder, World},
+};
+use crate::support::Deadline;
+
+/// What becomes of the request that was under way when its sender was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Lost,
+    /// The broker gets it before there is a successor.
+    Early,
+    /// The broker gets it when the successor has committed.
+    Late,
+}
+
+/// SIGKILL between any two requests of a transaction: the next one is held in the proxy, its sender killed.
+pub fn in_each_step(on: On) {
+    let broker = Broker::start(on);
+    let world = World::new(&broker.bootstrap, Kind::Count, 4);
+    let proxy = Proxy::start(&broker.bootstrap);
+    let feeder = Feeder::start(&world, 500, u64::MAX);
+    let mut worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    for (key, last) in [
+        (ADD_PARTITIONS, Last::Lost),
+        (PRODUCE, Last::Lost),
+        (PRODUCE, Last::Late),
+        (ADD_OFFSETS, Last::Lost),
+        (OFFSET_COMMIT, Last::Lost),
+        (OFFSET_COMMIT, Last::Late),
+        (END_TXN, Last::Lost),
+        (END_TXN, Last::Early),
+        (END_TXN, Last::Late),
+    ] {
+        println!("killed before {key}, which is {last:?}");
+        world.further(100, Deadline::after(60));
+        let held = proxy.arm(&world.clients(), key, Act::Hold);
+        held.met(Deadline::after(60));
+        worker.kill();
+        match last {
+            Last::Lost => held.discard(),
+            Last::Early => {
+                held.deliver();
+                held.over(Deadline::after(60));
+            }
+            Last::Late => {}
+        }
+        worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+        world.further(1, Deadline::after(60));
+        if last == Last::Late {
+            held.deliver();
+            held.over(Deadline::after(60));
+        }
+    }
+    let fed = feeder.stop();
+    world.done(Deadline::after(60));
+    worker.stop();
+    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+}
+
+/// SIGKILL at any moment, under load.
+fn soak(on: On, kind: Kind, judge: fn(&Evidence) -> Result<(), String>) {
+    let broker = Broker::start(on);
+    let world = World::new(&broker.bootstrap, kind, 4);
+    let feeder = Feeder::start(&world, 600, u64::MAX);
+    let mut worker = Worker::start(&world, &broker.bootstrap, Some(0));
+    let mut random = Random(7);
+    for _ in 0..3 * rounds() {
+        world.further(300 + i64::try_from(random.below(900)).expect("small"), Deadline::after(60));
+        worker.kill();
+        worker = Worker::start(&world, &broker.bootstrap, Some(0));
+    }
+    world.further(300, Deadline::after(60));
+    let fed = feeder.stop();
+    world.done(Deadline::after(60));
+    worker.stop();
+    judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+}
+
+pub fn workers(on: On) {
+    soak(on, Kind::Count, oracle::judge);
+}
+
+/// The same for a sink: each delivery has one receipt.
+pub fn deliveries(on: On) {
+    soak(on, Kind::Deliver, oracle::judge_deliveries);
+}
+
+/// SIGKILL of the broker under load. The feeder lives through it, and the worker, or it ends as fenced and is started again: a Kafka that was
+/// away for longer than the session may take a member that joins again for another one of its name.
+pub fn brokers(on: On) {
+    let mut broker = Broker::private(on);
+    let world = World::new(&broker.bootstrap, Kind::Count, 4);
+    let feeder = Feeder::start(&world, 500, u64::MAX);
+    let mut worker = Worker::start(&world, &broker.bootstrap, Some(0));
+    world.further(600, Deadline::after(60));
+    let kills = if on == On::Embedded { 2 } else { 1 };
+    for _ in 0..kills * rounds() {
+        broker.kill();
+        broker.up();
+        let deadline = Deadline::after(120);
+        let from = deadline.until("the broker answers", || Some(world.progress()).filter(|p| *p >= 0));
+        deadline.until("the group goes on", || {
+            if worker.ended().is_some() {
+                let again = Worker::start(&world, &broker.bootstrap, Some(0));
+                let said = std::mem::replace(&mut worker, again).failed(deadline);
+                assert!(on == On::Kafka && said.contains("fenced"), "{said}");
+                println!("started again: {said}");
+            }
+            (world.progress() >= from + 600).then_some(())
+        });
+    }
+    let fed = feeder.stop();
+    world.done(Deadline::after(60));
+    worker.stop();
+    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+}

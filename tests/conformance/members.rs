@@ -1,0 +1,98 @@
+//! Several under one name, and several in one group.
+use super::{
+    broker::{Broker, On},
+    lane::Worker,
+    oracle::{self, Evidence},
+    proxy::{Act, END_TXN, Proxy},
+    rounds,
+    stages::Kind,
+    world::{Feeder, World},
+};
+use crate::support::Deadline;
+
+/// One that was frozen in the middle of a commit wakes up when another has taken its place: it is fenced, and nothing of it is seen.
+pub fn zombie(on: On) {
+    let broker = Broker::start(on);
+    let world = World::new(&broker.bootstrap, Kind::Count, 4);
+    let proxy = Proxy::start(&broker.bootstrap);
+    let feeder = Feeder::start(&world, 400, u64::MAX);
+    let mut zombie = Worker::start(&world, &proxy.bootstrap, Some(0));
+    world.further(300, Deadline::after(60));
+    let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
+    commit.met(Deadline::after(60));
+    zombie.freeze();
+    let mut successor = Worker::start(&world, &broker.bootstrap, Some(0));
+    world.further(300, Deadline::after(60));
+    commit.deliver();
+    commit.over(Deadline::after(60));
+    zombie.thaw();
+    let said = zombie.failed(Deadline::after(60));
+    assert!(said.contains("fenced"), "{said}");
+    world.further(300, Deadline::after(60));
+    let fed = feeder.stop();
+    world.done(Deadline::after(60));
+    assert_eq!(successor.ended(), None, "the successor goes on");
+    successor.stop();
+    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+}
+
+/// A second instance under the name of one that runs: the first ends by itself, and they do not fight.
+pub fn twins(on: On) {
+    let broker = Broker::start(on);
+    let world = World::new(&broker.bootstrap, Kind::Count, 4);
+    let feeder = Feeder::start(&world, 400, u64::MAX);
+    let first = Worker::start(&world, &broker.bootstrap, Some(0));
+    world.further(300, Deadline::after(60));
+    let mut second = Worker::start(&world, &broker.bootstrap, Some(0));
+    let said = first.failed(Deadline::after(60));
+    assert!(said.contains("fenced"), "{said}");
+    world.further(300, Deadline::after(60));
+    let fed = feeder.stop();
+    world.done(Deadline::after(60));
+    assert_eq!(second.ended(), None, "the second goes on");
+    second.stop();
+    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+}
+
+/// Members join, leave, die and freeze under load, one of the joins in the middle of a commit.
+pub fn rebalance(on: On) {
+    let broker = Broker::start(on);
+    let world = World::new(&broker.bootstrap, Kind::Count, 6);
+    let proxy = Proxy::start(&broker.bootstrap);
+    let feeder = Feeder::start(&world, 400, u64::MAX);
+    let join = || {
+        let mut worker = Worker::start(&world, &proxy.bootstrap, None);
+        worker.state("running");
+        worker
+    };
+    let on_it = |records| world.further(records, Deadline::after(60));
+    let mut first = join();
+    on_it(200);
+    for _ in 0..rounds() {
+        let commit = proxy.arm(&world.clients(), END_TXN, Act::Delay(1500));
+        commit.met(Deadline::after(60));
+        let second = join();
+        on_it(200);
+        let mut third = join();
+        on_it(200);
+        second.stop();
+        on_it(200);
+        third.kill();
+        on_it(200);
+        let late = join();
+        on_it(200);
+        // Longer than its session: the others take its partitions over.
+        first.freeze();
+        on_it(600);
+        first.thaw();
+        on_it(200);
+        if first.ended().is_some() {
+            first = join();
+        }
+        late.stop();
+    }
+    let fed = feeder.stop();
+    world.done(Deadline::after(60));
+    first.stop();
+    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+}

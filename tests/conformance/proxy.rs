@@ -1,0 +1,262 @@
+//! A TCP proxy before a broker that reads Kafka's frames and spoils requests by API key and client. In answers that name the broker it puts
+//! its own port, so that clients come back to it; everything else passes as it is.
+use crate::support::Deadline;
+use std::{
+    collections::HashMap,
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+/// The requests of a transaction.
+pub const PRODUCE: i16 = 0;
+pub const ADD_PARTITIONS: i16 = 24;
+pub const ADD_OFFSETS: i16 = 25;
+pub const END_TXN: i16 = 26;
+pub const OFFSET_COMMIT: i16 = 28;
+/// Metadata, FindCoordinator, DescribeCluster: their answers name the broker.
+const NAMING: [i16; 3] = [3, 10, 60];
+/// What was delivered late is answered in that time, or its connection is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What happens to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Held for so many milliseconds, then delivered, also where the client has gone.
+    Delay(u64),
+    /// Held until the trial says what becomes of it.
+    Hold,
+    /// Delivered; its answer is swallowed.
+    SwallowAnswer,
+    /// Delivered; cut instead of answering.
+    CutAfter,
+    /// Cut, not delivered.
+    CutBefore,
+    /// Cut at once, delivered so many milliseconds later.
+    CutThenDeliver(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Armed,
+    /// The request is here.
+    Met,
+    Deliver,
+    Discard,
+    /// Answered by the broker, or given up.
+    Over,
+}
+
+/// A fault, from the trial's side.
+#[derive(Clone)]
+pub struct Fault(Arc<(Mutex<Step>, Condvar)>);
+
+impl Fault {
+    fn new() -> Self {
+        Self(Arc::new((Mutex::new(Step::Armed), Condvar::new())))
+    }
+    fn set(&self, step: Step) {
+        let mut now = self.0.0.lock().unwrap();
+        *now = step.max(*now);
+        self.0.1.notify_all();
+    }
+    /// The step, once it is this one or a later one, or the time is over.
+    fn wait(&self, step: Step, limit: Duration) -> Step {
+        *self.0.1.wait_timeout_while(self.0.0.lock().unwrap(), limit, |now| *now < step).unwrap().0
+    }
+    /// Waits until the request has come; panics where it does not.
+    pub fn met(&self, deadline: Deadline) {
+        let step = self.wait(Step::Met, deadline.left().unwrap_or_default());
+        assert!(step >= Step::Met, "such a request comes in time");
+    }
+    /// Waits until the broker has answered it, or it is given up.
+    pub fn over(&self, deadline: Deadline) {
+        let step = self.wait(Step::Over, deadline.left().unwrap_or_default());
+        assert!(step >= Step::Over, "the broker answers in time");
+    }
+    /// Lets a held request go.
+    pub fn deliver(&self) {
+        self.set(Step::Deliver);
+    }
+    /// A held request never arrives; its connection ends.
+    pub fn discard(&self) {
+        self.set(Step::Discard);
+    }
+}
+
+struct Rule {
+    client: String,
+    key: i16,
+    act: Act,
+    fault: Fault,
+}
+
+/// The spoilt requests of a connection that the broker has not answered yet, by correlation id.
+type Open = Arc<(Mutex<HashMap<i32, (Act, Fault)>>, Condvar)>;
+
+#[derive(Clone)]
+pub struct Proxy {
+    rules: Arc<Mutex<Vec<Rule>>>,
+    upstream: String,
+    /// Where clients find it.
+    pub bootstrap: String,
+}
+
+fn frame(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut length = [0u8; 4];
+    stream.read_exact(&mut length).ok()?;
+    let mut frame = vec![0u8; usize::try_from(i32::from_be_bytes(length)).ok()? + 4];
+    frame[..4].copy_from_slice(&length);
+    stream.read_exact(&mut frame[4..]).ok()?;
+    Some(frame)
+}
+
+/// API key, correlation id, client id.
+fn head(request: &[u8]) -> (i16, i32, String) {
+    let key = i16::from_be_bytes([request[4], request[5]]);
+    let correlation = i32::from_be_bytes(request[8..12].try_into().expect("4 bytes"));
+    let length = usize::try_from(i16::from_be_bytes([request[12], request[13]])).unwrap_or(0);
+    (key, correlation, String::from_utf8_lossy(&request[14..14 + length]).into_owned())
+}
+
+impl Proxy {
+    /// Before the broker at this address, which is one of 127.0.0.1.
+    pub fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let bootstrap = listener.local_addr().expect("an address").to_string();
+        let proxy = Self { rules: Arc::default(), upstream: upstream.to_owned(), bootstrap };
+        let me = proxy.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let me = me.clone();
+                std::thread::spawn(move || me.serve(client));
+            }
+        });
+        proxy
+    }
+    /// The next such request of a client whose id starts so.
+    pub fn arm(&self, client: &str, key: i16, act: Act) -> Fault {
+        let fault = Fault::new();
+        self.rules.lock().unwrap().push(Rule { client: client.to_owned(), key, act, fault: fault.clone() });
+        fault
+    }
+
+    fn pick(&self, client: &str, key: i16) -> Option<(Act, Fault)> {
+        let mut rules = self.rules.lock().unwrap();
+        let index = rules.iter().position(|r| r.key == key && client.starts_with(&r.client))?;
+        let rule = rules.remove(index);
+        rule.fault.set(Step::Met);
+        Some((rule.act, rule.fault))
+    }
+
+    fn serve(&self, client: TcpStream) {
+        let Ok(server) = TcpStream::connect(&self.upstream) else { return };
+        client.set_nodelay(true).expect("no delay");
+        server.set_nodelay(true).expect("no delay");
+        let (requests, onward) =
+            (client.try_clone().expect("a handle"), server.try_clone().expect("a handle"));
+        let (open, naming) = (Open::default(), Arc::default());
+        {
+            let (me, open, naming) = (self.clone(), open.clone(), Arc::clone(&naming));
+            std::thread::spawn(move || me.answer(server, client, &open, &naming));
+        }
+        self.forward(requests, onward, &open, &naming);
+    }
+
+    fn forward(&self, mut client: TcpStream, mut server: TcpStream, open: &Open, naming: &Mutex<Vec<i32>>) {
+        while let Some(request) = frame(&mut client) {
+            let (key, correlation, name) = head(&request);
+            if NAMING.contains(&key) {
+                naming.lock().unwrap().push(correlation);
+            }
+            let picked = self.pick(&name, key);
+            if let Some(picked) = picked.clone() {
+                open.0.lock().unwrap().insert(correlation, picked);
+            }
+            let delivered = picked.is_none_or(|(act, fault)| spoil(act, &fault, &client));
+            if !delivered || server.write_all(&request).is_err() {
+                give_up(open, correlation);
+                break;
+            }
+        }
+        // What was delivered late must reach the broker before its connection ends.
+        let all = open.0.lock().unwrap();
+        drop(open.1.wait_timeout_while(all, PATIENCE, |all| !all.is_empty()).unwrap());
+        drop(server.shutdown(Shutdown::Both));
+        drop(client.shutdown(Shutdown::Both));
+    }
+
+    fn answer(&self, mut server: TcpStream, mut client: TcpStream, open: &Open, naming: &Mutex<Vec<i32>>) {
+        while let Some(mut answer) = frame(&mut server) {
+            let correlation = i32::from_be_bytes(answer[4..8].try_into().expect("4 bytes"));
+            let named = {
+                let mut naming = naming.lock().unwrap();
+                let at = naming.iter().position(|c| *c == correlation);
+                at.map(|at| naming.swap_remove(at)).is_some()
+            };
+            if named {
+                self.rename(&mut answer);
+            }
+            match give_up(open, correlation) {
+                Some(Act::SwallowAnswer) => continue,
+                Some(Act::CutAfter) => break,
+                _ => {}
+            }
+            if client.write_all(&answer).is_err() {
+                // Nobody is there to be told; what comes late is still worth waiting for.
+                continue;
+            }
+        }
+        let left: Vec<i32> = open.0.lock().unwrap().keys().copied().collect();
+        for correlation in left {
+            give_up(open, correlation);
+        }
+        drop(server.shutdown(Shutdown::Both));
+        drop(client.shutdown(Shutdown::Both));
+    }
+
+    /// The broker's address is a host, then a port of four bytes, in every version of those answers.
+    fn rename(&self, answer: &mut [u8]) {
+        let bytes = |address: &str| {
+            let (host, port) = address.rsplit_once(':').expect("host and port");
+            [host.as_bytes(), &port.parse::<u32>().expect("a port").to_be_bytes()].concat()
+        };
+        let (theirs, ours) = (bytes(&self.upstream), bytes(&self.bootstrap));
+        let last = answer.len().saturating_sub(theirs.len());
+        for at in 0..=last {
+            if answer[at..].starts_with(&theirs) {
+                answer[at..at + ours.len()].copy_from_slice(&ours);
+            }
+        }
+    }
+}
+
+/// Does what is done before a request is delivered; false: it is not.
+fn spoil(act: Act, fault: &Fault, client: &TcpStream) -> bool {
+    let wait = |ms| {
+        let until = Instant::now() + Duration::from_millis(ms);
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            std::thread::sleep(left);
+        }
+    };
+    match act {
+        Act::Delay(ms) => wait(ms),
+        Act::Hold => return fault.wait(Step::Deliver, Duration::from_secs(120)) == Step::Deliver,
+        Act::CutBefore => return false,
+        Act::CutThenDeliver(ms) => {
+            drop(client.shutdown(Shutdown::Both));
+            wait(ms);
+        }
+        Act::SwallowAnswer | Act::CutAfter => {}
+    }
+    true
+}
+
+/// The request is answered, or never will be.
+fn give_up(open: &Open, correlation: i32) -> Option<Act> {
+    let (act, fault) = open.0.lock().unwrap().remove(&correlation)?;
+    fault.set(Step::Over);
+    open.1.notify_all();
+    Some(act)
+}
