@@ -42,7 +42,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
-    /// host:port[,host:port]; none = the embedded broker of `atio up`.
+    /// `host:port[,host:port]`; none = the embedded broker of `atio up`.
     pub bootstrap: Option<String>,
     /// Handed to librdkafka as they are (TLS, SASL, tuning).
     pub properties: BTreeMap<String, String>,

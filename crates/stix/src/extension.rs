@@ -157,7 +157,7 @@ fn context<M: SerializeMap>(d: &Detection, out: &mut Columns<M>) -> Result<(), M
     out.list("external_ids", &d.external_ids)?;
     out.list("analysts", &d.analysts)?;
     out.list("tools", &d.tools)?;
-    out.opt("raw_ref", &d.raw_ref)?;
+    out.opt("raw_record", &d.raw_ref)?;
     out.opt("raw_sha256", &d.raw_sha256)?;
     out.opt("tool_url", &d.tool_url)
 }

@@ -4,7 +4,13 @@ use clap::{Parser, Subcommand};
 
 /// Security events in, STIX 2.1 out, workflows between, exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "atio", version, about, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "atio",
+    version,
+    about = "Security events in, STIX 2.1 out, workflows between, exactly once",
+    max_term_width = 100,
+    propagate_version = true
+)]
 pub struct Cli {
     #[command(flatten)]
     pub target: Target,

@@ -1,7 +1,7 @@
 //! Delivery: hands each converted payload to its sink, once as far as the sink can tell, and records the receipt.
 //!
 //! Owns the sinks and how their answers are judged. Must not know: how payloads are made (routing), offsets and retries' timing (stream).
-//! A stranger adds a sink in `sinks/x.rs` and a line in [`stage`].
+//! A stranger adds a sink in `sinks/x.rs` and a line in `stage`.
 
 pub mod metrics;
 pub mod sinks;

@@ -1,4 +1,4 @@
-//! The steps, a file each. A stranger adds one in `steps/x.rs` and one line in [`STEPS`].
+//! The steps, a file each. A stranger adds one in `steps/x.rs` and one line in `STEPS`.
 //! Owns the table and what all steps share. Must not know: topics, groups, time.
 mod convert;
 mod deliver;

@@ -16,6 +16,9 @@ pub struct Args {
     /// Listen on an address that other machines reach: there is neither TLS nor authentication
     #[arg(long)]
     allow_remote: bool,
+    /// Make a topic (3 partitions) when somebody asks for one that is not there, as Apache Kafka does by default
+    #[arg(long)]
+    auto_create: bool,
 }
 
 fn fsync(text: &str) -> Result<Fsync, String> {
@@ -35,6 +38,7 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     let mut broker = Config::new(config.data.clone(), args.listen);
     broker.fsync = args.fsync;
     broker.allow_remote = args.allow_remote;
+    broker.auto_create = args.auto_create;
     crate::commands::block_on(async move {
         let running = Broker::start(broker)
             .await
