@@ -1,7 +1,7 @@
 //! What a trial needs of the machine. Missing = ignored by name with the reason, or a failure where `ATIO_REQUIRE=all`.
 use super::{root, shared_data};
 use libtest_mimic::{Failed, Trial};
-use std::{path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command, sync::LazyLock};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -31,17 +31,20 @@ fn runs(program: &str, argument: &str) -> bool {
     Command::new(program).arg(argument).output().is_ok_and(|o| o.status.success())
 }
 
+// Programs are asked once a run, not once a trial.
+static KAFKA: LazyLock<bool> = LazyLock::new(|| {
+    runs("java", "-version") && (runs("mvn", "-version") || std::env::var_os("ATIO_KAFKA_JARS").is_some())
+});
+static KCAT: LazyLock<bool> = LazyLock::new(|| runs("kcat", "-V"));
+
 impl Need {
     /// Why it is not there.
     fn missing(self) -> Option<&'static str> {
         let there = match self {
-            Self::Kafka => {
-                runs("java", "-version")
-                    && (runs("mvn", "-version") || std::env::var_os("ATIO_KAFKA_JARS").is_some())
-            }
+            Self::Kafka => *KAFKA,
             Self::Data => shared_data().is_dir(),
             Self::Oracles => python().is_file(),
-            Self::Kcat => runs("kcat", "-V"),
+            Self::Kcat => *KCAT,
             Self::KafkaCheck => root().join("../shared/tools/kafka-check/Cargo.toml").is_file(),
         };
         let reason = match self {
