@@ -2,6 +2,7 @@
 use super::{
     Random,
     broker::{Broker, On},
+    finish,
     lane::Worker,
     oracle::{self, Evidence},
     proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, OFFSET_COMMIT, PRODUCE, Proxy},
@@ -59,10 +60,7 @@ pub fn in_each_step(on: On) {
             held.over(Deadline::after(60));
         }
     }
-    let fed = feeder.stop();
-    world.done(Deadline::after(60));
-    worker.stop();
-    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+    finish(&world, feeder, worker, oracle::judge);
 }
 
 /// SIGKILL at any moment, under load.
@@ -78,10 +76,7 @@ fn soak(on: On, kind: Kind, judge: fn(&Evidence) -> Result<(), String>) {
         worker = Worker::start(&world, &broker.bootstrap, Some(0));
     }
     world.further(300, Deadline::after(60));
-    let fed = feeder.stop();
-    world.done(Deadline::after(60));
-    worker.stop();
-    judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+    finish(&world, feeder, worker, judge);
 }
 
 pub fn workers(on: On) {
@@ -117,8 +112,5 @@ pub fn brokers(on: On) {
             (world.progress() >= from + 600).then_some(())
         });
     }
-    let fed = feeder.stop();
-    world.done(Deadline::after(60));
-    worker.stop();
-    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+    finish(&world, feeder, worker, oracle::judge);
 }

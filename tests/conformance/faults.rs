@@ -2,8 +2,9 @@
 use super::{
     Random,
     broker::{Broker, On},
+    finish,
     lane::Worker,
-    oracle::{self, Evidence},
+    oracle,
     proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, OFFSET_COMMIT, PRODUCE, Proxy},
     rounds,
     stages::Kind,
@@ -26,7 +27,7 @@ fn spoil(on: On, faults: impl Iterator<Item = (i16, Act)>) {
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let proxy = Proxy::start(&broker.bootstrap);
     let feeder = Feeder::start(&world, 500, u64::MAX);
-    let mut worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
     for (key, act) in faults {
         println!("{act:?} on {key}");
         world.further(50, Deadline::after(60));
@@ -35,11 +36,7 @@ fn spoil(on: On, faults: impl Iterator<Item = (i16, Act)>) {
         fault.over(Deadline::after(60));
     }
     world.further(200, Deadline::after(60));
-    let fed = feeder.stop();
-    world.done(Deadline::after(60));
-    assert_eq!(worker.ended(), None, "it lives through all of them");
-    worker.stop();
-    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+    finish(&world, feeder, worker, oracle::judge);
 }
 
 /// Everything that can happen to the request that ends a transaction.

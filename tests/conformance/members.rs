@@ -1,8 +1,9 @@
 //! Several under one name, and several in one group.
 use super::{
     broker::{Broker, On},
+    finish,
     lane::Worker,
-    oracle::{self, Evidence},
+    oracle,
     proxy::{Act, END_TXN, Proxy},
     rounds,
     stages::Kind,
@@ -21,7 +22,7 @@ pub fn zombie(on: On) {
     let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
     commit.met(Deadline::after(60));
     zombie.freeze();
-    let mut successor = Worker::start(&world, &broker.bootstrap, Some(0));
+    let successor = Worker::start(&world, &broker.bootstrap, Some(0));
     world.further(300, Deadline::after(60));
     commit.deliver();
     commit.over(Deadline::after(60));
@@ -29,11 +30,7 @@ pub fn zombie(on: On) {
     let said = zombie.failed(Deadline::after(60));
     assert!(said.contains("fenced"), "{said}");
     world.further(300, Deadline::after(60));
-    let fed = feeder.stop();
-    world.done(Deadline::after(60));
-    assert_eq!(successor.ended(), None, "the successor goes on");
-    successor.stop();
-    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+    finish(&world, feeder, successor, oracle::judge);
 }
 
 /// A second instance under the name of one that runs: the first ends by itself, and they do not fight.
@@ -43,15 +40,11 @@ pub fn twins(on: On) {
     let feeder = Feeder::start(&world, 400, u64::MAX);
     let first = Worker::start(&world, &broker.bootstrap, Some(0));
     world.further(300, Deadline::after(60));
-    let mut second = Worker::start(&world, &broker.bootstrap, Some(0));
+    let second = Worker::start(&world, &broker.bootstrap, Some(0));
     let said = first.failed(Deadline::after(60));
     assert!(said.contains("fenced"), "{said}");
     world.further(300, Deadline::after(60));
-    let fed = feeder.stop();
-    world.done(Deadline::after(60));
-    assert_eq!(second.ended(), None, "the second goes on");
-    second.stop();
-    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+    finish(&world, feeder, second, oracle::judge);
 }
 
 /// Members join, leave, die and freeze under load, one of the joins in the middle of a commit.
@@ -91,8 +84,5 @@ pub fn rebalance(on: On) {
         }
         late.stop();
     }
-    let fed = feeder.stop();
-    world.done(Deadline::after(60));
-    first.stop();
-    oracle::judge(&Evidence::of(&world, fed)).unwrap_or_else(|found| panic!("{found}"));
+    finish(&world, feeder, first, oracle::judge);
 }

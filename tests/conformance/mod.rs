@@ -17,9 +17,12 @@ mod world;
 
 pub use lane::run_if_asked;
 
-use crate::support::trial;
+use crate::support::{Deadline, trial};
 use broker::On;
+use lane::Worker;
 use libtest_mimic::Trial;
+use oracle::Evidence;
+use world::{Feeder, World};
 
 type Scenario = (&'static str, fn(On));
 
@@ -53,6 +56,15 @@ pub fn trials() -> Vec<Trial> {
         }
     }
     all
+}
+
+/// Ends the feeding and then the worker, which has lived to see it, and judges.
+fn finish(world: &World, feeder: Feeder, mut worker: Worker, judge: fn(&Evidence) -> Result<(), String>) {
+    let fed = feeder.stop();
+    world.done(Deadline::after(60));
+    assert_eq!(worker.ended(), None, "the worker lives through it");
+    worker.stop();
+    judge(&Evidence::of(world, fed)).unwrap_or_else(|found| panic!("{found}"));
 }
 
 /// How often the random scenarios go round.
