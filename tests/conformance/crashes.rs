@@ -63,6 +63,30 @@ pub fn in_each_step(on: On) {
     finish(&world, feeder, worker, oracle::judge);
 }
 
+/// A commit whose connection is cut is repeated by the client, which hides it. The first copy arrives when the next transaction has written
+/// outputs and no offsets: it must not commit those. (Here they would be seen, and written again by the successor.)
+pub fn late_commit(on: On) {
+    let broker = Broker::start(on);
+    let world = World::new(&broker.bootstrap, Kind::Count, 4);
+    let proxy = Proxy::start(&broker.bootstrap);
+    let feeder = Feeder::start(&world, 500, u64::MAX);
+    let mut worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    for _ in 0..2 * rounds() {
+        world.further(200, Deadline::after(60));
+        let first = proxy.arm(&world.clients(), END_TXN, Act::CutThenHold);
+        first.met(Deadline::after(60));
+        let offsets = proxy.arm(&world.clients(), ADD_OFFSETS, Act::Hold);
+        offsets.met(Deadline::after(60));
+        first.deliver();
+        first.over(Deadline::after(60));
+        worker.kill();
+        offsets.discard();
+        worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    }
+    world.further(200, Deadline::after(60));
+    finish(&world, feeder, worker, oracle::judge);
+}
+
 /// SIGKILL at any moment, under load.
 fn soak(on: On, kind: Kind, judge: fn(&Evidence) -> Result<(), String>) {
     let broker = Broker::start(on);

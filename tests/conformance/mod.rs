@@ -34,6 +34,7 @@ const SCENARIOS: &[Scenario] = &[
     ("all_poison", batches::all_poison),
     ("oversize", batches::oversize),
     ("crash", crashes::in_each_step),
+    ("late_commit", crashes::late_commit),
     ("worker_killed", crashes::workers),
     ("delivery", crashes::deliveries),
     ("broker_killed", crashes::brokers),

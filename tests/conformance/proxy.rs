@@ -33,6 +33,8 @@ pub enum Act {
     CutAfter,
     /// Cut, not delivered.
     CutBefore,
+    /// Cut at once, then held until the trial says what becomes of it.
+    CutThenHold,
     /// Cut at once, delivered so many milliseconds later.
     CutThenDeliver(u64),
 }
@@ -240,9 +242,14 @@ fn spoil(act: Act, fault: &Fault, client: &TcpStream) -> bool {
             std::thread::sleep(left);
         }
     };
+    let told = || fault.wait(Step::Deliver, Duration::from_secs(120)) == Step::Deliver;
     match act {
         Act::Delay(ms) => wait(ms),
-        Act::Hold => return fault.wait(Step::Deliver, Duration::from_secs(120)) == Step::Deliver,
+        Act::Hold => return told(),
+        Act::CutThenHold => {
+            drop(client.shutdown(Shutdown::Both));
+            return told();
+        }
         Act::CutBefore => return false,
         Act::CutThenDeliver(ms) => {
             drop(client.shutdown(Shutdown::Both));
