@@ -158,7 +158,8 @@ impl Speed {
         lane.join().expect("stopped");
         let mut took = took.split_off(usize::try_from(per_second).unwrap().min(took.len()));
         took.sort_unstable();
-        let at = |q: f64| took.get(((took.len() - 1) as f64 * q) as usize).map_or(0.0, |t| *t as f64 / 1000.0);
+        let at =
+            |q: f64| took.get(((took.len() - 1) as f64 * q) as usize).map_or(0.0, |t| *t as f64 / 1000.0);
         let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(at);
         println!("latency of {}: p50 {p50:.1} p90 {p90:.1} p99 {p99:.1} max {max:.1} ms", took.len());
     }
