@@ -28,7 +28,8 @@ pub struct Config {
     pub topics: Option<PathBuf>,
     /// Partitions of keyed topics when they are created. Never changes afterwards. Default 12; 3 on the embedded broker.
     pub partitions: Option<i32>,
-    pub replication: i32,
+    /// Copies of each partition of topics that are created; 0 = the broker's default.
+    pub replication: u16,
     /// Networks that are ours: the side of a flow inside them is the asset.
     pub home_networks: Vec<IpNet>,
     /// Addresses that outgoing requests may reach although they are internal.
@@ -86,7 +87,7 @@ impl Default for Config {
             data: "./atio-data".into(),
             topics: None,
             partitions: None,
-            replication: 1,
+            replication: 0,
             home_networks: networks(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]),
             allow_internal: vec![],
             kafka: KafkaConfig::default(),

@@ -12,7 +12,10 @@ use atio_schemas::{
     incident::IncidentEvent,
 };
 use atio_stage::{Outcome, Output, Processor, Record, StageError, Tx};
-use atio_stix::graph::{self, Version, Window};
+use atio_stix::{
+    graph::{self, Version, Window},
+    scan::Objects,
+};
 use std::sync::Arc;
 
 pub(crate) struct Enrichment {
@@ -99,6 +102,11 @@ impl Processor for Enrichment {
             Ok(detection) => detection,
             Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
         };
+        // Before anything is remembered of it: what is dead-lettered must leave no state behind.
+        let completed = matches!(detection.kind, Kind::Threat | Kind::Vulnerability);
+        if completed && Objects::of(&detection.bundle).is_none() {
+            return Outcome::dead_letter(Code::InvalidStix, "the detection's bundle can't be read");
+        }
         let done = self.enrich(detection, record, tx);
         match done.and_then(|done| self.outputs(&done, record)) {
             Ok(outputs) => Outcome::of(outputs, vec![], Code::Other),

@@ -263,3 +263,14 @@ fn logs_and_intelligence_pass_and_poison_is_a_dead_letter() {
     assert_eq!(h.dead_letters.iter().map(|r| r.code).collect::<Vec<_>>(), [Code::NotAvro, Code::NullValue]);
     assert!(h.counts.balanced());
 }
+
+#[test]
+fn a_bundle_that_can_t_be_read_is_a_dead_letter_and_leaves_no_state() {
+    let mut h = harness();
+    let mut d = alert("e1", 0);
+    d.bundle = Arc::from(&b"{}"[..]);
+    let value = Some(codec().encode(&d).unwrap());
+    h.commit(&[Given { key: Some(b"srv-1".to_vec()), value, ..Given::default() }]);
+    assert_eq!(h.dead_letters.iter().map(|r| r.code).collect::<Vec<_>>(), [Code::InvalidStix]);
+    assert!(h.state(0).is_none_or(atio_stage::State::is_empty));
+}
