@@ -1,7 +1,7 @@
 //! Schema ids from a Confluent-compatible registry, kept in memory. Registers our schemas at start, fetches foreign ids once, ahead of
 //! the decoder (`ensure`), so that no stage ever waits for it.
 use apache_avro::Schema;
-use atio_schemas::{SUBJECTS, SchemaIds};
+use atio_schemas::{SUBJECTS, SchemaIds, codec::parse_schema};
 use atio_stream::SchemaSource;
 use schema_registry_converter::{
     async_impl::schema_registry::{
@@ -121,7 +121,7 @@ impl RegistryIds {
             Err(_) => return self.remember_unknown(id),
         };
         // What is registered and no Avro schema can't be decoded either.
-        let Ok(schema) = Schema::parse_str(&found.schema) else { return self.remember_unknown(id) };
+        let Ok(schema) = parse_schema(&found.schema) else { return self.remember_unknown(id) };
         self.schemas.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(schema));
         Ok(())
     }
@@ -167,7 +167,7 @@ pub async fn registered(url: &str) -> Result<Vec<(&'static str, Registered)>, Re
         }
         let name = SubjectNameStrategy::RecordNameStrategy((*subject).to_owned());
         let newest = get_schema_by_subject(&settings, &name).await.map_err(|e| unreachable(e.to_string()))?;
-        let same = Schema::parse_str(&newest.schema)
+        let same = parse_schema(&newest.schema)
             .is_ok_and(|theirs| Schema::parse_str(text).is_ok_and(|s| s == theirs));
         found.push((*subject, if same { Registered::As(newest.id) } else { Registered::Otherwise }));
     }

@@ -83,7 +83,7 @@ pub fn parse(text: &str) -> Result<Schema, String> {
     if depth(text) > MAX_DEPTH {
         return Err(format!("the schema is nested deeper than {MAX_DEPTH}"));
     }
-    Schema::parse_str(text).map_err(|e| cut(&e.to_string()))
+    atio_schemas::codec::parse_schema(text).map_err(|e| cut(&e))
 }
 
 /// How deep objects and lists are nested in a JSON text, without reading it.
