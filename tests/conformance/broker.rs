@@ -1,5 +1,5 @@
 //! The two brokers that every scenario runs on, each a process of its own.
-use crate::support::{Need, Running, atio, kafka, kafka::Kafka};
+use crate::support::{Need, Running, atio, kafka};
 use std::fmt;
 use tempfile::TempDir;
 
@@ -11,7 +11,6 @@ pub enum On {
 }
 
 impl On {
-    pub const BOTH: [Self; 2] = [Self::Embedded, Self::Kafka];
     pub fn needs(self) -> &'static [Need] {
         match self {
             Self::Embedded => &[],
@@ -29,57 +28,31 @@ impl fmt::Display for On {
     }
 }
 
-enum Host {
-    Embedded { data: TempDir, running: Option<Running> },
-    Shared,
-    Private(Kafka),
-}
-
+/// The embedded one is each trial's own, Apache Kafka is shared.
 pub struct Broker {
     pub bootstrap: String,
-    host: Host,
+    own: Option<(TempDir, Option<Running>)>,
 }
 
 impl Broker {
-    /// For trials that leave it alone.
     pub fn start(on: On) -> Self {
         match on {
-            On::Embedded => Self::private(on),
-            On::Kafka => Self { bootstrap: kafka::shared(), host: Host::Shared },
-        }
-    }
-    /// For trials that kill it.
-    pub fn private(on: On) -> Self {
-        match on {
+            On::Kafka => Self { bootstrap: kafka::shared(), own: None },
             On::Embedded => {
                 let data = tempfile::tempdir().expect("a directory");
                 let running = embedded(&data, "127.0.0.1:0");
-                Self {
-                    bootstrap: running.said("kafka"),
-                    host: Host::Embedded { data, running: Some(running) },
-                }
-            }
-            On::Kafka => {
-                let kafka = Kafka::start();
-                Self { bootstrap: kafka.bootstrap.clone(), host: Host::Private(kafka) }
+                Self { bootstrap: running.said("kafka"), own: Some((data, Some(running))) }
             }
         }
     }
     /// SIGKILL.
     pub fn kill(&mut self) {
-        match &mut self.host {
-            Host::Embedded { running, .. } => *running = None,
-            Host::Private(kafka) => kafka.kill(),
-            Host::Shared => panic!("others use it"),
-        }
+        self.own.as_mut().expect("nobody else's").1 = None;
     }
     /// Starts it again, under the same address, on what is there.
     pub fn up(&mut self) {
-        match &mut self.host {
-            Host::Embedded { data, running } => *running = Some(embedded(data, &self.bootstrap)),
-            Host::Private(kafka) => kafka.up(),
-            Host::Shared => panic!("others use it"),
-        }
+        let (data, running) = self.own.as_mut().expect("nobody else's");
+        *running = Some(embedded(data, &self.bootstrap));
     }
 }
 

@@ -112,29 +112,18 @@ pub fn deliveries(on: On) {
     soak(on, Kind::Deliver, oracle::judge_deliveries);
 }
 
-/// SIGKILL of the broker under load. The feeder lives through it, and the worker, or it ends as fenced and is started again: a Kafka that was
-/// away for longer than the session may take a member that joins again for another one of its name.
+/// SIGKILL of the broker under load; feeder and worker live through it. Not asked of Apache Kafka: alone in its cluster and started after a
+/// crash, 4.3.1 may complete the abort of a transaction before it knows its partitions' leaders, and leaves their markers out for ever.
 pub fn brokers(on: On) {
-    let mut broker = Broker::private(on);
+    let mut broker = Broker::start(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let feeder = Feeder::start(&world, 500, u64::MAX);
-    let mut worker = Worker::start(&world, &broker.bootstrap, Some(0));
-    world.further(600, Deadline::after(60));
-    let kills = if on == On::Embedded { 2 } else { 1 };
-    for _ in 0..kills * rounds() {
+    let worker = Worker::start(&world, &broker.bootstrap, Some(0));
+    for _ in 0..3 * rounds() {
+        world.further(600, Deadline::after(60));
         broker.kill();
         broker.up();
-        let deadline = Deadline::after(120);
-        let from = deadline.until("the broker answers", || Some(world.progress()).filter(|p| *p >= 0));
-        deadline.until("the group goes on", || {
-            if worker.ended().is_some() {
-                let again = Worker::start(&world, &broker.bootstrap, Some(0));
-                let said = std::mem::replace(&mut worker, again).failed(deadline);
-                assert!(on == On::Kafka && said.contains("fenced"), "{said}");
-                println!("started again: {said}");
-            }
-            (world.progress() >= from + 600).then_some(())
-        });
     }
+    world.further(600, Deadline::after(60));
     finish(&world, feeder, worker, oracle::judge);
 }

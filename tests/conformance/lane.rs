@@ -159,6 +159,9 @@ fn run(bootstrap: &str, name: &str, kind: Kind, ordinal: Option<u32>) -> bool {
         let state = lane.status().state;
         if state != last {
             println!("{}", word(&state));
+            if let LaneState::Stalled { why } = &state {
+                eprintln!("stalled: {why}");
+            }
             last = state;
         }
         if std::os::unix::process::parent_id() != parent {

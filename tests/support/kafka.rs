@@ -1,4 +1,4 @@
-//! A real Apache Kafka: one for the whole run, shared by trials under unique names, and private ones for trials that kill it.
+//! A real Apache Kafka: one for the whole run, shared by trials under unique names, and private ones for trials that measure or fill it.
 use super::{Child, Deadline, root};
 use std::{
     net::{TcpListener, TcpStream},
@@ -55,10 +55,6 @@ impl Kafka {
             TcpStream::connect(("127.0.0.1", self.port)).ok()
         });
         self.child = Some(child);
-    }
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.child = None;
     }
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("up").pid()
