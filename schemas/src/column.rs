@@ -53,7 +53,7 @@ pub enum NewCell {
 pub struct Misfit(pub &'static str);
 
 pub struct Column {
-    /// As in `detections.md`; nested ones with a dot: `src.ip`, `rule.id`.
+    /// As on the detection; nested ones with a dot: `src.ip`, `rule.id`.
     pub name: &'static str,
     pub ty: Type,
     /// False for lists and for what every detection has.

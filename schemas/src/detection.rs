@@ -68,7 +68,7 @@ pub struct Reason {
     pub text: String,
 }
 
-/// Columns of `detections.md`, in its order. Unknown = null; lists are empty, never null.
+/// The columns of a detection. Unknown = null; lists are empty, never null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     pub event_id: String,
@@ -164,7 +164,7 @@ pub struct Detection {
     pub raw_sha256: Option<String>,
     pub tool_url: Option<String>,
     pub suppressed_by: Option<String>,
-    /// UTF-8 JSON of a STIX 2.1 bundle, lean (detections.md, "lean inside, closed outside").
+    /// UTF-8 JSON of a STIX 2.1 bundle, lean (docs/stix.md).
     #[serde(with = "bytes_or_json")]
     pub bundle: Arc<[u8]>,
 }

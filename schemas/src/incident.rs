@@ -19,7 +19,7 @@ pub struct IncidentEvent {
     pub received_at: Option<Timestamp>,
 }
 
-/// On `atio.incidents` (compacted), key = incident id. Times as detections.md, "Times".
+/// On `atio.incidents` (compacted), key = incident id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     pub incident_id: String,

@@ -1,4 +1,4 @@
-//! `atio-risk/1` (detections.md, "Risk"): importance of an event and risk of an asset. Pure; every factor is a reason, from which
+//! `atio-risk/1` (docs/enrichment.md, "Risk"): importance of an event and risk of an asset. Pure; every factor is a reason, from which
 //! [`recompute`] gives the same score.
 use atio_schemas::{
     Detection,

@@ -238,7 +238,7 @@ fn dedup_key(sender: &Sender) -> Option<String> {
     Some(format!("{}/{id}", sender.ce_source.as_deref().unwrap_or_default()))
 }
 
-/// The id that the event's first detection will have (detections.md, "Ids and versions").
+/// The id that the event's first detection will have (docs/normalization.md).
 fn event_id(source: &Source, sender: &Sender, at: &Position, index: usize) -> Value {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
     let (tenant, name) = (source.tenant.as_str(), source.meta.name.as_str());

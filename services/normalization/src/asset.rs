@@ -1,4 +1,4 @@
-//! The canonical asset of an event (detections.md, "Asset and incident"): inventory id, else `host:<fqdn>`, else `ip:<address>`, with
+//! The canonical asset of an event (docs/normalization.md): inventory id, else `host:<fqdn>`, else `ip:<address>`, with
 //! `<zone>/` before it in OT.
 //!
 //! Owns the view of the inventory (table `assets`) and its indices by address and by name. Must not know: formats, STIX.

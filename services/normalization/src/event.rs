@@ -1,4 +1,4 @@
-//! Which id an event gets (detections.md, "Ids and versions" 1): by its place on a topic, in a file, or by the id that its sender gave.
+//! Which id an event gets (docs/normalization.md): by its place on a topic, in a file, or by the id that its sender gave.
 use atio_stix::ids;
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The rules of detections.md on made-up alerts: actor and target, asset, engine events, indicator, graphs; and properties over random ones.
+//! The rules of docs/normalization.md on made-up alerts: actor and target, asset, engine events, indicator, graphs; and properties over random ones.
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 mod support;
 

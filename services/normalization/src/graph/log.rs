@@ -1,4 +1,4 @@
-//! Events that nobody has to see: observed-data with its SCOs; no report, sighting or indicator (detections.md, "Graphs").
+//! Events that nobody has to see: observed-data with its SCOs; no report, sighting or indicator (docs/normalization.md).
 use super::network::Sides;
 use super::observe::{self, Observed};
 use super::{Cx, Made, Refused, finish, new_bundle, occurrence, set_asset, start};

@@ -121,7 +121,7 @@ fn new_bundle(cx: &Cx<'_>, event_id: &str) -> Bundle {
     Bundle::new(&ids::bundle(cx.tenant, &[event_id]))
 }
 
-/// An occurrence object (detections.md 3): made and last changed when it was reported, by ATIO, marked as its source is. Its
+/// An occurrence object (docs/normalization.md): made and last changed when it was reported, by ATIO, marked as its source is. Its
 /// seed has the event id, so that one version has one content.
 fn occurrence<'a>(id: Id<'a>, at: Timestamp, cx: &Cx<'_>) -> Common<'a> {
     let mut common = Common::new(id, at).by_atio();

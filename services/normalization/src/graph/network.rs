@@ -1,4 +1,4 @@
-//! The two sides of a flow: who opened it, who acts and who is the target, which side is ours. Owns these rules (detections.md, "Suricata
+//! The two sides of a flow: who opened it, who acts and who is the target, which side is ours. Owns these rules (docs/normalization.md, "Suricata
 //! alert", "Asset and incident"); must not know STIX.
 use super::{Cx, is_home};
 use crate::asset::{self, Asset};

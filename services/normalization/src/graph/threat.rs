@@ -1,4 +1,4 @@
-//! A Suricata alert: sensor, asset, what the rule says of the technique, what was seen (detections.md, "Suricata alert").
+//! A Suricata alert: sensor, asset, what the rule says of the technique, what was seen (docs/normalization.md).
 use super::network::{self, Role, Sides};
 use super::{Cx, Made, Refused, add_once, finish, knowledge, log, new_bundle, observe, start};
 use crate::event::EventIds;
