@@ -1,6 +1,5 @@
 # The one image: `atio run <service>` is a microservice, `atio up` is everything.
 FROM rust:1.95-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN cargo build --profile dist --locked --bin atio
