@@ -34,27 +34,29 @@ impl Timestamp {
     pub fn rfc3339_millis(self) -> String {
         self.render(3)
     }
-    /// The text form with `digits` (3 or 6) of fraction, without the general formatter: it is on the hot path.
-    fn render(self, digits: usize) -> String {
+    /// `2026-01-02T03:04:05.000000Z` as bytes: what every text form is cut from. Without the general formatter, since it is on the hot path.
+    #[must_use]
+    pub fn text(self) -> [u8; 27] {
         const MIN: i64 = -62_135_596_800_000_000;
         const MAX: i64 = 253_402_300_799_999_999;
         let us = self.0.clamp(MIN, MAX);
         let days = us.div_euclid(86_400_000_000);
         let rest = us.rem_euclid(86_400_000_000);
         let (year, month, day) = civil(days);
-        let (secs, frac) = (rest / 1_000_000, rest % 1_000_000);
-        let mut b = *b"0000-00-00T00:00:00.000000Z";
-        put(&mut b[0..4], year);
-        put(&mut b[5..7], month);
-        put(&mut b[8..10], day);
-        put(&mut b[11..13], secs / 3600);
-        put(&mut b[14..16], secs / 60 % 60);
-        put(&mut b[17..19], secs % 60);
-        put(&mut b[20..26], frac);
-        let mut text = String::with_capacity(27);
-        for byte in &b[..20 + digits] {
-            text.push(char::from(*byte));
-        }
+        let (secs, fraction) = (rest / 1_000_000, rest % 1_000_000);
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put(&mut text[0..4], year);
+        put(&mut text[5..7], month);
+        put(&mut text[8..10], day);
+        put(&mut text[11..13], secs / 3600);
+        put(&mut text[14..16], secs / 60 % 60);
+        put(&mut text[17..19], secs % 60);
+        put(&mut text[20..26], fraction);
+        text
+    }
+    /// The text form with `digits` (3 or 6) of fraction.
+    fn render(self, digits: usize) -> String {
+        let mut text: String = self.text().iter().take(20 + digits).map(|byte| char::from(*byte)).collect();
         text.push('Z');
         text
     }

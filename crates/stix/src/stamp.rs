@@ -17,7 +17,7 @@ impl Stamp {
     /// `2026-01-02T03:04:05.000Z`: for created, modified and every other time of SDOs and SROs.
     #[must_use]
     pub fn millis(at: Timestamp) -> Self {
-        let mut text = render(at);
+        let mut text = at.text();
         text[23] = b'Z';
         text[24..].fill(0);
         Self { text, len: 24 }
@@ -27,7 +27,7 @@ impl Stamp {
     /// the stix2 library hashes this form.
     #[must_use]
     pub fn shortest(at: Timestamp) -> Self {
-        let mut text = render(at);
+        let mut text = at.text();
         let mut end = 26;
         while end > 20 && text[end - 1] == b'0' {
             end -= 1;
@@ -70,41 +70,6 @@ impl fmt::Debug for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// With six digits of fraction; outside the years 0001..9999 the nearest of them.
-fn render(at: Timestamp) -> [u8; 27] {
-    const MIN: i64 = -62_135_596_800_000_000;
-    const MAX: i64 = 253_402_300_799_999_999;
-    let us = at.0.clamp(MIN, MAX);
-    let (days, rest) = (us.div_euclid(86_400_000_000), us.rem_euclid(86_400_000_000));
-    let (secs, fraction) = (rest / 1_000_000, rest % 1_000_000);
-    let (year, month, day) = civil(days);
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
-    let fields = [(0, 4, year), (5, 7, month), (8, 10, day), (11, 13, secs / 3600), (14, 16, secs / 60 % 60)];
-    for (from, to, value) in fields.into_iter().chain([(17, 19, secs % 60), (20, 26, fraction)]) {
-        put(&mut text[from..to], value);
-    }
-    text
-}
-
-fn put(out: &mut [u8], mut n: i64) {
-    for byte in out.iter_mut().rev() {
-        *byte = b'0' + u8::try_from(n % 10).unwrap_or(0);
-        n /= 10;
-    }
-}
-
-/// Days since the epoch to year, month and day (Hinnant, chrono-compatible low-level date algorithms).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
 }
 
 #[cfg(test)]

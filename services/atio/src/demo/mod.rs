@@ -169,15 +169,22 @@ fn show(
 
 /// What a newcomer does next, while it runs.
 fn next_steps(system: &System, endpoints: &Endpoints) {
-    let (data, http) = (system.config.data.display(), &endpoints.http);
+    let (data, http, atio) = (system.config.data.display(), &endpoints.http, program());
     let lines = [
         format!("\nlook:  {http}/         status page        {http}/metrics"),
         "try, in another terminal:".to_owned(),
-        format!("       atio tap enriched --from beginning --until end --data {data}"),
-        format!("       atio dlq ls --data {data}"),
-        format!("       atio lag --data {data}"),
+        format!("       {atio} tap enriched --from beginning --until end --data {data}"),
+        format!("       {atio} dlq ls --data {data}"),
+        format!("       {atio} lag --data {data}"),
         format!("       cat {data}/deliveries/report.ndjson"),
         "stop:  Ctrl-C\n".to_owned(),
     ];
     lines.iter().for_each(|line| render::notice(line));
+}
+
+/// How this very program is called from here: a newcomer has it nowhere on the path.
+fn program() -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let program = std::env::current_exe().unwrap_or_else(|_| "atio".into());
+    program.strip_prefix(&here).unwrap_or(&program).display().to_string()
 }
