@@ -18,6 +18,9 @@ text_enum! {
         Duplicate = "duplicate", NoMatch = "no_match", NotInVersion = "not_in_version", When = "when_false", Filtered = "filtered",
         InventoryOnly = "inventory_only", StepFailed = "step_failed", Clearance = "above_clearance", ConvertFailed = "convert_failed", UnknownVersion = "unknown_version",
         Replay = "not_live", Revoked = "revoked", Internal = "internal",
+        // incidents
+        Joined = "joined", NoIncident = "no_incident", Unanswered = "unanswered", UnknownIncident = "unknown_incident", UnknownWait = "unknown_wait",
+        Closed = "closed", NotAllowed = "not_allowed",
         // sinks
         SinkRejected = "sink_rejected", UnknownSink = "unknown_sink",
         // commands

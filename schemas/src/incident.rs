@@ -1,5 +1,8 @@
-//! Incidents: what enrichment says about them, and their state with timings. (Acks and waits join with the incidents service.)
-use crate::{Timestamp, detection::Kind};
+//! Incidents: what enrichment says about them, branches that wait for people, people's answers, and the state with its timings.
+use crate::{
+    Detection, Timestamp,
+    detection::{Kind, text_enum},
+};
 use serde::{Deserialize, Serialize};
 
 /// On `atio.incident-events`, key = incident id, written by enrichment in the transaction of the detection.
@@ -37,5 +40,80 @@ pub struct Incident {
     pub handed_over_at: Option<Timestamp>,
     pub contained_at: Option<Timestamp>,
     pub closed_at: Option<Timestamp>,
-    pub verdict: Option<String>,
+    pub verdict: Option<Verdict>,
+    /// When a deadline passed without an answer.
+    pub escalated_at: Option<Timestamp>,
+    /// Who answered: a person, or a policy when a deadline passed.
+    pub acked_as: Option<Answerer>,
+    /// The newest change: a time of the broker.
+    pub updated_at: Option<Timestamp>,
+    /// Branches that wait for an answer, oldest first.
+    pub waits: Vec<OpenWait>,
+}
+
+text_enum! { /// What an incident turned out to be.
+Verdict { TruePositive = "true_positive", FalsePositive = "false_positive", Benign = "benign" } }
+text_enum! { /// Who answered.
+Answerer { Human = "human", Policy = "policy" } }
+text_enum! { /// What a person does with an incident.
+AckAction { Acknowledge = "acknowledge", Close = "close", Comment = "comment" } }
+text_enum! { /// What becomes of a branch whose deadline passes without an answer.
+Otherwise { Escalate = "escalate", Continue = "continue", Stop = "stop" } }
+
+/// A branch that waits, as the incident shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenWait {
+    pub wait_id: String,
+    /// `name@version`.
+    pub workflow: String,
+    pub branch: String,
+    /// Whose answer is waited for.
+    pub role: String,
+    pub opened_at: Timestamp,
+    pub deadline: Timestamp,
+    pub escalated: bool,
+    /// Events that joined it after the first.
+    pub joined: i64,
+}
+
+/// On `atio.waits`, key = incident id, written by a branch that came to an `await`: all that its remaining steps need.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wait {
+    /// UUIDv5 over incident, workflow, branch and step, without the version: later events of the incident join it.
+    pub wait_id: String,
+    pub incident_id: String,
+    pub tenant: String,
+    pub workflow: String,
+    pub version: i64,
+    pub branch: String,
+    /// Index of the `await` among the branch's steps, from 0; the remaining steps follow it.
+    pub step: i32,
+    /// Whose answer is waited for, e.g. `analyst`.
+    pub role: String,
+    /// Time for the answer, from the record's timestamp on; ms.
+    pub within_ms: i64,
+    pub otherwise: Otherwise,
+    /// As the branch got it: keys and identifies its deliveries.
+    pub original: Detection,
+    /// As the steps before have left it.
+    pub detection: Detection,
+    /// Columns were changed since its bundle was last brought in line with them.
+    pub unaligned: bool,
+}
+
+/// On `atio.acks`, key = incident id, written for a person. The record's timestamp is the time of the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ack {
+    /// UUID; the same one twice is one answer.
+    pub ack_id: String,
+    pub incident_id: String,
+    /// None: every open wait of the incident.
+    pub wait_id: Option<String>,
+    pub action: AckAction,
+    /// For `close`.
+    pub verdict: Option<Verdict>,
+    /// Who answers.
+    pub actor: String,
+    pub comment: Option<String>,
+    pub sent_at: Timestamp,
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// Calls a generic check for every record type; a type that is missing here fails `every_subject_is_checked`.
 macro_rules! for_every_type {
     ($check:ident $(, $arg:expr)*) => {{
+        $check::<incident::Ack>($($arg),*);
         $check::<state::Applied>($($arg),*);
         $check::<audit::AuditEntry>($($arg),*);
         $check::<audit::AuditIntent>($($arg),*);
@@ -31,6 +32,7 @@ macro_rules! for_every_type {
         $check::<reference::ReferenceRow>($($arg),*);
         $check::<routed::Routed>($($arg),*);
         $check::<state::StateEntry>($($arg),*);
+        $check::<incident::Wait>($($arg),*);
     }};
 }
 
@@ -185,6 +187,10 @@ fn enums_have_the_schemas_symbols() {
         ("AssetResolvedBy", texts(detection::AssetResolvedBy::ALL, detection::AssetResolvedBy::as_str)),
         ("Action", texts(command::Action::ALL, command::Action::as_str)),
         ("ObjectKind", texts(command::ObjectKind::ALL, command::ObjectKind::as_str)),
+        ("AckAction", texts(incident::AckAction::ALL, incident::AckAction::as_str)),
+        ("Answerer", texts(incident::Answerer::ALL, incident::Answerer::as_str)),
+        ("Otherwise", texts(incident::Otherwise::ALL, incident::Otherwise::as_str)),
+        ("Verdict", texts(incident::Verdict::ALL, incident::Verdict::as_str)),
         ("ChangeType", texts(definition::ChangeType::ALL, definition::ChangeType::as_str)),
     ];
     let mut seen = std::collections::BTreeSet::new();
@@ -304,7 +310,7 @@ fn each_refusal_has_its_code() {
     assert_eq!(code(br#"{"instance":"x"}"#), Code::NotAvro);
     assert_eq!(code(&[0, 0, 0, 9, 9, 0]), Code::UnknownSchema);
     assert_eq!(code(&[0, 0xff, 0xff, 0xff, 0xff, 0]), Code::UnknownSchema);
-    assert_eq!(code(&[0, 0, 0, 0, 2, 0]), Code::WrongSchema);
+    assert_eq!(code(&[0, 0, 0, 0, 1, 0]), Code::WrongSchema);
     assert_eq!(code(&wire[..wire.len() - 1]), Code::DecodeFailed);
     assert_eq!(code(&[&wire[..], &[0]].concat()), Code::DecodeFailed);
     let huge = state::StateEntry {

@@ -14,6 +14,7 @@ macro_rules! records {
 }
 
 records! {
+    "atio.ack" 1 incident::Ack;
     "atio.applied" 1 state::Applied;
     "atio.audit-entry" 1 audit::AuditEntry;
     "atio.audit-intent" 1 audit::AuditIntent;
@@ -31,4 +32,5 @@ records! {
     "atio.reference-row" 1 reference::ReferenceRow;
     "atio.routed" 1 routed::Routed;
     "atio.state-entry" 1 state::StateEntry;
+    "atio.wait" 1 incident::Wait;
 }
