@@ -9,13 +9,18 @@ use apache_avro::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::{
+    Arc, LazyLock, PoisonError, RwLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 pub mod bytes;
 mod guard;
 mod json;
+mod read;
 mod records;
 mod static_ids;
+mod write;
 
 pub use records::SUBJECTS;
 pub use static_ids::StaticIds;
@@ -89,14 +94,15 @@ pub fn schema_id(bytes: &[u8]) -> Option<i32> {
     }
 }
 
-/// One of our subjects: its parsed schema, with the writer and the reader of its datum.
+/// One of our subjects: its parsed schema, with the general writer of its datum.
 struct Own {
     subject: &'static str,
     name: &'static str,
     resolved: ResolvedSchema<'static>,
     schema: &'static Schema,
     writer: GenericDatumWriter<'static>,
-    reader: GenericDatumReader<'static>,
+    /// How long the last record was, at most 64 KiB: what the next one is given room for.
+    typical: AtomicUsize,
 }
 
 /// The constants of [`SUBJECTS`], parsed once. (A schema of ours that does not parse is missing here; the tests hold that none is.)
@@ -122,8 +128,8 @@ pub fn parse_schema(text: &str) -> Result<Schema, String> {
 fn own(subject: &'static str, schema: &'static Schema) -> Option<Own> {
     let resolved = ResolvedSchema::try_from(schema).ok()?;
     let writer = GenericDatumWriter::builder(schema).human_readable(false).build().ok()?;
-    let reader = GenericDatumReader::builder(schema).human_readable(false).build().ok()?;
-    Some(Own { subject, name: record(schema)?.name.name(), resolved, schema, writer, reader })
+    let name = record(schema)?.name.name();
+    Some(Own { subject, name, resolved, schema, writer, typical: AtomicUsize::new(512) })
 }
 
 fn record(schema: &Schema) -> Option<&RecordSchema> {
@@ -159,23 +165,16 @@ impl Codec {
     pub fn encode<R: Record>(&self, value: &R) -> Result<Vec<u8>, CodecError> {
         let own = own_of::<R>()?;
         let id = self.ids.id_of(R::SUBJECT).ok_or_else(|| CodecError::Unregistered(R::SUBJECT.to_owned()))?;
-        let mut out = Vec::with_capacity(512);
+        let mut out = Vec::with_capacity(own.typical.load(Ordering::Relaxed) + 256);
         out.push(0);
         out.extend_from_slice(&id.to_be_bytes());
-        own.writer
-            .write_ser(&mut out, value)
-            .map_err(|e| CodecError::EncodeFailed { subject: R::SUBJECT, reason: e.to_string() })?;
-        if out.len() > MAX_RECORD { Err(CodecError::TooLarge(out.len())) } else { Ok(out) }
-    }
-
-    /// The head of a record of this type: magic byte and the id of its newest schema. For encoders that write the datum themselves.
-    ///
-    /// # Errors
-    /// `unknown_schema` when the subject has no id yet.
-    pub fn head<R: Record>(&self) -> Result<[u8; HEAD], CodecError> {
-        let id = self.ids.id_of(R::SUBJECT).ok_or_else(|| CodecError::Unregistered(R::SUBJECT.to_owned()))?;
-        let [a, b, c, d] = id.to_be_bytes();
-        Ok([0, a, b, c, d])
+        let failed = |e: write::Failed| CodecError::EncodeFailed { subject: R::SUBJECT, reason: e.0 };
+        write::write(value, &mut out).map_err(failed)?;
+        if out.len() > MAX_RECORD {
+            return Err(CodecError::TooLarge(out.len()));
+        }
+        own.typical.store(out.len().min(64 << 10), Ordering::Relaxed);
+        Ok(out)
     }
 
     /// Reads a record, written with our schema or with another version of it.
@@ -188,27 +187,27 @@ impl Codec {
             return Err(CodecError::TooLarge(bytes.len()));
         }
         let own = own_of::<R>()?;
-        let mut datum = &bytes[HEAD..];
-        let path = self.path(id, own)?;
-        let countable = match &path {
-            Path::Same => guard::is_countable(own.schema, own.resolved.get_names(), datum),
-            Path::Resolve(writer) => {
-                let names = ResolvedSchema::try_from(&**writer).map_err(|e| failed(own, &e))?;
-                guard::is_countable(writer, names.get_names(), datum)
+        let datum = &bytes[HEAD..];
+        let subject = R::SUBJECT;
+        let (writer, mut datum) = match self.path(id, own)? {
+            Path::Same => {
+                return read::read(datum).map_err(|refused| match refused {
+                    read::Refused::TooMany => CodecError::TooMany,
+                    read::Refused::Failed(reason) => CodecError::DecodeFailed { subject, reason },
+                });
             }
+            Path::Resolve(writer) => (writer, datum),
         };
-        if !countable {
+        let names = ResolvedSchema::try_from(&*writer).map_err(|e| failed(own, &e))?;
+        if !guard::is_countable(&writer, names.get_names(), datum) {
             return Err(CodecError::TooMany);
         }
-        let value = match path {
-            Path::Same => own.reader.read_deser(&mut datum).map_err(|e| failed(own, &e))?,
-            Path::Resolve(writer) => resolve(own, &writer, &mut datum)?,
-        };
+        let value = resolve(own, &writer, &mut datum)?;
         if datum.is_empty() {
             Ok(value)
         } else {
             let reason = format!("{} bytes are left over", datum.len());
-            Err(CodecError::DecodeFailed { subject: R::SUBJECT, reason })
+            Err(CodecError::DecodeFailed { subject, reason })
         }
     }
 
@@ -252,5 +251,8 @@ fn resolve<R: Record>(own: &'static Own, writer: &Schema, datum: &mut &[u8]) -> 
         .and_then(|reader| reader.read_value(datum))
         .and_then(|value| own.writer.write_value_to_vec(value))
         .map_err(|e| failed(own, &e))?;
-    own.reader.read_deser(&mut value.as_slice()).map_err(|e| failed(own, &e))
+    read::read(&value).map_err(|_| CodecError::DecodeFailed {
+        subject: own.subject,
+        reason: "another version's record does not fit the type".to_owned(),
+    })
 }

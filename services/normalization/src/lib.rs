@@ -4,7 +4,6 @@
 //! (`atio-stix`).
 
 pub mod asset;
-mod avro;
 pub mod config;
 pub mod event;
 mod graph;

@@ -4,7 +4,7 @@ use crate::asset::Assets;
 use crate::config::Source;
 use crate::event::{EventIds, Origin};
 use crate::graph::{self, Cx, Made, RawRef, Refused};
-use crate::{MAX_OUTPUTS, asset, avro};
+use crate::{MAX_OUTPUTS, asset};
 use atio_formats::ReadCx;
 use atio_formats::finding::{Findings, Rejected};
 use atio_schemas::{Code, Codec, Detection, Timestamp, detection::Kind, header, raw::RawEvent};
@@ -170,7 +170,7 @@ impl Normalizer {
         }
         let mut outputs = Vec::with_capacity(made.len());
         for one in made {
-            match avro::encode(&self.codec, &one.detection) {
+            match self.codec.encode(&one.detection) {
                 Ok(value) => outputs.push(self.output(record, source, &place, one, value)),
                 Err(error) => rejected.push(Reject::whole(error.code(), error.to_string())),
             }

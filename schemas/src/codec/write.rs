@@ -1,26 +1,21 @@
-//! A detection as Avro, by position: the same bytes as the general encoder's, without looking each field up in the schema by its name.
+//! A record's datum, written by position: the same bytes as the general encoder's, without looking each field up in the schema by its name.
 //!
-//! Owns the binary encoding (Avro 1.12, "Binary Encoding") of what a detection is made of. Relies on three properties of `atio.detection`,
-//! which a test holds by comparing both encoders: fields stand in the struct's order, unions are `[null, T]`, enums have the variants' order.
-use atio_schemas::{Codec, CodecError, Detection, Record};
+//! Owns the binary encoding (Avro 1.12, "Binary Encoding") of what our records are made of. Relies on three properties of our schemas, which
+//! tests hold by comparing both encoders: fields stand in the struct's order, unions are `[null, T]`, enums have the variants' order.
 use serde::{Serialize, ser};
 use std::fmt;
 
-/// Head and datum.
+/// Appends the datum.
 ///
 /// # Errors
-/// As [`Codec::encode`].
-pub(crate) fn encode(codec: &Codec, detection: &Detection) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::with_capacity(1024 + detection.bundle.len());
-    out.extend_from_slice(&codec.head::<Detection>()?);
-    let failed = |e: Failed| CodecError::EncodeFailed { subject: Detection::SUBJECT, reason: e.0 };
-    detection.serialize(&mut Datum(&mut out)).map_err(failed)?;
-    if out.len() > atio_schemas::codec::MAX_RECORD { Err(CodecError::TooLarge(out.len())) } else { Ok(out) }
+/// A value that has no place in a record of ours.
+pub(super) fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Failed> {
+    value.serialize(&mut Datum(out))
 }
 
-/// What a detection never holds.
+/// What a record of ours never holds, or what a datum has that no record of ours is.
 #[derive(Debug)]
-struct Failed(String);
+pub(super) struct Failed(pub(super) String);
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +30,7 @@ impl ser::Error for Failed {
 }
 
 fn unexpected<T>(what: &str) -> Result<T, Failed> {
-    Err(Failed(format!("{what} has no place in a detection")))
+    Err(Failed(format!("{what} has no place in a record")))
 }
 
 struct Datum<'o>(&'o mut Vec<u8>);
@@ -66,7 +61,7 @@ impl<'a, 'o> ser::Serializer for &'a mut Datum<'o> {
     type SerializeTuple = ser::Impossible<(), Failed>;
     type SerializeTupleStruct = ser::Impossible<(), Failed>;
     type SerializeTupleVariant = ser::Impossible<(), Failed>;
-    type SerializeMap = ser::Impossible<(), Failed>;
+    type SerializeMap = Items<'a, 'o>;
     type SerializeStructVariant = ser::Impossible<(), Failed>;
 
     fn is_human_readable(&self) -> bool {
@@ -183,8 +178,9 @@ impl<'a, 'o> ser::Serializer for &'a mut Datum<'o> {
     ) -> Result<Self::SerializeTupleVariant, Failed> {
         unexpected(name)
     }
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Failed> {
-        unexpected("a map")
+    /// As a list of pairs.
+    fn serialize_map(self, len: Option<usize>) -> Result<Items<'a, 'o>, Failed> {
+        self.serialize_seq(len)
     }
     fn serialize_struct_variant(
         self,
@@ -222,65 +218,17 @@ impl ser::SerializeSeq for Items<'_, '_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use atio_schemas::codec::StaticIds;
-    use std::path::Path;
-    use std::sync::Arc;
-
-    /// The examples of the schema, full and minimal, and every nullable column by itself.
-    fn examples() -> Vec<Detection> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/examples/atio.detection");
-        let read = |entry: std::fs::DirEntry| std::fs::read(entry.path()).unwrap();
-        let texts: Vec<Vec<u8>> = std::fs::read_dir(dir).unwrap().map(|entry| read(entry.unwrap())).collect();
-        let mut found: Vec<Detection> =
-            texts.iter().map(|text| serde_json::from_slice(text).unwrap()).collect();
-        let full = found.iter().max_by_key(|d| serde_json::to_string(d).unwrap().len()).unwrap().clone();
-        let serde_json::Value::Object(columns) = serde_json::to_value(&full).unwrap() else {
-            panic!("an object")
-        };
-        for name in columns.keys() {
-            let mut without = columns.clone();
-            let empty =
-                if columns[name].is_array() { serde_json::json!([]) } else { serde_json::Value::Null };
-            without.insert(name.clone(), empty);
-            let text = serde_json::to_string(&without).unwrap();
-            found.extend(serde_json::from_str::<Detection>(&text).ok());
-        }
-        assert!(found.len() > 60, "{}", found.len());
-        found
+impl ser::SerializeMap for Items<'_, '_> {
+    type Ok = ();
+    type Error = Failed;
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failed> {
+        key.serialize(&mut *self.0)
     }
-
-    #[test]
-    fn the_bytes_are_the_general_encoders() {
-        let codec = Codec::new(Arc::new(StaticIds::new()));
-        for detection in examples() {
-            let expected = codec.encode(&detection).unwrap();
-            assert_eq!(encode(&codec, &detection).unwrap(), expected);
-            assert_eq!(codec.decode::<Detection>(&expected).unwrap(), detection);
-        }
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failed> {
+        value.serialize(&mut *self.0)
     }
-
-    #[test]
-    fn every_value_of_the_enums_and_long_numbers() {
-        use atio_schemas::detection::{
-            AssetResolvedBy, Criticality, Decision, Disposition, Exposure, Kind, Status, Tlp, Zone,
-        };
-        let codec = Codec::new(Arc::new(StaticIds::new()));
-        for index in 0..8 {
-            let mut d = Detection::new("e".to_owned(), Kind::ALL[index % Kind::ALL.len()], "t", "s");
-            d.tlp = Tlp::ALL[index % Tlp::ALL.len()];
-            d.zone = Zone::ALL[index % Zone::ALL.len()];
-            d.status = Status::ALL.get(index).copied();
-            d.decision = Decision::ALL.get(index).copied();
-            d.disposition = Disposition::ALL.get(index).copied();
-            d.criticality = Criticality::ALL.get(index).copied();
-            d.exposure = Exposure::ALL.get(index).copied();
-            d.asset_resolved_by = AssetResolvedBy::ALL.get(index).copied();
-            d.count = Some([0, -1, 63, 64, -65, i64::MAX, i64::MIN, 1 << 40][index]);
-            d.severity_id = Some([0, -1, 63, 64, -65, i32::MAX, i32::MIN, 1 << 20][index]);
-            assert_eq!(encode(&codec, &d).unwrap(), codec.encode(&d).unwrap());
-        }
+    fn end(self) -> Result<(), Failed> {
+        self.0.0.push(0);
+        Ok(())
     }
 }
