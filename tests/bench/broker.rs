@@ -1,0 +1,246 @@
+//! The broker that a part runs on, in a process of its own, and what is asked of it: topics, ends, committed offsets. Must not know what a
+//! contestant is.
+use crate::support::{Deadline, Running, atio, kafka};
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    config::ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    message::Headers,
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
+};
+use std::{collections::HashSet, time::Duration};
+use tempfile::TempDir;
+
+const CALL: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Embedded,
+    Kafka,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
+enum Held {
+    Embedded(Running),
+    Kafka(kafka::Kafka),
+}
+
+pub struct Broker {
+    pub kind: Kind,
+    pub bootstrap: String,
+    pub registry: String,
+    held: Held,
+    _registry: Running,
+    _dir: TempDir,
+}
+
+impl Broker {
+    /// The broker and a registry on it.
+    pub fn start(kind: Kind) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (held, bootstrap) = match kind {
+            Kind::Embedded => {
+                let mut command = atio();
+                command.arg("--data").arg(dir.path().join("broker"));
+                let broker = Running::start("broker", command.args(["broker", "--listen", "127.0.0.1:0"]));
+                let bootstrap = broker.said("kafka");
+                (Held::Embedded(broker), bootstrap)
+            }
+            Kind::Kafka => {
+                let kafka = kafka::Kafka::start();
+                let bootstrap = kafka.bootstrap.clone();
+                (Held::Kafka(kafka), bootstrap)
+            }
+        };
+        let mut command = atio();
+        command.arg("--data").arg(dir.path().join("registry")).args(["--kafka", &bootstrap]);
+        let registry = Running::start("registry", command.args(["run", "registry", "--http", "127.0.0.1:0"]));
+        Self { kind, bootstrap, registry: registry.said("registry"), held, _registry: registry, _dir: dir }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    pub fn pid(&self) -> u32 {
+        match &self.held {
+            Held::Embedded(running) => running.child.pid(),
+            Held::Kafka(kafka) => kafka.pid(),
+        }
+    }
+
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap).set("broker.address.family", "v4");
+        config
+    }
+
+    fn admin(&self) -> (AdminClient<DefaultClientContext>, AdminOptions, tokio::runtime::Runtime) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let admin = self.client().create().expect("an admin client");
+        (admin, AdminOptions::new().operation_timeout(Some(CALL)), runtime)
+    }
+
+    /// Makes topics and waits until each has a leader.
+    pub fn create(&self, topics: &[(&str, i32)]) {
+        let (admin, options, runtime) = self.admin();
+        let new: Vec<_> =
+            topics.iter().map(|(t, n)| NewTopic::new(t, *n, TopicReplication::Fixed(1))).collect();
+        let made = runtime.block_on(admin.create_topics(&new, &options)).expect("an answer");
+        made.into_iter().for_each(|topic| drop(topic.expect("a topic")));
+        let watch = self.watch("ends");
+        for (topic, partitions) in topics {
+            for partition in 0..*partitions {
+                Deadline::after(60)
+                    .until("a topic is there", || watch.0.fetch_watermarks(topic, partition, CALL).ok());
+            }
+        }
+    }
+
+    /// The topic's name, where there is no such topic.
+    pub fn missing(&self, topic: &str) -> Option<String> {
+        let all = self.watch("names").0.fetch_metadata(None, CALL).expect("metadata");
+        (!all.topics().iter().any(|t| t.name() == topic)).then(|| topic.to_owned())
+    }
+
+    /// Removes every topic that starts so: what was written there is measured.
+    pub fn remove(&self, prefix: &str) {
+        let all = self.watch("names").0.fetch_metadata(None, CALL).expect("metadata");
+        let names: Vec<&str> =
+            all.topics().iter().map(|t| t.name()).filter(|n| n.starts_with(prefix)).collect();
+        if names.is_empty() {
+            return;
+        }
+        let (admin, options, runtime) = self.admin();
+        let gone = runtime.block_on(admin.delete_topics(&names, &options)).expect("an answer");
+        gone.into_iter().for_each(|topic| drop(topic.expect("removed")));
+    }
+
+    /// Watches a group's committed offsets and the ends of topics.
+    pub fn watch(&self, group: &str) -> Watch {
+        Watch(self.client().set("group.id", group).create().expect("a client"))
+    }
+
+    pub fn producer(&self) -> BaseProducer<DefaultProducerContext> {
+        self.client()
+            .set("linger.ms", "5")
+            .set("compression.type", "lz4")
+            .set("batch.size", "1000000")
+            .set("queue.buffering.max.messages", "50000")
+            .set("partitioner", "murmur2_random")
+            .create()
+            .expect("a producer")
+    }
+
+    /// Fills a topic with `n` records, spread over its partitions; bytes of all.
+    pub fn fill(&self, topic: &str, partitions: i32, n: u64, text: impl Fn(u64) -> String) -> f64 {
+        let producer = self.producer();
+        let mut bytes = 0;
+        for i in 0..n {
+            let value = text(i);
+            bytes += value.len();
+            let partition = i32::try_from(i % u64::from(partitions.unsigned_abs())).expect("a partition");
+            let record = || BaseRecord::<(), str>::to(topic).partition(partition).payload(&value);
+            while producer.send(record()).is_err() {
+                producer.poll(Duration::from_millis(2));
+            }
+            if i % 256 == 0 {
+                producer.poll(Duration::ZERO);
+            }
+        }
+        producer.flush(Duration::from_secs(120)).expect("filled");
+        bytes as f64
+    }
+
+    /// Reads a topic of one partition to its end, as readers of committed records see it.
+    pub fn read(&self, topic: &str) -> Read {
+        let consumer: BaseConsumer = self
+            .client()
+            .set("group.id", "look")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "50")
+            .create()
+            .expect("a consumer");
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(topic, 0, Offset::Beginning).expect("a list");
+        consumer.assign(&from).expect("assigned");
+        let deadline = Deadline::after(120);
+        let mut read = Read::default();
+        loop {
+            assert!(deadline.left().is_some(), "{topic} is read in time");
+            match consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => read.take(&message),
+                Some(Err(KafkaError::PartitionEOF(_))) => return read,
+                Some(Err(error)) => panic!("{topic}: {error}"),
+                None => {}
+            }
+        }
+    }
+}
+
+/// What was on a topic.
+#[derive(Default)]
+pub struct Read {
+    pub records: usize,
+    /// Key, value and headers of all.
+    pub bytes: usize,
+    ids: HashSet<Vec<u8>>,
+    pub first: Vec<u8>,
+}
+
+impl Read {
+    /// An event's id where it has one, else all of its value.
+    fn take<M: Message>(&mut self, message: &M) {
+        let value = message.payload().unwrap_or_default();
+        let (mut id, mut size) = (None, 0);
+        for header in message.headers().into_iter().flat_map(|h| h.iter()) {
+            size += header.key.len() + header.value.map_or(0, <[u8]>::len);
+            if header.key == "ce_id" {
+                id = header.value;
+            }
+        }
+        if self.records == 0 {
+            self.first = value.to_vec();
+        }
+        self.ids.insert(id.unwrap_or(value).to_vec());
+        self.records += 1;
+        self.bytes += value.len() + message.key().map_or(0, <[u8]>::len) + size;
+    }
+    pub fn unique(&self) -> usize {
+        self.ids.len()
+    }
+    /// Mean bytes of a record.
+    pub fn size(&self) -> f64 {
+        self.bytes as f64 / self.records.max(1) as f64
+    }
+}
+
+pub struct Watch(BaseConsumer);
+
+impl Watch {
+    /// The sum of a group's committed offsets on a topic; 0 before the first.
+    pub fn committed(&self, topic: &str, partitions: i32) -> u64 {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, partitions - 1);
+        let Ok(found) = self.0.committed_offsets(list, CALL) else { return 0 };
+        found.elements().iter().filter_map(|e| u64::try_from(e.offset().to_raw()?).ok()).sum()
+    }
+    /// The sum of a topic's ends.
+    pub fn ends(&self, topic: &str, partitions: i32) -> u64 {
+        let end = |p| self.0.fetch_watermarks(topic, p, CALL).map_or(0, |(_, high)| high);
+        (0..partitions).map(end).filter_map(|end| u64::try_from(end).ok()).sum()
+    }
+}
