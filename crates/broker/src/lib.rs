@@ -13,6 +13,8 @@
 mod api;
 mod config;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod group;
 mod log;
 mod node;

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, FetchRequest, FetchResponse, RequestHeader};
-use kafka_protocol::protocol::Decodable;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, FetchRequest, FetchResponse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -15,11 +14,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::Shared;
-use crate::api::{self, Answer, Api, Call, Cost, Malformed, api_versions, fetch, join_group, sync_group};
+use super::frame::{self, Door, HEAD, Refused};
+use crate::api::{Answer, Api, Call, Cost, Malformed, api_versions, fetch, join_group, sync_group};
 use crate::config::Fsync;
 
-/// Requests without records are small; a bigger one is not one.
-const MAX_PLAIN_FRAME: usize = 8 << 20;
 /// Records beyond this are not written on the reactor's threads.
 const INLINE: usize = 256 * 1024;
 /// Reads beyond this are not done on them either.
@@ -28,18 +26,14 @@ const READ_INLINE: usize = 128 * 1024;
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Frames and responses up to this size wait for no budget.
 const SMALL: usize = 64 * 1024;
-/// Key, version and correlation id.
-const HEAD: usize = 8;
 
 /// Why a connection ends before its client closes it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
     #[error("input or output failed: {0}")]
     Io(#[from] std::io::Error),
-    #[error("a frame of {0} bytes is not accepted")]
-    Size(i64),
-    #[error("request {key} version {version} is not supported")]
-    Unsupported { key: i16, version: i16 },
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error("no progress for too long")]
@@ -111,11 +105,7 @@ async fn read(shared: &Shared, reader: &mut BufReader<OwnedReadHalf>) -> Result<
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let refused = || Ended::Size(size.into());
-    let length = usize::try_from(size).map_err(|_| refused())?;
-    if length < HEAD || length > shared.config.max_frame {
-        return Err(refused());
-    }
+    let length = frame::length(size, shared.config.max_frame)?;
     let whole = timeout(shared.config.stalled, read_rest(shared, reader, length));
     whole.await.map_err(|_| Ended::Stalled)?.map(Some)
 }
@@ -127,18 +117,7 @@ async fn read_rest(
 ) -> Result<Frame, Ended> {
     let mut head = [0u8; HEAD];
     reader.read_exact(&mut head).await?;
-    let mut fields = &head[..];
-    let (key, version) = (fields.get_i16(), fields.get_i16());
-    let correlation = fields.get_i32();
-    let api = api::find(key).ok_or(Ended::Unsupported { key, version })?;
-    let supported = (api.min..=api.max).contains(&version);
-    let unsupported = !supported && api.key == ApiKey::ApiVersions;
-    if !supported && !unsupported {
-        return Err(Ended::Unsupported { key, version });
-    }
-    if length > MAX_PLAIN_FRAME && api.key != ApiKey::Produce {
-        return Err(Ended::Size(length as i64));
-    }
+    let door = frame::door(&head, length)?;
     let memory = budget(&shared.frames, length).await?;
     let mut buffer = BytesMut::with_capacity(length);
     buffer.extend_from_slice(&head);
@@ -148,14 +127,8 @@ async fn read_rest(
             return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
         }
     }
-    let mut body = buffer.freeze();
-    let mut client = String::new();
-    if supported {
-        let header = RequestHeader::decode(&mut body, api.key.request_header_version(version));
-        let header = header.map_err(|e| Malformed(e.to_string()))?;
-        client = header.client_id.map(|c| c.to_string()).unwrap_or_default();
-        api.shape.check(&body, version)?;
-    }
+    let (client, body) = door.open(buffer.freeze())?;
+    let Door { api, version, correlation, unsupported } = door;
     Ok(Frame { api, version, correlation, client, body, unsupported, _memory: memory })
 }
 

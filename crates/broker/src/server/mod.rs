@@ -18,6 +18,7 @@ use crate::error::BrokerError;
 use crate::node::Node;
 
 mod connection;
+pub(crate) mod frame;
 
 /// How often group timers are looked at.
 const GROUP_TICK: Duration = Duration::from_millis(25);
