@@ -16,6 +16,7 @@ mod contest;
 mod figures;
 mod instructions;
 mod peers;
+mod pipeline;
 mod process;
 #[allow(dead_code, unused_imports, reason = "shared with the integration tests")]
 #[path = "../support/mod.rs"]
@@ -32,7 +33,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HELP: &str = "\
 cargo bench -p atio -- [--quick] [--only PART]… [--broker embedded|kafka|both] [--pairs N] [--records N] [--judge BASELINE]
-  PART      contest, instructions
+  PART      contest, idle, instructions, pipeline
   --judge   another `atio` program: normalization of this build against it, in pairs";
 
 struct Options {
@@ -107,6 +108,9 @@ fn main() {
     }
     let rounds = options.pairs.unwrap_or(if options.quick { 2 } else { 7 });
     let records = options.records.unwrap_or(if options.quick { 100_000 } else { 300_000 });
+    if options.wants("idle") && options.judge.is_none() {
+        pipeline::idle(&mut figures, options.quick);
+    }
     for kind in &options.brokers {
         let broker = Broker::start(*kind);
         if let Some(baseline) = &options.judge {
@@ -115,6 +119,9 @@ fn main() {
         }
         if options.wants("contest") {
             contest::part(&broker, &mut figures, records, rounds);
+        }
+        if options.wants("pipeline") {
+            pipeline::part(&broker, &mut figures, options.quick);
         }
     }
     if options.judge.is_none() {

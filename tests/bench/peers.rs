@@ -28,7 +28,11 @@ pub fn build_streams() -> Result<(), String> {
     let mut maven = Command::new("mvn");
     maven.args(["-q", "-B", "-f"]).arg(pom).arg(format!("-Dbench.target={}", target.display()));
     run(maven
-        .args(["package", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .args([
+            "compile",
+            "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-dependencies",
+            "-DincludeScope=runtime",
+        ])
         .arg(format!("-DoutputDirectory={}", target.join("lib").display())))
 }
 

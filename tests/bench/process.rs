@@ -37,11 +37,6 @@ pub fn threads(pid: u32) -> f64 {
     field(&read(pid, "status"), "Threads")
 }
 
-/// Bytes given to write calls, whatever they were written to.
-pub fn written(pid: u32) -> f64 {
-    field(&read(pid, "io"), "wchar")
-}
-
 /// Bytes that went to the disk, or will.
 pub fn disk(pid: u32) -> f64 {
     field(&read(pid, "io"), "write_bytes")
