@@ -203,8 +203,9 @@ fn contestants(figures: &mut Figures) -> Vec<(&'static str, Who)> {
     all
 }
 
-pub fn part(broker: &Broker, figures: &mut Figures, records: u64, rounds: usize) {
-    let all = contestants(figures);
+pub fn part(broker: &Broker, figures: &mut Figures, records: u64, rounds: usize, who: &[String]) {
+    let mut all = contestants(figures);
+    all.retain(|(name, _)| who.is_empty() || who.iter().any(|w| w == name));
     verify(broker, figures, &all);
     let input = Input::fill(broker, records);
     let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();

@@ -32,13 +32,15 @@ use std::path::PathBuf;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HELP: &str = "\
-cargo bench -p atio -- [--quick] [--only PART]… [--broker embedded|kafka|both] [--pairs N] [--records N] [--judge BASELINE]
+cargo bench -p atio -- [--quick] [--only PART]… [--who NAME]… [--broker embedded|kafka|both] [--pairs N] [--records N] [--judge BASELINE]
   PART      contest, idle, instructions, pipeline
+  --who     a contestant, again for more; all by default
   --judge   another `atio` program: normalization of this build against it, in pairs";
 
 struct Options {
     quick: bool,
     only: Vec<String>,
+    who: Vec<String>,
     brokers: Vec<Kind>,
     pairs: Option<usize>,
     records: Option<u64>,
@@ -49,7 +51,15 @@ impl Options {
     /// None: told what there is.
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
         let brokers = vec![Kind::Embedded, Kind::Kafka];
-        let mut o = Self { quick: false, only: vec![], brokers, pairs: None, records: None, judge: None };
+        let mut o = Self {
+            quick: false,
+            only: vec![],
+            who: vec![],
+            brokers,
+            pairs: None,
+            records: None,
+            judge: None,
+        };
         // `cargo bench` says so; `cargo test --benches` does not, and wants no figures.
         let mut asked = false;
         while let Some(arg) = args.next() {
@@ -58,6 +68,7 @@ impl Options {
                 "--bench" => asked = true,
                 "--quick" => o.quick = true,
                 "--only" => o.only.push(value()),
+                "--who" => o.who.push(value()),
                 "--pairs" => o.pairs = Some(value().parse().ok()?),
                 "--records" => o.records = Some(value().parse().ok()?),
                 "--judge" => o.judge = Some(PathBuf::from(value())),
@@ -118,7 +129,7 @@ fn main() {
             continue;
         }
         if options.wants("contest") {
-            contest::part(&broker, &mut figures, records, rounds);
+            contest::part(&broker, &mut figures, records, rounds, &options.who);
         }
         if options.wants("pipeline") {
             pipeline::part(&broker, &mut figures, options.quick);
