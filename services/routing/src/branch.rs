@@ -1,9 +1,9 @@
 //! One branch of one workflow: a routed detection in, deliveries out, by the version that it was routed with.
 //! Owns which version runs. Must not know: steps.
-use crate::{Definitions, TABLE, headers, router::refused};
-use atio_schemas::{Code, Codec, CodecError, Detection, header, routed::Routed};
+use crate::{Definitions, TABLE, router::refused};
+use atio_schemas::{Code, Codec, CodecError, routed::Routed};
 use atio_stage::{Outcome, Output, Processor, Record, StageError, Tx};
-use atio_workflow::{Delivered, Site, run};
+use atio_workflow::{Site, delivery_output, run};
 use ipnet::IpNet;
 
 pub(crate) struct Runner {
@@ -11,8 +11,8 @@ pub(crate) struct Runner {
     pub(crate) workflow: String,
     pub(crate) branch: String,
     pub(crate) home_networks: Vec<IpNet>,
-    /// Of delivery topics: `atio.delivery.`.
-    pub(crate) delivery: String,
+    /// Of topics, e.g. `atio.`.
+    pub(crate) prefix: String,
 }
 
 impl Runner {
@@ -22,19 +22,6 @@ impl Runner {
             let (name, version) = m.rsplit_once('@')?;
             if name == self.workflow { version.parse().ok() } else { None }
         })
-    }
-
-    fn output(
-        &self,
-        record: &Record<'_>,
-        detection: &Detection,
-        delivered: &Delivered,
-    ) -> Result<Output, CodecError> {
-        let key = delivered.incident_id.as_ref().or(delivered.asset.as_ref()).unwrap_or(&delivered.event_id);
-        let mut headers = headers(record, detection, &delivered.workflow, "atio.delivery");
-        headers.set(header::IDEMPOTENCY_KEY, delivered.idempotency_key.as_bytes());
-        let topic = format!("{}{}", self.delivery, delivered.sink);
-        Ok(Output::new(topic, key.as_bytes(), self.codec.encode(delivered)?, headers))
     }
 }
 
@@ -63,8 +50,8 @@ impl Processor for Runner {
         let Some(branch) = definition.branch(&self.branch) else { return Outcome::Drop(Code::NotInVersion) };
         let site = Site { version, home_networks: &self.home_networks };
         let end = run(definition, branch, &routed.detection, site);
-        let outputs: Result<Vec<Output>, CodecError> =
-            end.outputs.iter().map(|d| self.output(record, &routed.detection, d)).collect();
+        let output = |d| delivery_output(&self.codec, &self.prefix, record.headers, &routed.detection, d);
+        let outputs: Result<Vec<Output>, CodecError> = end.outputs.iter().map(output).collect();
         match outputs {
             Ok(outputs) => Outcome::of(outputs, end.rejected, end.dropped.unwrap_or(Code::Filtered)),
             Err(error) => refused(&error),

@@ -5,13 +5,12 @@
 //! topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
 
 mod branch;
-pub mod definitions;
 mod router;
 
-pub use definitions::Definitions;
+pub use atio_workflow::Definitions;
 
-use atio_schemas::{Codec, Detection, header};
-use atio_stage::{Headers, Input, Pace, Record, Run, Stage, TableName, TableSpec};
+use atio_schemas::Codec;
+use atio_stage::{Input, Pace, Run, Stage, TableName, TableSpec};
 use atio_workflow::Known;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -105,7 +104,7 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, sinks: &[String]) -> 
         workflow: workflow.to_owned(),
         branch: branch.to_owned(),
         home_networks: deps.home_networks.clone(),
-        delivery: format!("{}delivery.", deps.prefix),
+        prefix: deps.prefix.clone(),
     };
     Stage {
         group: format!("{}{name}", deps.prefix),
@@ -121,21 +120,6 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, sinks: &[String]) -> 
         pace: Pace::Interactive,
         run: Run::Transform(Box::new(processor)),
     }
-}
-
-/// Headers of what leaves this service: what is carried on, the event, the workflow.
-fn headers(record: &Record<'_>, detection: &Detection, workflow: &str, kind: &str) -> Headers {
-    let mut headers = record.headers.carried();
-    headers.set(header::CE_SPECVERSION, "1.0");
-    headers.set(header::CE_ID, detection.event_id.as_bytes());
-    headers.set(header::CE_SOURCE, format!("/atio/{}/{}", detection.tenant, detection.source));
-    headers.set(header::CE_TYPE, kind);
-    if let Some(at) = detection.occurred_at {
-        headers.set(header::CE_TIME, at.rfc3339_micros());
-    }
-    headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
-    headers.set(header::WORKFLOW, workflow);
-    headers
 }
 
 #[cfg(test)]

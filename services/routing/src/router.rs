@@ -1,7 +1,8 @@
 //! One enriched detection in; one record out for each workflow whose trigger holds. Owns nothing but that.
-use crate::{Definitions, TABLE, headers};
+use crate::{Definitions, TABLE};
 use atio_schemas::{Code, Codec, CodecError, Detection, routed::Routed};
 use atio_stage::{NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
+use atio_workflow::outputs::headers;
 use std::sync::Arc;
 
 pub(crate) struct Router {
@@ -30,7 +31,7 @@ impl Router {
                 partition: None,
                 key: record.key.map(<[u8]>::to_vec),
                 value: Some(self.codec.encode(&routed)?),
-                headers: headers(record, &routed.detection, &workflow, "atio.routed"),
+                headers: headers(record.headers, &routed.detection, &workflow, "atio.routed"),
             });
         }
         Ok(outputs)

@@ -1,16 +1,17 @@
 //! The router and the branches in the harness.
 use super::*;
 use atio_schemas::{
-    Code, Timestamp,
+    Code, Detection, Timestamp,
     codec::StaticIds,
     command::ObjectKind,
     definition::Definition as Stored,
     delivery::Delivery,
     detection::{Kind, Tlp},
+    header,
     routed::Routed,
 };
 use atio_stage::{
-    Processor,
+    Headers, Processor,
     harness::{Given, Harness},
 };
 use atio_topics::Audience;
@@ -111,7 +112,7 @@ fn branch(name: &str) -> Harness<branch::Runner> {
         workflow: "threats".into(),
         branch: name.into(),
         home_networks: vec![],
-        delivery: "t.delivery.".into(),
+        prefix: "t.".into(),
     };
     let mut harness = Harness::new(runner, &[deps.table(Some("threats"))], Timestamp(0));
     apply(&mut harness, "threats", 1, THREATS);

@@ -1,9 +1,9 @@
 //! The definitions in force, compiled as they come from the topic `workflows`: `<name>@<n>` holds an immutable one, `<name>` points to the
-//! one in force, `sink/<name>` likewise for sinks. Owns versions, pointers and the trigger index. Must not know: records of detections.
+//! one in force, `sink/<name>` likewise for sinks. Owns versions, pointers and the trigger index; whoever runs branches feeds one of these. Must not know: records of detections.
+use crate::{Definition, Index, Known, SinkFacts, compile};
 use atio_schemas::{Code, Codec, command::ObjectKind, definition::Definition as Stored};
 use atio_stage::{StageError, View};
 use atio_topics::load::{Declaration, parse};
-use atio_workflow::{Definition, Index, Known, SinkFacts, compile};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -228,7 +228,7 @@ impl View for Definitions {
         let (kind, name) = match object.split_once('/') {
             None => (ObjectKind::Workflow, object),
             Some(("sink", name)) => (ObjectKind::Sink, name),
-            // Sources and tables are no concern of routing.
+            // Sources and tables are no concern of branches.
             Some(_) => return Ok(()),
         };
         let fits = |s: &Stored| s.kind == kind && s.name == name && version.is_none_or(|v| v == s.version);

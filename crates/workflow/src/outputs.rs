@@ -1,0 +1,43 @@
+//! The records that a branch's end becomes, whoever runs the branch. Owns their topics, keys and headers. Must not know: stages, groups.
+use crate::Delivered;
+use atio_schemas::{Codec, CodecError, Detection, header};
+use atio_stage::{Headers, Output};
+
+/// What a delivery says of itself in `ce_type`.
+const DELIVERY: &str = "atio.delivery";
+
+/// Headers of what a workflow makes of a record with headers `from`: what is carried on, the event, the workflow (`name@version`), the
+/// type of what it is (`ce_type`).
+#[must_use]
+pub fn headers(from: &Headers, detection: &Detection, workflow: &str, kind: &str) -> Headers {
+    let mut headers = from.carried();
+    headers.set(header::CE_SPECVERSION, "1.0");
+    headers.set(header::CE_ID, detection.event_id.as_bytes());
+    headers.set(header::CE_SOURCE, format!("/atio/{}/{}", detection.tenant, detection.source));
+    headers.set(header::CE_TYPE, kind);
+    if let Some(at) = detection.occurred_at {
+        headers.set(header::CE_TIME, at.rfc3339_micros());
+    }
+    headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
+    headers.set(header::WORKFLOW, workflow);
+    headers
+}
+
+/// A delivery on `<prefix>delivery.<sink>`, keyed by incident, else asset, else event. `from`: headers of the record that the branch was run
+/// for; `original`: the detection as the branch got it.
+///
+/// # Errors
+/// What the codec says: a schema that is not registered yet, or a value that does not fit it.
+pub fn delivery_output(
+    codec: &Codec,
+    prefix: &str,
+    from: &Headers,
+    original: &Detection,
+    delivered: &Delivered,
+) -> Result<Output, CodecError> {
+    let key = delivered.incident_id.as_ref().or(delivered.asset.as_ref()).unwrap_or(&delivered.event_id);
+    let mut headers = headers(from, original, &delivered.workflow, DELIVERY);
+    headers.set(header::IDEMPOTENCY_KEY, delivered.idempotency_key.as_bytes());
+    let topic = format!("{prefix}delivery.{}", delivered.sink);
+    Ok(Output::new(topic, key.as_bytes(), codec.encode(delivered)?, headers))
+}
