@@ -226,6 +226,11 @@ impl Store {
             file.sync_data()?;
         }
         std::fs::rename(&part, &self.path)?;
+        if self.strict
+            && let Some(dir) = self.path.parent()
+        {
+            File::open(dir)?.sync_all()?;
+        }
         inner.file = OpenOptions::new().read(true).append(true).open(&self.path)?;
         inner.size = size + tail.len() as u64;
         inner.unsynced = true;

@@ -2,11 +2,11 @@
 //! before anything is answered. Must not know sockets or partitions' logs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::ResponseError;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 
 use super::machine::Group;
@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     /// Removed from the map: whoever still holds it must look again.
     dead: bool,
     saved: Vec<u8>,
+    /// Had members when last looked at.
+    peopled: bool,
     empty_since: i64,
 }
 
@@ -35,6 +37,9 @@ pub(crate) struct Groups {
     groups: Mutex<HashMap<String, Arc<Mutex<Entry>>>>,
     waiters: Mutex<HashMap<Token, Waiter>>,
     tokens: AtomicU64,
+    /// When some group has something to do, at the earliest; who sleeps until then is told of an earlier time.
+    due: AtomicI64,
+    earlier: Notify,
     initial_delay_ms: i64,
     max_groups: usize,
 }
@@ -72,6 +77,7 @@ impl Groups {
             let Ok(mut machine) = serde_json::from_slice::<Group>(&bytes) else { continue };
             machine.restored(now);
             let entry = entries.entry(name).or_default();
+            entry.peopled = machine.state != State::Empty;
             (entry.machine, entry.saved, entry.empty_since) = (machine, bytes, now);
         }
         for (key, bytes) in store.under("offset/") {
@@ -98,6 +104,8 @@ impl Groups {
             groups: Mutex::new(groups),
             waiters: Mutex::new(HashMap::new()),
             tokens: AtomicU64::new(1),
+            due: AtomicI64::new(now),
+            earlier: Notify::new(),
             initial_delay_ms,
             max_groups,
         }
@@ -161,9 +169,12 @@ impl Groups {
                 Err(error) => warn!(%error, group = name, "group not saved"),
             }
         }
-        if entry.machine.state != State::Empty {
+        let peopled = entry.machine.state != State::Empty;
+        if peopled || entry.peopled {
             entry.empty_since = now;
         }
+        entry.peopled = peopled;
+        self.note_due(&entry.machine);
         let mut waiters = lock(&self.waiters);
         for reply in replies {
             // A receiver that is gone belongs to a connection that is gone.
@@ -349,8 +360,26 @@ impl Groups {
         }
     }
 
+    fn note_due(&self, machine: &Group) {
+        let Some(due) = machine.due() else { return };
+        if self.due.fetch_min(due, Ordering::AcqRel) > due {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// When [`Groups::tick`] has something to do, at the earliest.
+    pub(crate) fn due(&self) -> i64 {
+        self.due.load(Ordering::Acquire)
+    }
+
+    /// [`Groups::due`] has moved to an earlier time.
+    pub(crate) async fn earlier(&self) {
+        self.earlier.notified().await;
+    }
+
     /// Time has passed.
     pub(crate) fn tick(&self, now: i64) {
+        self.due.store(i64::MAX, Ordering::Release);
         let all: Vec<_> = lock(&self.groups).iter().map(|(n, e)| (n.clone(), e.clone())).collect();
         for (name, entry) in all {
             let mut entry = lock(&entry);
@@ -360,6 +389,7 @@ impl Groups {
             if !replies.is_empty() || before != after {
                 self.settle(&name, &mut entry, replies, now);
             }
+            self.note_due(&entry.machine);
         }
     }
 

@@ -320,6 +320,19 @@ impl Group {
         Ok(id)
     }
 
+    /// When [`Group::tick`] has something to do, at the earliest.
+    pub(crate) fn due(&self) -> Option<i64> {
+        let ready = self.pending.is_empty() && self.members.values().all(|m| m.joining.is_some());
+        let state = match self.state {
+            State::PreparingRebalance if ready => Some(self.not_before.min(self.deadline)),
+            State::PreparingRebalance => Some(self.deadline),
+            State::CompletingRebalance => Some(self.sync_by),
+            State::Empty | State::Stable => None,
+        };
+        let silent = self.members.values().filter(|m| m.joining.is_none() && m.syncing.is_none());
+        silent.map(|m| m.expires).chain(self.pending.values().copied()).chain(state).min()
+    }
+
     /// Time has passed: sessions end, waits end.
     pub(crate) fn tick(&mut self, now: i64) -> Replies {
         let mut replies = Vec::new();

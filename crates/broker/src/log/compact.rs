@@ -304,6 +304,8 @@ fn swap(
     let producers = segment::load_sidecar(&last.path).map(|(_, p)| p).unwrap_or_default();
     segment::remove_if_there(&segment::sidecar_of(&first.path))?;
     std::fs::rename(part, &first.path)?;
+    // Before a source goes: a power loss must find one or the other.
+    segment::sync_dir(&log.dir)?;
     let cleaned = Segment::sealed(first.path.clone(), summary);
     cleaned.save(&producers)?;
     for source in group.iter().skip(1) {

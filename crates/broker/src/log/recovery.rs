@@ -61,6 +61,10 @@ pub(crate) fn open(dir: &Path, start: i64, strict: bool) -> Result<(PartitionLog
             log.segments.push_back(Segment::create(dir, next)?);
         }
     }
+    if strict {
+        // The partition's directory, the topic's, and what lists the topics.
+        dir.ancestors().take(3).try_for_each(segment::sync_dir)?;
+    }
     let first = log.segments.front().map_or(0, |s| s.summary.base);
     log.start = log.start.max(first);
     log.drop_below_start()?;

@@ -225,6 +225,11 @@ impl Segment {
     }
 }
 
+/// Makes what a directory lists survive a power loss.
+pub(crate) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
 pub(crate) fn remove_if_there(path: &Path) -> Result<(), LogError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
@@ -331,16 +336,21 @@ pub(crate) struct ReadPlan {
 /// # Errors
 /// `Corrupt` when the first batch wanted is broken.
 pub(crate) fn read(plan: &ReadPlan, max: usize, at_least_one: bool) -> Result<Bytes, LogError> {
-    let mut start = None;
-    walk(&plan.file, plan.from, plan.to, |header, at| {
+    let (mut start, mut done) = (None, false);
+    let end = walk(&plan.file, plan.from, plan.to, |header, at| {
         if header.last_offset() < plan.offset {
             return Ok(true);
         }
         if header.base_offset < plan.below {
             start = Some((at, header.size));
         }
+        done = true;
         Ok(false)
     })?;
+    if !done && end < plan.to {
+        // Where no header can be one, there is damage and not the end.
+        return Err(LogError::Corrupt { offset: plan.offset });
+    }
     let Some((start, first)) = start else { return Ok(Bytes::new()) };
     let room = (plan.to - start).min(max as u64) as usize;
     let want = if at_least_one { room.max(first) } else { room };

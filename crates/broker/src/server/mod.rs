@@ -20,8 +20,10 @@ use crate::node::Node;
 mod connection;
 pub(crate) mod frame;
 
-/// How often group timers are looked at.
-const GROUP_TICK: Duration = Duration::from_millis(25);
+/// Group timers are looked at when one is due, those that are due this close together at once.
+const GROUP_TICK: i64 = 10;
+/// And at least so often.
+const GROUP_TICK_MAX: i64 = 60_000;
 /// How often transactions' time-outs, retention and compaction are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How many ticks between looks at what has expired.
@@ -187,11 +189,13 @@ impl Drop for Held {
 
 async fn tick_groups(shared: Arc<Shared>) {
     let strict = shared.config.fsync == Fsync::Strict;
-    let mut ticks = tokio::time::interval(GROUP_TICK);
     loop {
+        let left = shared.node.groups.due().saturating_sub(shared.clock.now().mono);
+        let wait = Duration::from_millis(left.clamp(GROUP_TICK, GROUP_TICK_MAX) as u64);
         tokio::select! {
             () = shared.cancel.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = shared.node.groups.earlier() => continue,
+            () = tokio::time::sleep(wait) => {}
         }
         match strict {
             true => shared.blocking(|node, now| node.groups.tick(now.mono)).await,
