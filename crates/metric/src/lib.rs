@@ -169,6 +169,18 @@ impl Counter {
     pub fn inc(&self, labels: &[&str]) {
         self.add(labels, 1);
     }
+    /// Follows a total that somebody else keeps. A smaller one is a new beginning, as after a restart.
+    pub fn follow(&self, labels: &[&str], total: u64) {
+        let Ok(counter) = self.0.get_metric_with_label_values(labels) else { return };
+        if total < counter.get() {
+            counter.reset();
+        }
+        counter.inc_by(total - counter.get());
+    }
+    /// Forgets one series: its subject is gone.
+    pub fn remove(&self, labels: &[&str]) {
+        drop(self.0.remove_label_values(labels));
+    }
     #[must_use]
     pub fn get(&self, labels: &[&str]) -> u64 {
         self.0.get_metric_with_label_values(labels).map_or(0, |c| c.get())
@@ -203,6 +215,12 @@ impl Histogram {
             histogram.observe(value);
         }
     }
+    /// How many values were observed, and their sum.
+    #[must_use]
+    pub fn get(&self, labels: &[&str]) -> (u64, f64) {
+        let found = self.0.get_metric_with_label_values(labels);
+        found.map_or((0, 0.0), |h| (h.get_sample_count(), h.get_sample_sum()))
+    }
 }
 
 #[cfg(test)]
@@ -219,6 +237,17 @@ mod tests {
         let text = metrics.text().unwrap();
         assert!(text.contains(r#"atio_records_total{service="a",stage="x"} 2"#), "{text}");
         assert!(text.contains(r#"atio_records_total{service="b",stage="x"} 5"#), "{text}");
+    }
+
+    #[test]
+    fn a_followed_total_may_begin_anew() {
+        let counter = Metrics::default().service("a").counter("atio_x_total", "X.", &["k"]).unwrap();
+        for total in [3, 3, 7, 2, 4] {
+            counter.follow(&["v"], total);
+            assert_eq!(counter.get(&["v"]), total);
+        }
+        counter.remove(&["v"]);
+        assert_eq!(counter.get(&["v"]), 0);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod metrics;
 pub mod publish;
 pub mod read;
 mod store;
+pub mod survey;
 mod table;
 mod timers;
 mod transform;

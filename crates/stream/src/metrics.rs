@@ -12,8 +12,7 @@ struct Counters {
     dead_lettered: Counter,
     parts: Counter,
     outputs: Counter,
-    commits: Counter,
-    aborts: Counter,
+    transactions: Counter,
     rebuilds: Counter,
     doubtful: Counter,
     retries: Counter,
@@ -52,8 +51,11 @@ impl Counters {
                 "Records given to the producer, aborted transactions included.",
                 stage,
             )?,
-            commits: counter("atio_stage_commits_total", "Transactions committed.", stage)?,
-            aborts: counter("atio_stage_aborts_total", "Transactions dropped.", stage)?,
+            transactions: counter(
+                "atio_stage_transactions_total",
+                "Transactions that were ended, by result: committed or aborted.",
+                &["stage", "result"],
+            )?,
             rebuilds: counter(
                 "atio_stage_producer_rebuilds_total",
                 "Producers made anew, by reason.",
@@ -136,7 +138,7 @@ impl StreamMetrics {
         for (code, n) in &added.dead_lettered {
             self.counters.dead_lettered.add(&[stage, code.as_str()], *n);
         }
-        self.counters.commits.inc(labels);
+        self.counters.transactions.inc(&[stage, "committed"]);
         self.commit_seconds.observe(labels, commit);
         self.batch_seconds.observe(labels, batch);
     }
@@ -144,7 +146,7 @@ impl StreamMetrics {
         self.counters.outputs.add(&[stage], n);
     }
     pub(crate) fn aborted(&self, stage: &str) {
-        self.counters.aborts.inc(&[stage]);
+        self.counters.transactions.inc(&[stage, "aborted"]);
     }
     pub(crate) fn rebuilt(&self, stage: &str, reason: &str) {
         self.counters.rebuilds.inc(&[stage, reason]);

@@ -156,6 +156,8 @@ impl TopicReader {
                 };
                 if spec.until == Until::Never || start < stable {
                     next.insert(tp.clone(), start);
+                }
+                if start < stable {
                     ends.insert(tp, stable);
                 }
             }
@@ -164,7 +166,7 @@ impl TopicReader {
         Ok(Self { client, until: spec.until, next, ends, progress: Instant::now() })
     }
 
-    /// Where reading ends, by partition: of those with something to read.
+    /// What was there when reading started and is not read yet: where it ends, by partition. Empty = caught up, once [`Self::next`] was idle.
     #[must_use]
     pub const fn ends(&self) -> &BTreeMap<Tp, i64> {
         &self.ends
@@ -180,7 +182,9 @@ impl TopicReader {
             if self.until == Until::End && self.ends.is_empty() {
                 return Ok(Next::End);
             }
-            if let Some(entry) = self.poll() {
+            // To an end, markers are looked at between waits; what has no end waits as long as it may.
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(entry) = self.poll(if self.until == Until::Never { left } else { SLICE }) {
                 return Ok(Next::Record(entry));
             }
             if self.until == Until::End && self.progress.elapsed() > STALL {
@@ -192,8 +196,8 @@ impl TopicReader {
         }
     }
 
-    fn poll(&mut self) -> Option<Entry> {
-        let entry = match self.client.poll(SLICE) {
+    fn poll(&mut self, wait: Duration) -> Option<Entry> {
+        let entry = match self.client.poll(wait) {
             Ok(Some(incoming)) => Some(Entry {
                 topic: Arc::from(incoming.topic()),
                 partition: incoming.partition(),
