@@ -48,7 +48,11 @@ struct Waiting {
 }
 
 /// What a call of the processor ended besides its own record.
-type Settled = Vec<(StateKey, Outcome)>;
+struct Besides {
+    settled: Vec<(StateKey, Outcome)>,
+    /// See [`Tx::show`].
+    shown: Vec<Output>,
+}
 
 /// A processor with its state per partition.
 pub struct Harness<P> {
@@ -104,9 +108,9 @@ impl<P: Processor> Harness<P> {
     pub fn commit(&mut self, records: &[Given]) {
         let mut overlays: HashMap<i32, Overlay> = HashMap::new();
         for given in records {
-            let (outcome, settled) = self.step(given, &mut overlays);
+            let (outcome, besides) = self.step(given, &mut overlays);
             self.counts.read += 1;
-            self.settle(given.partition, settled);
+            self.besides(given.partition, besides);
             self.count(given.partition, outcome, 1);
         }
         self.merge(overlays);
@@ -128,8 +132,8 @@ impl<P: Processor> Harness<P> {
             let state = self.states.entry(*partition).or_default();
             let mut tx = Tx::new(self.now, state, overlays.entry(*partition).or_default(), &self.tables);
             let outcome = self.processor.on_timer(&Timer { key: key.clone(), at: *at }, &mut tx);
-            let settled = tx.take_settled();
-            self.settle(*partition, settled);
+            let besides = Besides { settled: tx.take_settled(), shown: tx.take_shown() };
+            self.besides(*partition, besides);
             self.settle(*partition, vec![(key.clone(), outcome)]);
         }
         self.merge(overlays);
@@ -146,8 +150,12 @@ impl<P: Processor> Harness<P> {
             self.states.entry(partition).or_default().merge(overlay);
         }
     }
+    fn besides(&mut self, partition: i32, besides: Besides) {
+        self.settle(partition, besides.settled);
+        self.outputs.extend(besides.shown);
+    }
     /// Ends holds, each once; what is not held is left alone.
-    fn settle(&mut self, partition: i32, settled: Settled) {
+    fn settle(&mut self, partition: i32, settled: Vec<(StateKey, Outcome)>) {
         for (key, end) in settled {
             if let Some(waiting) = self.held.remove(&(partition, key)) {
                 self.counts.held -= waiting.records;
@@ -173,7 +181,7 @@ impl<P: Processor> Harness<P> {
         self.states.get(&partition)
     }
 
-    fn step(&mut self, given: &Given, overlays: &mut HashMap<i32, Overlay>) -> (Outcome, Settled) {
+    fn step(&mut self, given: &Given, overlays: &mut HashMap<i32, Overlay>) -> (Outcome, Besides) {
         let next = self.next.entry((given.topic.clone(), given.partition)).or_default();
         let offset = *next;
         *next += 1;
@@ -195,7 +203,7 @@ impl<P: Processor> Harness<P> {
         if let Some(note) = tx.take_note() {
             self.notes.insert(place, note);
         }
-        (outcome, tx.take_settled())
+        (outcome, Besides { settled: tx.take_settled(), shown: tx.take_shown() })
     }
 
     /// `records`: so many input records end so.

@@ -1,6 +1,7 @@
 //! What a processor may touch while it handles a record: time, stores, tables. All of it is one transaction.
 use crate::{
     outcome::{Outcome, StageError},
+    record::Output,
     state::{Entry, Overlay, State, StateKey, Store},
     table::{Tables, View},
 };
@@ -17,6 +18,7 @@ pub struct Tx<'a> {
     overlay: &'a mut Overlay,
     tables: &'a Tables,
     settled: Vec<(StateKey, Outcome)>,
+    shown: Vec<Output>,
     note: Option<String>,
     note_changed: bool,
 }
@@ -24,7 +26,7 @@ pub struct Tx<'a> {
 impl<'a> Tx<'a> {
     /// For whoever runs stages: the driver and the harness.
     pub fn new(now: Timestamp, state: &'a State, overlay: &'a mut Overlay, tables: &'a Tables) -> Self {
-        Self { now, state, overlay, tables, settled: vec![], note: None, note_changed: false }
+        Self { now, state, overlay, tables, settled: vec![], shown: vec![], note: None, note_changed: false }
     }
     /// The partition's note as the transaction has it so far: for whoever runs stages.
     #[must_use]
@@ -75,6 +77,15 @@ impl<'a> Tx<'a> {
     /// Ends something that was held, with its outcome.
     pub fn settle(&mut self, key: StateKey, end: Outcome) {
         self.settled.push((key, end));
+    }
+    /// Shows state as it is now: a record of a compacted topic, in this transaction, whatever becomes of the input record. Not for what an
+    /// input record becomes: that is its outcome, and counted. Goes out after what is settled and before the outcome.
+    pub fn show(&mut self, output: Output) {
+        self.shown.push(output);
+    }
+    /// What was shown in this call: for whoever runs stages.
+    pub fn take_shown(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.shown)
     }
     /// What was settled in this call: for whoever runs stages.
     pub fn take_settled(&mut self) -> Vec<(StateKey, Outcome)> {

@@ -115,8 +115,17 @@ impl Cx<'_> {
         if let Some(note) = tx.take_note() {
             self.books.page(tp).note = Some(note);
         }
+        let shown = tx.take_shown();
         for (key, end) in tx.take_settled() {
             self.settle(tp.partition, &key, end)?;
+        }
+        for output in shown {
+            let (size, limit) = (output.size(), self.limits.of(&output.topic));
+            if size > limit {
+                let message = format!("state shown on {} is {size} bytes, it takes {limit}", output.topic);
+                return Err(Refusal::Stage(message));
+            }
+            self.send(&output)?;
         }
         Ok(outcome.unwrap_or_else(|payload| {
             let text = panic_text(&*payload);
