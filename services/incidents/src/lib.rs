@@ -1,4 +1,93 @@
 //! Incidents: detections, waits, acknowledgements and receipts joined by incident. Owns the state and the times of each incident, and runs the
 //! remaining steps of what waited. Must not know: how a step works, how a sink is spoken to, Kafka.
+//!
+//! One stage reads the four topics, keyed by incident, and shows each incident on `incidents` whenever it changes. [`http`] answers from that
+//! topic and takes people's answers to `acks`.
+
+mod answer;
+pub mod http;
+mod incident;
+mod resume;
+mod stage;
+mod stores;
+pub mod view;
+
+use atio_schemas::Codec;
+use atio_stage::{Input, Pace, Run, Stage, StoreSpec, TableName, TableSpec, Timers};
+use atio_topics::{Sink, sink::Role};
+use atio_workflow::{Definitions, Known};
+use ipnet::IpNet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub const SERVICE: &str = "incidents";
+/// The table of definitions.
+const TABLE: &str = "workflows";
+
+/// What the stage is made of.
+#[derive(Clone)]
+pub struct Deps {
+    /// Of topics and groups, e.g. `atio.`.
+    pub prefix: String,
+    pub codec: Codec,
+    /// Sinks that branches may deliver to.
+    pub known: Known,
+    /// Sinks whose receipt ends the hand-over: those with `role: response`.
+    pub response: BTreeSet<String>,
+    /// Addresses that are ours.
+    pub home_networks: Vec<IpNet>,
+}
+
+impl Deps {
+    #[must_use]
+    pub fn new(prefix: &str, codec: Codec, sinks: &BTreeMap<String, Sink>, home_networks: &[IpNet]) -> Self {
+        let response = sinks.iter().filter(|(_, sink)| sink.role == Some(Role::Response));
+        Self {
+            prefix: prefix.to_owned(),
+            codec,
+            known: Known::of(sinks),
+            response: response.map(|(name, _)| name.clone()).collect(),
+            home_networks: home_networks.to_vec(),
+        }
+    }
+
+    fn topic(&self, name: &str) -> Arc<str> {
+        Arc::from(format!("{}{name}", self.prefix))
+    }
+
+    fn table(&self) -> TableSpec {
+        let (codec, known) = (self.codec.clone(), self.known.clone());
+        TableSpec {
+            name: TableName::new(TABLE),
+            topic: self.topic(TABLE),
+            make: Arc::new(move || Box::new(Definitions::new(codec.clone(), known.clone(), None))),
+        }
+    }
+}
+
+/// The topics that meet here, by what they hold.
+pub(crate) const INPUTS: [&str; 4] = ["incident-events", "waits", "acks", "receipts"];
+
+/// The stage.
+#[must_use]
+pub fn stages(deps: &Deps) -> Vec<Stage> {
+    let sinks = deps.known.sinks.keys().map(|sink| deps.topic(&format!("delivery.{sink}")));
+    vec![Stage {
+        name: SERVICE.to_owned(),
+        service: SERVICE,
+        group: format!("{}{SERVICE}", deps.prefix),
+        inputs: INPUTS.iter().map(|name| Input::new(&deps.topic(name))).collect(),
+        outputs: std::iter::once(deps.topic("incidents")).chain(sinks).collect(),
+        stores: vec![
+            StoreSpec::of::<stores::Early>(&deps.prefix, SERVICE),
+            StoreSpec::of::<stores::Incidents>(&deps.prefix, SERVICE),
+            StoreSpec::of::<stores::Waits>(&deps.prefix, SERVICE),
+            StoreSpec::of::<Timers>(&deps.prefix, SERVICE),
+        ],
+        tables: vec![deps.table()],
+        pace: Pace::Interactive,
+        run: Run::Transform(Box::new(stage::Joiner::new(deps))),
+    }]
+}

@@ -1,0 +1,132 @@
+//! What each record makes of an incident: pure, no store, no topic. Owns which time is which.
+use crate::stores::IncidentState;
+use atio_schemas::{
+    Detection, Timestamp,
+    incident::{Answerer, Incident, IncidentEvent, OpenWait, Wait},
+};
+
+/// Ids of waits that have ended, and of answers, that are kept of an incident.
+const IDS_MAX: usize = 256;
+
+impl IncidentState {
+    fn new(incident: Incident) -> Self {
+        Self { incident, ended: vec![], acks: vec![], answered_all_at: None }
+    }
+
+    /// As its first event says.
+    pub(crate) fn of_event(event: &IncidentEvent) -> Self {
+        let mut incident = empty(&event.incident_id, &event.tenant, event.kind);
+        incident.asset.clone_from(&event.asset);
+        incident.rule_id.clone_from(&event.rule_id);
+        Self::new(incident)
+    }
+
+    /// As a branch that waits saw it: its first event is on the way, in another topic.
+    pub(crate) fn of_wait(wait: &Wait) -> Self {
+        let seen: &Detection = &wait.original;
+        let mut incident = empty(&wait.incident_id, &wait.tenant, seen.kind);
+        incident.asset.clone_from(&seen.asset);
+        incident.rule_id.clone_from(&seen.rule.id);
+        incident.importance = seen.importance;
+        incident.occurred_at = seen.occurred_at;
+        Self::new(incident)
+    }
+
+    pub(crate) fn add(&mut self, event: &IncidentEvent, at: Timestamp) {
+        let incident = &mut self.incident;
+        incident.events += 1;
+        incident.detected_at.get_or_insert(at);
+        incident.occurred_at = earliest(incident.occurred_at, event.occurred_at);
+        incident.importance = match (incident.importance, event.importance) {
+            (Some(known), Some(new)) => Some(known.max(new)),
+            (known, new) => known.or(new),
+        };
+        self.touch(at);
+    }
+
+    pub(crate) fn open(&self, wait_id: &str) -> Option<&OpenWait> {
+        self.incident.waits.iter().find(|w| w.wait_id == wait_id)
+    }
+
+    pub(crate) fn open_mut(&mut self, wait_id: &str) -> Option<&mut OpenWait> {
+        self.incident.waits.iter_mut().find(|w| w.wait_id == wait_id)
+    }
+
+    /// A wait is over, however it ended.
+    pub(crate) fn end(&mut self, wait_id: &str) {
+        self.incident.waits.retain(|w| w.wait_id != wait_id);
+        remember(&mut self.ended, wait_id);
+    }
+
+    pub(crate) fn acknowledged(&mut self, at: Timestamp, by: Option<&str>, answerer: Answerer) {
+        let incident = &mut self.incident;
+        if incident.acked_at.is_none() {
+            incident.acked_at = Some(at);
+            incident.acked_by = by.map(str::to_owned);
+            incident.acked_as = Some(answerer);
+        }
+    }
+
+    pub(crate) fn took(&mut self, ack_id: &str) {
+        remember(&mut self.acks, ack_id);
+    }
+
+    pub(crate) fn touch(&mut self, at: Timestamp) {
+        self.incident.updated_at = self.incident.updated_at.max(Some(at));
+    }
+}
+
+/// The wait as its incident shows it.
+pub(crate) fn open_wait(wait: &Wait, opened_at: Timestamp) -> OpenWait {
+    OpenWait {
+        wait_id: wait.wait_id.clone(),
+        workflow: format!("{}@{}", wait.workflow, wait.version),
+        branch: wait.branch.clone(),
+        role: wait.role.clone(),
+        opened_at,
+        deadline: opened_at.plus_millis(wait.within_ms),
+        escalated: false,
+        joined: 0,
+    }
+}
+
+fn empty(incident_id: &str, tenant: &str, kind: atio_schemas::detection::Kind) -> Incident {
+    Incident {
+        incident_id: incident_id.to_owned(),
+        tenant: tenant.to_owned(),
+        kind,
+        asset: None,
+        rule_id: None,
+        events: 0,
+        importance: None,
+        occurred_at: None,
+        detected_at: None,
+        notified_at: None,
+        acked_at: None,
+        acked_by: None,
+        handed_over_at: None,
+        contained_at: None,
+        closed_at: None,
+        verdict: None,
+        escalated_at: None,
+        acked_as: None,
+        updated_at: None,
+        waits: vec![],
+    }
+}
+
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The newest last; the oldest leave.
+fn remember(ids: &mut Vec<String>, id: &str) {
+    if !ids.iter().any(|known| known == id) {
+        ids.push(id.to_owned());
+    }
+    let over = ids.len().saturating_sub(IDS_MAX);
+    ids.drain(..over);
+}
