@@ -22,6 +22,7 @@ pub struct Cli {
 pub enum Command {
     /// Make the cluster and the workflows as declared
     Apply(commands::apply::Args),
+    Audit(commands::audit::Args),
     /// Run the embedded broker alone: a Kafka for the laptop
     Broker(commands::broker::Args),
     /// Print the completions of a shell

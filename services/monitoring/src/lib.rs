@@ -12,6 +12,7 @@ mod intents;
 mod stores;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 pub use check::{BuiltIn, Check, Refused};
 

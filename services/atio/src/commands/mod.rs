@@ -1,5 +1,6 @@
 //! The commands, one file each. A stranger adds a file, a variant in `cli.rs` and a line here.
 pub mod apply;
+pub mod audit;
 pub mod broker;
 pub mod completions;
 pub mod dlq;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     let target = cli.target;
     match cli.command {
         Command::Apply(args) => apply::run(&target, &args),
+        Command::Audit(args) => audit::run(&target, args),
         Command::Broker(args) => broker::run(&target, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Dlq(args) => dlq::run(&target, args),
