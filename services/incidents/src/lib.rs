@@ -91,3 +91,6 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
         run: Run::Transform(Box::new(stage::Joiner::new(deps))),
     }]
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The stage in the harness: what the tests of rules and of orders share.
+mod doors;
+mod orders;
+mod rules;
+
+use super::*;
+use crate::stage::Joiner;
+use atio_schemas::{
+    Code, Detection, Timestamp, codec,
+    codec::StaticIds,
+    command::ObjectKind,
+    definition::Definition as Stored,
+    delivery::{Delivery, ReceiptRecord},
+    detection::{Kind, Tlp},
+    header,
+    incident::{Ack, AckAction, Incident, IncidentEvent, Otherwise, Verdict, Wait},
+};
+use atio_stage::{
+    Headers,
+    harness::{Given, Harness},
+};
+use atio_topics::Audience;
+use atio_workflow::SinkFacts;
+
+/// The first step stands for the `await`.
+const RESPOND: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: respond}\non: detection\nmatch: {kind: threat}\n\
+    branches:\n  tell:\n    - when: .confidence >= 0\n    - deliver: tool\n  drop:\n    - when: .confidence >= 0\n    - when: .confidence > 100\n    - deliver: tool\n  \
+    secret:\n    - when: .confidence >= 0\n    - deliver: public\n";
+
+fn deps() -> Deps {
+    let sink = |clearance| SinkFacts { format: "report".into(), audience: Audience::Internal, clearance };
+    Deps {
+        prefix: "t.".into(),
+        codec: Codec::new(Arc::new(StaticIds::new())),
+        known: Known {
+            sinks: [("tool".to_owned(), sink(Tlp::Red)), ("public".to_owned(), sink(Tlp::Clear))].into(),
+        },
+        response: ["tool".to_owned()].into(),
+        home_networks: vec![],
+    }
+}
+
+struct World {
+    harness: Harness<Joiner>,
+}
+
+/// Milliseconds.
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(ms)
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self::without_definitions();
+        world.define();
+        world
+    }
+    fn without_definitions() -> Self {
+        let deps = deps();
+        Self { harness: Harness::new(Joiner::new(&deps), &[deps.table()], at(0)) }
+    }
+    fn define(&mut self) {
+        let mut stored = Stored {
+            kind: ObjectKind::Workflow,
+            name: "respond".into(),
+            version: 3,
+            pointer: false,
+            paused: false,
+            definition: RESPOND.into(),
+            sha256: String::new(),
+            created_at: at(0),
+            created_by: "t".into(),
+            command_id: "c".into(),
+        };
+        let value = deps().codec.encode(&stored).unwrap();
+        self.harness.table(TABLE, b"respond@3", Some(&value)).unwrap();
+        stored.pointer = true;
+        let value = deps().codec.encode(&stored).unwrap();
+        self.harness.table(TABLE, b"respond", Some(&value)).unwrap();
+    }
+    /// One record, one transaction, at its own time.
+    fn put(&mut self, given: Given) {
+        self.harness.set_now(given.timestamp);
+        self.harness.commit(&[given]);
+        assert!(self.harness.counts.balanced(), "{:?}", self.harness.counts);
+    }
+    fn fire(&mut self, ms: i64) -> usize {
+        self.harness.set_now(at(ms));
+        let fired = self.harness.fire();
+        assert!(self.harness.counts.balanced(), "{:?}", self.harness.counts);
+        fired
+    }
+    /// As its topic shows it now.
+    fn incident(&self) -> Incident {
+        let shown = self.harness.outputs.iter().rev().find(|o| &*o.topic == "t.incidents").expect("shown");
+        deps().codec.decode(shown.value.as_ref().unwrap()).unwrap()
+    }
+    fn deliveries(&self) -> Vec<Delivery> {
+        let delivered = self.harness.outputs.iter().filter(|o| o.topic.starts_with("t.delivery."));
+        delivered.map(|o| deps().codec.decode(o.value.as_ref().unwrap()).unwrap()).collect()
+    }
+    fn dropped(&self, code: Code) -> u64 {
+        self.harness.counts.dropped.get(&code).copied().unwrap_or(0)
+    }
+    fn dead(&self, code: Code) -> u64 {
+        self.harness.counts.dead_lettered.get(&code).copied().unwrap_or(0)
+    }
+}
+
+fn given<R: codec::Record>(topic: &str, key: &str, value: &R, ms: i64) -> Given {
+    let mut headers = Headers::default();
+    headers.set(header::TRACEPARENT, "00-1-2-01");
+    headers.set(header::RUN, header::LIVE);
+    Given {
+        topic: format!("t.{topic}"),
+        key: Some(key.into()),
+        value: Some(deps().codec.encode(value).unwrap()),
+        headers,
+        timestamp: at(ms),
+        ..Given::default()
+    }
+}
+
+fn event(id: &str, ms: i64) -> Given {
+    let event = IncidentEvent {
+        incident_id: "i".into(),
+        event_id: id.into(),
+        tenant: "default".into(),
+        kind: Kind::Threat,
+        asset: Some("host:web-1".into()),
+        rule_id: Some("1:7".into()),
+        opened: false,
+        importance: Some(50.0),
+        status: None,
+        occurred_at: Some(at(ms - 500)),
+        received_at: None,
+    };
+    given("incident-events", "i", &event, ms)
+}
+
+fn waiting(id: &str, branch: &str, otherwise: Otherwise) -> Wait {
+    let mut original = Detection::new("e1".into(), Kind::Threat, "default", "suricata");
+    original.incident_id = Some("i".into());
+    original.confidence = Some(80);
+    Wait {
+        wait_id: id.into(),
+        incident_id: "i".into(),
+        tenant: "default".into(),
+        workflow: "respond".into(),
+        version: 3,
+        branch: branch.into(),
+        step: 0,
+        role: "analyst".into(),
+        within_ms: 60_000,
+        otherwise,
+        detection: original.clone(),
+        original,
+        unaligned: false,
+    }
+}
+
+fn wait(id: &str, otherwise: Otherwise, ms: i64) -> Given {
+    given("waits", "i", &waiting(id, "tell", otherwise), ms)
+}
+
+fn said(id: &str, action: AckAction) -> Ack {
+    Ack {
+        ack_id: id.into(),
+        incident_id: "i".into(),
+        wait_id: None,
+        action,
+        verdict: (action == AckAction::Close).then_some(Verdict::FalsePositive),
+        actor: "carol".into(),
+        comment: None,
+        sent_at: at(0),
+    }
+}
+
+fn ack(id: &str, action: AckAction, ms: i64) -> Given {
+    given("acks", "i", &said(id, action), ms)
+}
+
+fn received(sink: &str, incident: Option<&str>, status: &str) -> ReceiptRecord {
+    ReceiptRecord {
+        sink: sink.into(),
+        idempotency_key: format!("key-{sink}"),
+        event_id: "e1".into(),
+        incident_id: incident.map(str::to_owned),
+        workflow: "respond@3".into(),
+        branch: "tell".into(),
+        status: status.into(),
+        code: None,
+        external_id: None,
+        attempts: 1,
+        delivered_at: at(0),
+    }
+}
+
+fn receipt(sink: &str, status: &str, ms: i64) -> Given {
+    given("receipts", "i", &received(sink, Some("i"), status), ms)
+}
