@@ -1,6 +1,7 @@
 //! The real program, end to end.
 mod committed;
 mod kill;
+mod metrics;
 mod normalize;
 mod up;
 
@@ -10,5 +11,6 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = up::trials();
     trials.extend(normalize::trials());
     trials.extend(kill::trials());
+    trials.extend(metrics::trials());
     trials
 }

@@ -13,18 +13,30 @@ pub enum Need {
     Oracles,
     /// kcat on the PATH.
     Kcat,
+    /// promtool, of Prometheus, on the PATH or where `.ci/run` puts it.
+    Promtool,
     /// The client program beside the samples that asks a broker hard questions.
     KafkaCheck,
 }
 
-/// The interpreter of the oracles' environment.
-pub fn python() -> PathBuf {
+/// Where `.ci/run` keeps what it installs.
+fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache
         .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")))
         .unwrap_or_default();
+    cache.join("atio-tests")
+}
+
+/// The interpreter of the oracles' environment.
+pub fn python() -> PathBuf {
     let env = std::env::var_os("ATIO_ORACLES").map(PathBuf::from);
-    env.unwrap_or_else(|| cache.join("atio-tests/oracles")).join("bin/python")
+    env.unwrap_or_else(|| cache().join("oracles")).join("bin/python")
+}
+
+/// promtool of the PATH, else of the cache.
+pub fn promtool() -> PathBuf {
+    if runs("promtool", "--version") { PathBuf::from("promtool") } else { cache().join("promtool/promtool") }
 }
 
 fn runs(program: &str, argument: &str) -> bool {
@@ -35,6 +47,8 @@ fn runs(program: &str, argument: &str) -> bool {
 static KAFKA: LazyLock<bool> = LazyLock::new(|| {
     runs("java", "-version") && (runs("mvn", "-version") || std::env::var_os("ATIO_KAFKA_JARS").is_some())
 });
+static PROMTOOL: LazyLock<bool> =
+    LazyLock::new(|| promtool().to_str().is_some_and(|program| runs(program, "--version")));
 static KCAT: LazyLock<bool> = LazyLock::new(|| runs("kcat", "-V"));
 
 impl Need {
@@ -45,6 +59,7 @@ impl Need {
             Self::Data => shared_data().is_dir(),
             Self::Oracles => python().is_file(),
             Self::Kcat => *KCAT,
+            Self::Promtool => *PROMTOOL,
             Self::KafkaCheck => root().join("../shared/tools/kafka-check/Cargo.toml").is_file(),
         };
         let reason = match self {
@@ -52,6 +67,7 @@ impl Need {
             Self::Data => "needs the shared samples",
             Self::Oracles => "needs the Python oracles",
             Self::Kcat => "needs kcat",
+            Self::Promtool => "needs promtool",
             Self::KafkaCheck => "needs kafka-check",
         };
         (!there).then_some(reason)

@@ -34,6 +34,7 @@ pub enum Command {
     /// Make API keys
     Key(commands::key::Args),
     Lag(commands::lag::Args),
+    Metrics(commands::metrics::Args),
     Normalize(commands::normalize::Args),
     /// Show what apply would change
     Plan(commands::plan::Args),

@@ -129,7 +129,7 @@ impl Decoder {
     }
 
     /// The codec, once the schema of these bytes is at hand. Blocks for the registry's answer.
-    fn codec(&self, value: &[u8]) -> Result<&Codec, String> {
+    pub fn codec(&self, value: &[u8]) -> Result<&Codec, String> {
         let Some(ids) = &self.ids else {
             return Err("no registry: give --registry URL, or --data DIR of a running `atio up`".to_owned());
         };

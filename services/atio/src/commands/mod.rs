@@ -10,6 +10,7 @@ pub mod graph;
 pub mod key;
 pub mod lag;
 pub mod look;
+pub mod metrics;
 pub mod normalize;
 pub mod plan;
 pub mod run;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Graph(args) => graph::run(&target, &args),
         Command::Key(args) => key::run(&target, args),
         Command::Lag(args) => lag::run(&target, &args),
+        Command::Metrics(args) => metrics::run(&target, args),
         Command::Normalize(args) => normalize::run(&target, &args),
         Command::Plan(args) => plan::run(&target, &args),
         Command::Run(args) => run::run(&target, &args),

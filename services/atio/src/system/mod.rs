@@ -34,6 +34,8 @@ pub struct System {
     pub config: Arc<Config>,
     pub kafka: Kafka,
     pub codec: Codec,
+    /// What the codec asks: fetches ids that others registered.
+    pub ids: Arc<RegistryIds>,
     pub declarations: Arc<Declarations>,
     pub metrics: Metrics,
     pub keys: Keys,
@@ -67,6 +69,7 @@ impl System {
             config: Arc::new(config),
             kafka,
             codec,
+            ids,
             declarations: Arc::new(declarations),
             metrics,
             keys,

@@ -9,7 +9,11 @@ use atio_stage::Stage;
 use atio_stream::publish::{Publisher, PublisherSpec};
 use atio_topics::{Declarations, From, Problem, Source};
 use atio_workflow::Known;
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, PoisonError},
+};
 
 type Started<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Option<Router>>> + Send + 'a>>;
 
@@ -24,6 +28,7 @@ pub const SERVICES: &[Service] = &[
     Service { name: atio_delivery::SERVICE, start: |s| Box::pin(delivery(s)) },
     Service { name: atio_enrichment::SERVICE, start: |s| Box::pin(async { lanes(s, enrichment(&s.config, &s.codec)) }) },
     Service { name: atio_ingestion::SERVICE, start: |s| Box::pin(ingestion(s)) },
+    Service { name: atio_metrics::SERVICE, start: |s| Box::pin(async { metrics(s) }) },
     Service { name: atio_monitoring::SERVICE, start: |s| Box::pin(async { lanes(s, monitoring(&s.config, &s.declarations, &s.codec)) }) },
     Service { name: atio_normalization::SERVICE, start: |s| Box::pin(async { lanes(s, normalization(&s.config, &s.declarations, &s.codec)) }) },
     Service { name: atio_routing::SERVICE, start: |s| Box::pin(workflows::route(s)) },
@@ -51,6 +56,22 @@ fn normalization(config: &Config, declarations: &Declarations, codec: &Codec) ->
         config: atio_normalization::config::Config { home_networks: config.home_networks.clone() },
         sources: sources.collect(),
     })
+}
+
+/// No stage of ours: it follows topics and looks at the cluster, each on a thread of its own.
+fn metrics(system: &System) -> anyhow::Result<Option<Router>> {
+    let adopted = system.declarations.sources.values().filter(|s| matches!(s.from, From::Topic { .. }));
+    let threads = atio_metrics::start(atio_metrics::Deps {
+        kafka: system.kafka.clone(),
+        prefix: system.config.prefix.clone(),
+        adopted: adopted.map(|s| s.topic(&system.config.prefix)).collect(),
+        codec: system.codec.clone(),
+        schemas: system.ids.clone(),
+        metrics: system.metrics.service(atio_metrics::SERVICE),
+        tasks: system.tasks.clone(),
+    })?;
+    system.threads.lock().unwrap_or_else(PoisonError::into_inner).extend(threads);
+    Ok(None)
 }
 
 fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Vec<Stage> {
