@@ -5,12 +5,13 @@ use super::{
     finish,
     lane::Worker,
     oracle,
-    proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, OFFSET_COMMIT, PRODUCE, Proxy},
+    proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, INIT_PRODUCER, OFFSET_COMMIT, PRODUCE, Proxy},
     rounds,
     stages::Kind,
     world::{Feeder, World},
 };
 use crate::support::Deadline;
+use std::{thread, time::Duration};
 
 const ACTS: [Act; 7] = [
     Act::Delay(300),
@@ -24,9 +25,24 @@ const ACTS: [Act; 7] = [
 
 fn spoil(on: On, faults: impl Iterator<Item = (i16, Act)>) {
     let broker = Broker::start(on);
+    spoil_one(&broker, 500, faults);
+}
+
+/// A world for each of these, all at the same time.
+fn spoil_each(on: On, faults: &[(i16, Act)]) {
+    let broker = Broker::start(on);
+    thread::scope(|all| {
+        for fault in faults {
+            let broker = &broker;
+            all.spawn(move || spoil_one(broker, 200, [*fault].into_iter()));
+        }
+    });
+}
+
+fn spoil_one(broker: &Broker, pace: u64, faults: impl Iterator<Item = (i16, Act)>) {
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let proxy = Proxy::start(&broker.bootstrap);
-    let feeder = Feeder::start(&world, 500, u64::MAX);
+    let feeder = Feeder::start(&world, pace, u64::MAX);
     let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
     for (key, act) in faults {
         println!("{act:?} on {key}");
@@ -60,4 +76,71 @@ pub fn requests(on: On) {
     let keys = [PRODUCE, ADD_PARTITIONS, ADD_OFFSETS, END_TXN, END_TXN, OFFSET_COMMIT];
     let more = (1..rounds()).flat_map(|_| 0..20).map(|_| (random.of(&keys), random.of(&ACTS)));
     spoil(on, always.into_iter().chain(more));
+}
+
+/// Held up for longer than a commit may take (3 s) and than the client waits for an answer (4 s).
+pub fn late(on: On) {
+    let late = Act::Delay(5000);
+    spoil_each(on, &[(END_TXN, late), (OFFSET_COMMIT, late), (PRODUCE, late), (ADD_PARTITIONS, late)]);
+}
+
+/// The answers that the others do not lose: of what opens a transaction, and of what fetches an epoch.
+pub fn lost(on: On) {
+    let broker = Broker::start(on);
+    let start = |act| {
+        let world = World::new(&broker.bootstrap, Kind::Count, 4);
+        let proxy = Proxy::start(&broker.bootstrap);
+        let feeder = Feeder::start(&world, 200, u64::MAX);
+        let mut first = Worker::start(&world, &proxy.bootstrap, Some(0));
+        world.further(100, Deadline::after(60));
+        first.kill();
+        let fault = proxy.arm(&world.clients(), INIT_PRODUCER, act);
+        let second = Worker::start(&world, &proxy.bootstrap, Some(0));
+        fault.over(Deadline::after(60));
+        world.further(200, Deadline::after(60));
+        finish(&world, feeder, second, oracle::judge);
+    };
+    thread::scope(|all| {
+        let (broker, start) = (&broker, &start);
+        let acts = [Act::SwallowAnswer, Act::CutAfter];
+        all.spawn(move || spoil_one(broker, 200, acts.into_iter().map(|act| (ADD_OFFSETS, act))));
+        for act in acts {
+            all.spawn(move || start(act));
+        }
+    });
+}
+
+/// A request is overtaken by its own retry.
+pub fn reordered(on: On) {
+    let keys = [END_TXN, OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS, ADD_OFFSETS];
+    spoil_each(on, &keys.map(|key| (key, Act::CutThenReorder)));
+}
+
+/// Nobody can be reached in the middle of a commit, whose request arrives first, or never.
+pub fn gone(on: On) {
+    let broker = Broker::start(on);
+    let run = |arrives: bool| {
+        let world = World::new(&broker.bootstrap, Kind::Count, 4);
+        let proxy = Proxy::start(&broker.bootstrap);
+        let feeder = Feeder::start(&world, 200, u64::MAX);
+        let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+        world.further(200, Deadline::after(60));
+        let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
+        commit.met(Deadline::after(60));
+        proxy.gone(Duration::from_secs(5));
+        if arrives {
+            commit.deliver()
+        } else {
+            commit.discard()
+        }
+        commit.over(Deadline::after(60));
+        world.further(300, Deadline::after(60));
+        finish(&world, feeder, worker, oracle::judge);
+    };
+    thread::scope(|all| {
+        let run = &run;
+        for arrives in [true, false] {
+            all.spawn(move || run(arrives));
+        }
+    });
 }

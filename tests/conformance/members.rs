@@ -4,7 +4,7 @@ use super::{
     finish,
     lane::Worker,
     oracle,
-    proxy::{Act, END_TXN, Proxy},
+    proxy::{Act, END_TXN, JOIN_GROUP, Proxy},
     rounds,
     stages::Kind,
     world::{Feeder, World},
@@ -84,5 +84,27 @@ pub fn rebalance(on: On) {
         }
         late.stop();
     }
+    finish(&world, feeder, first, oracle::judge);
+}
+
+/// Another joins while a commit is under way, and the commit arrives only after it has joined.
+pub fn join_in_commit(on: On) {
+    let broker = Broker::start(on);
+    let world = World::new(&broker.bootstrap, Kind::Count, 6);
+    let proxy = Proxy::start(&broker.bootstrap);
+    let joiners = Proxy::start(&broker.bootstrap);
+    let feeder = Feeder::start(&world, 400, u64::MAX);
+    let first = Worker::start(&world, &proxy.bootstrap, None);
+    world.further(200, Deadline::after(60));
+    let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
+    let join = joiners.arm(&world.clients(), JOIN_GROUP, Act::Delay(0));
+    commit.met(Deadline::after(60));
+    let mut second = Worker::start(&world, &joiners.bootstrap, None);
+    join.met(Deadline::after(60));
+    commit.deliver();
+    commit.over(Deadline::after(60));
+    second.state("running");
+    world.further(300, Deadline::after(60));
+    second.stop();
     finish(&world, feeder, first, oracle::judge);
 }

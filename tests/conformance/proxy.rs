@@ -14,6 +14,9 @@ pub const PRODUCE: i16 = 0;
 pub const ADD_PARTITIONS: i16 = 24;
 pub const ADD_OFFSETS: i16 = 25;
 pub const END_TXN: i16 = 26;
+pub const INIT_PRODUCER: i16 = 22;
+/// Of a consumer.
+pub const JOIN_GROUP: i16 = 11;
 pub const OFFSET_COMMIT: i16 = 28;
 /// Metadata, FindCoordinator, DescribeCluster: their answers name the broker.
 const NAMING: [i16; 3] = [3, 10, 60];
@@ -37,6 +40,10 @@ pub enum Act {
     CutThenHold,
     /// Cut at once, delivered so many milliseconds later.
     CutThenDeliver(u64),
+    /// Cut at once, delivered once the broker has answered the next request of the same kind and client.
+    CutThenReorder,
+    /// Let through; its answer releases an earlier one.
+    Releases,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,12 +101,20 @@ struct Rule {
     fault: Fault,
 }
 
+#[derive(Default)]
+struct Connections {
+    open: Vec<TcpStream>,
+    /// Nobody is let in before.
+    shut_until: Option<Instant>,
+}
+
 /// The spoilt requests of a connection that the broker has not answered yet, by correlation id.
 type Open = Arc<(Mutex<HashMap<i32, (Act, Fault)>>, Condvar)>;
 
 #[derive(Clone)]
 pub struct Proxy {
     rules: Arc<Mutex<Vec<Rule>>>,
+    connections: Arc<Mutex<Connections>>,
     upstream: String,
     /// Where clients find it.
     pub bootstrap: String,
@@ -127,12 +142,19 @@ impl Proxy {
     pub fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let bootstrap = listener.local_addr().expect("an address").to_string();
-        let proxy = Self { rules: Arc::default(), upstream: upstream.to_owned(), bootstrap };
+        let proxy = Self {
+            rules: Arc::default(),
+            connections: Arc::default(),
+            upstream: upstream.to_owned(),
+            bootstrap,
+        };
         let me = proxy.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let me = me.clone();
-                std::thread::spawn(move || me.serve(client));
+                if me.lets_in(&client) {
+                    std::thread::spawn(move || me.serve(client));
+                }
             }
         });
         proxy
@@ -144,11 +166,29 @@ impl Proxy {
         fault
     }
 
+    /// The broker can't be reached: cuts all connections and lets nobody in for so long.
+    pub fn gone(&self, time: Duration) {
+        let mut connections = self.connections.lock().unwrap();
+        connections.shut_until = Some(Instant::now() + time);
+        connections.open.drain(..).for_each(|client| drop(client.shutdown(Shutdown::Both)));
+    }
+    fn lets_in(&self, client: &TcpStream) -> bool {
+        let mut connections = self.connections.lock().unwrap();
+        let open = connections.shut_until.is_none_or(|until| until <= Instant::now());
+        if open {
+            connections.open.push(client.try_clone().expect("a handle"));
+        }
+        open
+    }
+
     fn pick(&self, client: &str, key: i16) -> Option<(Act, Fault)> {
         let mut rules = self.rules.lock().unwrap();
         let index = rules.iter().position(|r| r.key == key && client.starts_with(&r.client))?;
         let rule = rules.remove(index);
         rule.fault.set(Step::Met);
+        if rule.act == Act::CutThenReorder {
+            rules.push(Rule { act: Act::Releases, fault: rule.fault.clone(), ..rule });
+        }
         Some((rule.act, rule.fault))
     }
 
@@ -246,7 +286,7 @@ fn spoil(act: Act, fault: &Fault, client: &TcpStream) -> bool {
     match act {
         Act::Delay(ms) => wait(ms),
         Act::Hold => return told(),
-        Act::CutThenHold => {
+        Act::CutThenHold | Act::CutThenReorder => {
             drop(client.shutdown(Shutdown::Both));
             return told();
         }
@@ -255,7 +295,7 @@ fn spoil(act: Act, fault: &Fault, client: &TcpStream) -> bool {
             drop(client.shutdown(Shutdown::Both));
             wait(ms);
         }
-        Act::SwallowAnswer | Act::CutAfter => {}
+        Act::SwallowAnswer | Act::CutAfter | Act::Releases => {}
     }
     true
 }
@@ -263,7 +303,7 @@ fn spoil(act: Act, fault: &Fault, client: &TcpStream) -> bool {
 /// The request is answered, or never will be.
 fn give_up(open: &Open, correlation: i32) -> Option<Act> {
     let (act, fault) = open.0.lock().unwrap().remove(&correlation)?;
-    fault.set(Step::Over);
+    fault.set(if act == Act::Releases { Step::Deliver } else { Step::Over });
     open.1.notify_all();
     Some(act)
 }
