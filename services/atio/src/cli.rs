@@ -20,6 +20,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Ack(commands::ack::Args),
     /// Make the cluster and the workflows as declared
     Apply(commands::apply::Args),
     Audit(commands::audit::Args),
@@ -31,6 +32,7 @@ pub enum Command {
     Doctor(commands::doctor::Args),
     Explain(commands::explain::Args),
     Graph(commands::graph::Args),
+    Incident(commands::incident::Args),
     /// Make API keys
     Key(commands::key::Args),
     Lag(commands::lag::Args),

@@ -1,4 +1,5 @@
 //! The commands, one file each. A stranger adds a file, a variant in `cli.rs` and a line here.
+pub mod ack;
 pub mod apply;
 pub mod audit;
 pub mod broker;
@@ -7,6 +8,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod explain;
 pub mod graph;
+pub mod incident;
 pub mod key;
 pub mod lag;
 pub mod look;
@@ -29,6 +31,7 @@ use crate::{
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     let target = cli.target;
     match cli.command {
+        Command::Ack(args) => ack::run(&target, &args),
         Command::Apply(args) => apply::run(&target, &args),
         Command::Audit(args) => audit::run(&target, args),
         Command::Broker(args) => broker::run(&target, &args),
@@ -37,6 +40,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Doctor(args) => doctor::run(&target, &args),
         Command::Explain(args) => explain::run(&target, &args),
         Command::Graph(args) => graph::run(&target, &args),
+        Command::Incident(args) => incident::run(&target, args),
         Command::Key(args) => key::run(&target, args),
         Command::Lag(args) => lag::run(&target, &args),
         Command::Metrics(args) => metrics::run(&target, args),

@@ -163,6 +163,10 @@ impl Count<'_> {
             (self.name("enrichment-logs"), vec![self.name("logs")]),
             (self.name("routing"), vec![self.name("enriched")]),
             (self.name("routing-logs"), vec![self.name("enriched-logs")]),
+            (
+                self.name("incidents"),
+                ["incident-events", "waits", "acks", "receipts"].map(|t| self.name(t)).to_vec(),
+            ),
         ];
         for workflow in declarations.workflows.keys() {
             let of = self.name(&format!("routing.{workflow}."));

@@ -2,11 +2,15 @@
 //! others need it before they can be built.
 use crate::system::{System, declared, workflows};
 use atio_delivery::metrics::DeliveryMetrics;
+use atio_incidents::view::View;
 use atio_ingestion::{files, metrics::IngestionMetrics};
 use atio_runtime::{Config, http::axum::Router};
 use atio_schemas::{Code, Codec};
 use atio_stage::Stage;
-use atio_stream::publish::{Publisher, PublisherSpec};
+use atio_stream::{
+    SchemaSource,
+    publish::{Publisher, PublisherSpec},
+};
 use atio_topics::{Declarations, From, Problem, Source};
 use atio_workflow::Known;
 use std::{
@@ -27,6 +31,7 @@ pub struct Service {
 pub const SERVICES: &[Service] = &[
     Service { name: atio_delivery::SERVICE, start: |s| Box::pin(delivery(s)) },
     Service { name: atio_enrichment::SERVICE, start: |s| Box::pin(async { lanes(s, enrichment(&s.config, &s.codec)) }) },
+    Service { name: atio_incidents::SERVICE, start: |s| Box::pin(incidents(s)) },
     Service { name: atio_ingestion::SERVICE, start: |s| Box::pin(ingestion(s)) },
     Service { name: atio_metrics::SERVICE, start: |s| Box::pin(async { metrics(s) }) },
     Service { name: atio_monitoring::SERVICE, start: |s| Box::pin(async { lanes(s, monitoring(&s.config, &s.declarations, &s.codec)) }) },
@@ -104,6 +109,7 @@ pub fn routing(config: &Config, declarations: &Declarations, codec: &Codec) -> a
 /// Every stage with state, for the topics that it needs: nothing is opened or started.
 pub fn wiring(config: &Config, declarations: &Declarations, codec: &Codec) -> anyhow::Result<Vec<Stage>> {
     let mut stages = enrichment(config, codec);
+    stages.extend(atio_incidents::stages(&incidents_deps(config, declarations, codec)));
     stages.extend(monitoring(config, declarations, codec));
     stages.extend(normalization(config, declarations, codec));
     let routing = routing(config, declarations, codec);
@@ -120,6 +126,30 @@ async fn delivery(system: &System) -> anyhow::Result<Option<Router>> {
         metrics: DeliveryMetrics::new(&system.metrics.service(atio_delivery::SERVICE))?,
     };
     lanes(system, atio_delivery::stages(&deps)?)
+}
+
+fn incidents_deps(config: &Config, declarations: &Declarations, codec: &Codec) -> atio_incidents::Deps {
+    atio_incidents::Deps::new(&config.prefix, codec.clone(), &declarations.sinks, &config.home_networks)
+}
+
+async fn incidents(system: &System) -> anyhow::Result<Option<Router>> {
+    let (config, kafka) = (&system.config, &system.kafka);
+    lanes(system, atio_incidents::stages(&incidents_deps(config, &system.declarations, &system.codec)))?;
+    let spec = PublisherSpec::new(kafka, "atio-incidents", &[&format!("{}acks", config.prefix)]);
+    let publisher = tokio::task::spawn_blocking(move || Publisher::open(spec)).await??;
+    let (view, stop) = (View::default(), system.tasks.token());
+    let from = (kafka.clone(), format!("{}incidents", config.prefix));
+    let read = (system.codec.clone(), system.ids.clone() as Arc<dyn SchemaSource>);
+    let thread = atio_incidents::view::follow(view.clone(), from, read, move || stop.is_cancelled())?;
+    system.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    Ok(Some(atio_incidents::http::router(atio_incidents::http::Deps {
+        prefix: config.prefix.clone(),
+        codec: system.codec.clone(),
+        keys: system.keys.clone(),
+        rate: atio_runtime::http::server::rate(&config.http),
+        publisher: Arc::new(publisher),
+        view,
+    })))
 }
 
 async fn ingestion(system: &System) -> anyhow::Result<Option<Router>> {
