@@ -1,5 +1,6 @@
 //! The real program, end to end.
 mod committed;
+mod incidents;
 mod kill;
 mod metrics;
 mod normalize;
@@ -11,6 +12,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = up::trials();
     trials.extend(normalize::trials());
     trials.extend(kill::trials());
+    trials.extend(incidents::trials());
     trials.extend(metrics::trials());
     trials
 }
