@@ -2,7 +2,7 @@
 //!
 //! What lacks something on this machine is listed as ignored, with the reason in brackets; with `ATIO_REQUIRE=all` it fails instead.
 //! Layers: `repo` (architecture, tidiness, drift), `corpus` (third-party data), `conformance` (exactly-once on both brokers),
-//! `pipeline` (the real program, end to end), `peers` (other people's clients).
+//! `pipeline` (the real program, end to end), `peers` (other people's clients), `soak` (whoever dies, under load).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,6 +18,7 @@ mod corpus;
 mod peers;
 mod pipeline;
 mod repo;
+mod soak;
 mod support;
 
 use libtest_mimic::{Arguments, run};
@@ -31,6 +32,7 @@ fn main() {
     trials.extend(peers::trials());
     trials.extend(pipeline::trials());
     trials.extend(repo::trials());
+    trials.extend(soak::trials());
     let conclusion = run(&arguments, trials);
     support::cleanup();
     conclusion.exit();

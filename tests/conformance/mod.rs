@@ -15,14 +15,14 @@ mod proxy;
 mod stages;
 mod world;
 
-pub use lane::run_if_asked;
+pub use lane::{Worker, run_if_asked};
+pub use oracle::{Evidence, judge};
+pub use stages::Kind;
+pub use world::{Feeder, World};
 
 use crate::support::{Deadline, trial};
 use broker::On::{self, Embedded, Kafka};
-use lane::Worker;
 use libtest_mimic::Trial;
-use oracle::Evidence;
-use world::{Feeder, World};
 
 /// Its name, what it runs on, itself.
 type Scenario = (&'static str, &'static [On], fn(On));

@@ -125,6 +125,34 @@ impl Fleet {
         end
     }
 
+    fn of_mut(&mut self, service: &str) -> &mut Running {
+        &mut self.running.iter_mut().find(|(name, _)| *name == service).expect("a service of the fleet").1
+    }
+
+    pub fn signal(&self, service: &str, signal: &str) {
+        self.of(service).child.signal(signal);
+    }
+
+    /// SIGKILL to a service, and gone; [`Self::start_again`] is to follow.
+    pub fn kill(&mut self, service: &str) {
+        self.of_mut(service).child.kill();
+    }
+
+    /// A new one in the place of one that has ended.
+    pub fn start_again(&mut self, service: &'static str) {
+        *self.of_mut(service) = self.run(service);
+    }
+
+    /// Services that have ended by themselves, with their last words.
+    pub fn ended(&mut self) -> Vec<(&'static str, String)> {
+        let all = self.running.iter_mut().filter_map(|(name, running)| {
+            let status = running.child.exited()?;
+            let said = running.child.stderr();
+            Some((*name, format!("{status}: {}", said.lines().last().unwrap_or_default())))
+        });
+        all.collect()
+    }
+
     /// SIGKILL to a service, and a new one in its place, under the same name.
     pub fn kill_and_restart(&mut self, service: &'static str) {
         let at = self.running.iter().position(|(name, _)| *name == service).expect("a service of the fleet");

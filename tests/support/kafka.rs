@@ -56,6 +56,15 @@ impl Kafka {
         });
         self.child = Some(child);
     }
+    /// SIGTERM, and its end.
+    pub fn down(&mut self) {
+        let mut child = self.child.take().expect("up");
+        child.signal("TERM");
+        child.wait(Deadline::after(60));
+    }
+    pub fn signal(&self, signal: &str) {
+        self.child.as_ref().expect("up").signal(signal);
+    }
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("up").pid()
     }

@@ -1,0 +1,46 @@
+//! Whoever dies, under load: services and brokers are killed and frozen at random, and nothing may be lost, doubled or torn.
+//!
+//! `bed`: the system under test; `broker`: what it runs on; `load`: what goes in; `look`: what is seen from outside; `chaos`: who is hit, how
+//! and when; `oracle`: what judges; `mutant`: that it can say no. `docs/soak.md` says how to run it.
+mod bed;
+mod broker;
+mod chaos;
+mod load;
+mod look;
+mod mutant;
+mod oracle;
+mod random;
+
+use crate::support::trial;
+use broker::On;
+use libtest_mimic::{Failed, Trial};
+use std::sync::{Mutex, PoisonError};
+
+/// One after the other: each wants the whole machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
+pub fn trials() -> Vec<Trial> {
+    let alone = |name: &str, on: On, run: fn(On) -> Result<(), Failed>| {
+        trial(&format!("soak::{name}"), on.needs(), move || {
+            let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+            println!("soak::{}", ran_on(on));
+            run(on)
+        })
+    };
+    vec![
+        alone("embedded", On::Embedded, chaos::run),
+        alone("kafka", On::Kafka, chaos::run),
+        alone("mutant", On::Embedded, mutant::run),
+    ]
+}
+
+fn ran_on(on: On) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let build = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let (_, client) = rdkafka::util::get_rdkafka_version();
+    format!(
+        "on: {}, librdkafka {client}, {build} build, {cores} cores, {}",
+        on.version(),
+        std::env::consts::ARCH
+    )
+}
