@@ -32,6 +32,18 @@ pub struct Run {
     pub cpu: f64,
     pub rate: f64,
     pub rss: f64,
+    /// CPU and seconds from the process's start to the last record.
+    whole: (f64, f64),
+}
+
+impl Run {
+    /// What a long run took beyond a short one, where the way of the records can't be followed: an engine that works in large batches has done
+    /// most of the work before its first output is seen.
+    fn beyond(self, short: Self, records: u64) -> Self {
+        let more = (records - VERIFIED) as f64;
+        let (cpu, wall) = (self.whole.0 - short.whole.0, self.whole.1 - short.whole.1);
+        Self { cpu: cpu / more, rate: more / wall, ..self }
+    }
 }
 
 pub struct Input {
@@ -123,6 +135,7 @@ fn service(broker: &Broker, program: &PathBuf, input: &Input, prefix: &str, dir:
 /// Runs a contestant over all of the input; `look` sees its output at the end.
 fn run(broker: &Broker, who: &Who, input: &Input, look: impl FnOnce(&str)) -> Run {
     let mut started = start(broker, who, input);
+    let began = Instant::now();
     let pid = started.child.pid();
     let watch = broker.watch(started.group.as_deref().unwrap_or("ends"));
     let deadline = Deadline::after(300);
@@ -150,15 +163,24 @@ fn run(broker: &Broker, who: &Who, input: &Input, look: impl FnOnce(&str)) -> Ru
     started.child.kill();
     broker.remove(&started.prefix);
     let events = (last.0 - first.0) as f64;
-    Run { cpu: (last.1 - first.1) / events, rate: events / (last.2 - first.2).as_secs_f64(), rss }
+    Run {
+        cpu: (last.1 - first.1) / events,
+        rate: events / (last.2 - first.2).as_secs_f64(),
+        rss,
+        whole: (last.1, (last.2 - began).as_secs_f64()),
+    }
 }
 
 /// Everybody's output, looked at before anything is timed: as many as there were alerts, no two alike, of the size that it should have.
-fn verify(broker: &Broker, figures: &mut Figures, all: &[(&'static str, Who)]) {
+fn verify(
+    broker: &Broker,
+    figures: &mut Figures,
+    all: &[(&'static str, Who)],
+) -> BTreeMap<&'static str, Run> {
     let input = Input::fill(broker, VERIFIED);
-    let mut sizes = BTreeMap::new();
+    let (mut sizes, mut runs) = (BTreeMap::new(), BTreeMap::new());
     for (name, who) in all {
-        run(broker, who, &input, |output| {
+        let short = run(broker, who, &input, |output| {
             let read = broker.read(output);
             let n = usize::try_from(VERIFIED).expect("a count");
             assert_eq!(
@@ -169,15 +191,17 @@ fn verify(broker: &Broker, figures: &mut Figures, all: &[(&'static str, Who)]) {
             );
             sizes.insert(*name, read.size());
         });
+        runs.insert(*name, short);
     }
     for (name, size) in &sizes {
         figures.add(&format!("{}.{name}.bytes-out", broker.name()), vec![*size], "bytes/event");
     }
-    let Some(ours) = sizes.get("exactly-once-100") else { return };
+    let Some(ours) = sizes.get("exactly-once-100") else { return runs };
     for name in ["matched", "matched-headers", "at-least-once", "exactly-once-20", "streams"] {
         let Some(size) = sizes.get(name) else { continue };
         assert!((size / ours - 1.0).abs() < 0.1, "{name}: {size} bytes where ours has {ours}");
     }
+    runs
 }
 
 /// Who takes part, neighbours as they are compared.
@@ -206,14 +230,18 @@ fn contestants(figures: &mut Figures) -> Vec<(&'static str, Who)> {
 pub fn part(broker: &Broker, figures: &mut Figures, records: u64, rounds: usize, who: &[String]) {
     let mut all = contestants(figures);
     all.retain(|(name, _)| who.is_empty() || who.iter().any(|w| w == name));
-    verify(broker, figures, &all);
+    let short = verify(broker, figures, &all);
     let input = Input::fill(broker, records);
     let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for round in 0..rounds {
         // There and back, so that drift favours nobody.
         let order: Vec<_> = if round % 2 == 0 { all.iter().collect() } else { all.iter().rev().collect() };
         for (name, who) in order {
-            runs.entry(name).or_default().push(run(broker, who, &input, |_| {}));
+            let mut one = run(broker, who, &input, |_| {});
+            if let (Who::Tenzir, Some(short)) = (who, short.get(name)) {
+                one = one.beyond(*short, records);
+            }
+            runs.entry(name).or_default().push(one);
         }
     }
     for (name, runs) in &runs {
