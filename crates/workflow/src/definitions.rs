@@ -28,8 +28,16 @@ pub struct Live<'d> {
     pub name: &'d str,
     pub version: i64,
     pub paused: bool,
-    /// Branches of all versions that are kept, with the sinks that they deliver to.
-    pub branches: BTreeMap<&'d str, Vec<String>>,
+    /// Branches of all versions that are kept.
+    pub branches: BTreeMap<&'d str, Reach>,
+}
+
+/// Where a branch may write, in any of its versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    pub sinks: BTreeSet<String>,
+    /// It may come to wait for somebody.
+    pub awaits: bool,
 }
 
 /// What the trigger index refers to.
@@ -77,14 +85,14 @@ impl Definitions {
         self.pointers.iter().filter_map(|(name, pointer)| {
             let versions = self.versions.get(name)?;
             versions.get(&pointer.version)?.compiled.as_ref().ok()?;
-            let mut branches: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+            let mut branches: BTreeMap<&str, Reach> = BTreeMap::new();
             for definition in versions.values().filter_map(|v| v.compiled.as_ref().ok()) {
                 for branch in &definition.branches {
-                    branches.entry(&branch.name).or_default().extend(branch.sinks.iter().cloned());
+                    let reach = branches.entry(&branch.name).or_default();
+                    reach.sinks.extend(branch.sinks.iter().cloned());
+                    reach.awaits |= branch.awaits;
                 }
             }
-            let branches =
-                branches.into_iter().map(|(name, sinks)| (name, sinks.into_iter().collect())).collect();
             Some(Live { name, version: pointer.version, paused: pointer.paused, branches })
         })
     }

@@ -19,5 +19,5 @@ pub mod yaml;
 pub use check::{Branch, Definition, Known, SinkFacts, compile};
 pub use definitions::Definitions;
 pub use index::{Index, Predicate};
-pub use machine::{Delivered, End, Site, run};
-pub use outputs::delivery_output;
+pub use machine::{Delivered, End, Site, resume, run};
+pub use outputs::{delivery_output, outputs, wait_output};

@@ -1,10 +1,10 @@
-//! Runs one branch of one definition on one detection: a pure function from event to deliveries.
+//! Runs one branch of one definition on one detection: a pure function from event to deliveries and waits.
 //! Owns the order of steps and how a branch ends. Must not know: what steps do, topics, groups.
 use crate::{
     check::{Branch, Definition},
     steps::{self, Converted, Flow},
 };
-use atio_schemas::{Code, Detection, delivery::Delivery};
+use atio_schemas::{Code, Detection, delivery::Delivery, incident::Wait};
 use atio_stage::Reject;
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -24,6 +24,8 @@ pub type Delivered = Delivery;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct End {
     pub outputs: Vec<Delivered>,
+    /// Where it came to wait, to `waits`: at most one. [`resume`] runs the steps behind it.
+    pub waits: Vec<Wait>,
     /// Why parts of it could not be delivered: `above_clearance`, `convert_failed`, `step_failed`.
     pub rejected: Vec<Reject>,
     /// Why the rest of it was left out: `when_false`, `filtered`.
@@ -68,10 +70,10 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Runs a branch.
+/// Runs a branch, up to its end or to where it waits.
 #[must_use]
 pub fn run(definition: &Definition, branch: &Branch, detection: &Detection, site: Site<'_>) -> End {
-    let mut event = Event {
+    let event = Event {
         definition,
         branch,
         site,
@@ -81,8 +83,45 @@ pub fn run(definition: &Definition, branch: &Branch, detection: &Detection, site
         converted: None,
         end: End::default(),
     };
-    for step in &branch.steps {
-        match step.run(&mut event) {
+    steps_from(0, event)
+}
+
+/// Runs the steps behind a wait, up to the end of the branch or to where it waits again. Definition, branch and site's version are
+/// those that the wait names.
+#[must_use]
+pub fn resume(definition: &Definition, branch: &Branch, wait: &Wait, site: Site<'_>) -> End {
+    let mut event = Event {
+        definition,
+        branch,
+        site,
+        original: &wait.original,
+        detection: Cow::Borrowed(&wait.detection),
+        unaligned: wait.unaligned,
+        converted: None,
+        end: End::default(),
+    };
+    let next = usize::try_from(wait.step).ok().and_then(|step| step.checked_add(1));
+    let Some(next) = next.filter(|next| *next < branch.steps.len()) else {
+        let message =
+            format!("{}.{}: no step stands behind step {}", definition.name, branch.name, wait.step);
+        event.end.rejected.push(Reject::whole(Code::InvalidField, message));
+        return event.end;
+    };
+    steps_from(next, event)
+}
+
+fn steps_from(first: usize, mut event: Event<'_>) -> End {
+    let (definition, branch) = (event.definition, event.branch);
+    for step in branch.steps.iter().skip(first) {
+        let flow = match step.wait(&event) {
+            None => step.run(&mut event),
+            Some(Err(refused)) => refused,
+            Some(Ok(wait)) => {
+                event.end.waits.push(wait);
+                break;
+            }
+        };
+        match flow {
             Flow::Next => {}
             Flow::Drop(code) => {
                 event.end.dropped = Some(code);

@@ -69,11 +69,15 @@ fn branch(steps: &str) -> End {
 }
 
 fn run_on(steps: &str, d: &Detection) -> End {
+    let definition = definition(steps);
+    run(&definition, &definition.branches[0], d, Site { version: 3, home_networks: &[] })
+}
+
+fn definition(steps: &str) -> Definition {
     let text = format!(
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\non: detection\nmatch: {{kind: threat}}\nbranches:\n  b: {steps}\n"
     );
-    let definition = compile("w.yaml", &text, &known()).unwrap_or_else(|p| panic!("{p:?}"));
-    run(&definition, &definition.branches[0], d, Site { version: 3, home_networks: &[] })
+    compile("w.yaml", &text, &known()).unwrap_or_else(|p| panic!("{p:?}"))
 }
 
 fn objects(end: &End) -> Vec<bundle::Object> {
@@ -179,3 +183,6 @@ fn conversions() {
     assert_eq!(formats, ["report", "stix"]);
     assert_eq!(branch("[{convert: report}, {deliver: siem}, {deliver: stix}]").outputs[1].format, "report");
 }
+
+#[path = "machine_wait_tests.rs"]
+mod waits;

@@ -1,10 +1,11 @@
 //! The records that a branch's end becomes, whoever runs the branch. Owns their topics, keys and headers. Must not know: stages, groups.
-use crate::Delivered;
-use atio_schemas::{Codec, CodecError, Detection, header};
+use crate::{Delivered, End};
+use atio_schemas::{Codec, CodecError, Detection, header, incident::Wait};
 use atio_stage::{Headers, Output};
 
 /// What a delivery says of itself in `ce_type`.
 const DELIVERY: &str = "atio.delivery";
+const WAIT: &str = "atio.wait";
 
 /// Headers of what a workflow makes of a record with headers `from`: what is carried on, the event, the workflow (`name@version`), the
 /// type of what it is (`ce_type`).
@@ -40,4 +41,28 @@ pub fn delivery_output(
     headers.set(header::IDEMPOTENCY_KEY, delivered.idempotency_key.as_bytes());
     let topic = format!("{prefix}delivery.{}", delivered.sink);
     Ok(Output::new(topic, key.as_bytes(), codec.encode(delivered)?, headers))
+}
+
+/// A wait on `<prefix>waits`, keyed by incident. `from`: headers of the record that the branch was run for.
+///
+/// # Errors
+/// What the codec says: a schema that is not registered yet, or a value that does not fit it.
+pub fn wait_output(codec: &Codec, prefix: &str, from: &Headers, wait: &Wait) -> Result<Output, CodecError> {
+    let headers = headers(from, &wait.original, &format!("{}@{}", wait.workflow, wait.version), WAIT);
+    Ok(Output::new(format!("{prefix}waits"), wait.incident_id.as_bytes(), codec.encode(wait)?, headers))
+}
+
+/// All that a branch's end says is to be written: its deliveries, then where it waits.
+///
+/// # Errors
+/// As [`delivery_output`] and [`wait_output`].
+pub fn outputs(
+    codec: &Codec,
+    prefix: &str,
+    from: &Headers,
+    original: &Detection,
+    end: &End,
+) -> Result<Vec<Output>, CodecError> {
+    let deliveries = end.outputs.iter().map(|d| delivery_output(codec, prefix, from, original, d));
+    deliveries.chain(end.waits.iter().map(|w| wait_output(codec, prefix, from, w))).collect()
 }

@@ -47,6 +47,8 @@ pub struct Test {
     pub given: Given,
     /// The branches that must deliver, and no others.
     pub branches: Vec<Key>,
+    /// The branches that must come to wait for an answer, and no others.
+    pub awaiting: Vec<Key>,
 }
 
 #[derive(Clone, Debug)]
@@ -136,7 +138,7 @@ pub(crate) fn unknown(key: &Key, names: &[&str], later: &[&str], noun: &str) -> 
     Problem::new(&key.place, format!("unknown {noun} `{}`", key.text)).help(help)
 }
 
-fn missing(place: &Place, name: &str, example: &str, problems: &mut Vec<Problem>) {
+pub(crate) fn missing(place: &Place, name: &str, example: &str, problems: &mut Vec<Problem>) {
     problems
         .push(Problem::new(place, format!("field `{name}` is missing")).help(Some(format!("`{example}`"))));
 }
@@ -287,10 +289,8 @@ fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
         return None;
     };
     let expected = mapping(then, "`then`", problems)?;
-    for (key, _) in expected.iter().filter(|(key, _)| key.text != "branches") {
-        let message = format!("`then.{}` is not supported yet; a test says which branches deliver", key.text);
-        problems.push(Problem::later(&key.place, message));
-    }
+    let others = expected.iter().filter(|(key, _)| key.text != "branches");
+    let awaiting = others.filter_map(|(branch, node)| awaiting(branch, node, problems)).collect();
     let Some(list) = field(expected, "branches") else {
         missing(&then.place, "branches", "then: {branches: [siem]}", problems);
         return None;
@@ -301,5 +301,23 @@ fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
         return None;
     };
     let branches = names.iter().filter_map(|n| text(n, "a branch's name", problems)).collect();
-    Some(Test { place: node.place.clone(), name, given, branches })
+    Some(Test { place: node.place.clone(), name, given, branches, awaiting })
+}
+
+/// `then.<branch>: {awaiting: ack}`: the branch, where nothing else is said of it.
+fn awaiting(branch: &Key, node: &Node, problems: &mut Vec<Problem>) -> Option<Key> {
+    let entries = mapping(node, &format!("`then.{}`", branch.text), problems)?;
+    known(entries, &["awaiting"], &["delivered", "dropped", "rejected"], "expectation", problems);
+    let Some(node) = field(entries, "awaiting") else {
+        if entries.is_empty() {
+            missing(&node.place, "awaiting", "awaiting: ack", problems);
+        }
+        return None;
+    };
+    let what = text(node, "`awaiting`", problems)?;
+    if what.text != "ack" {
+        problems.push(unknown(&what, &["ack"], &["approvers", "choices"], "answer"));
+        return None;
+    }
+    Some(branch.clone())
 }

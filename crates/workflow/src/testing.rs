@@ -4,6 +4,7 @@ use crate::{
     check::{Definition, columns_of},
     machine::{self, Site},
     spec::{Given, Test},
+    yaml::Key,
 };
 use atio_schemas::{Detection, detection::Kind};
 use atio_stix::{
@@ -11,7 +12,7 @@ use atio_stix::{
     object::{AttackPattern, Common, Ipv4Addr, Ipv6Addr},
 };
 use atio_topics::Place;
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 /// How one test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,17 +41,22 @@ fn given(
     given: &Given,
     fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
 ) -> Result<Vec<Detection>, String> {
-    match given {
-        Given::File(file) => fixture(&file.text),
+    let mut found = match given {
+        Given::File(file) => fixture(&file.text)?,
         Given::Columns(columns) => {
             let mut detection = Detection::new("test".to_owned(), Kind::Threat, "default", "test");
             for (column, cell) in columns_of(columns, &mut vec![]) {
                 column.put(&mut detection, cell).map_err(|e| e.to_string())?;
             }
             detection.bundle = stand_in(&detection).map_err(|e| e.to_string())?;
-            Ok(vec![detection])
+            vec![detection]
         }
+    };
+    // Enrichment gives these their incident.
+    for detection in found.iter_mut().filter(|d| matches!(d.kind, Kind::Threat | Kind::Vulnerability)) {
+        detection.incident_id.get_or_insert_with(|| "test".to_owned());
     }
+    Ok(found)
 }
 
 /// A bundle for a detection that is given by its columns: a technique, the addresses, and what enrichment would add.
@@ -75,9 +81,7 @@ fn stand_in(detection: &Detection) -> Result<Arc<[u8]>, graph::GraphError> {
 }
 
 fn expect(definition: &Definition, site: Site<'_>, test: &Test, given: &[Detection]) -> Result<(), String> {
-    let mut expected: Vec<&str> = test.branches.iter().map(|b| b.text.as_str()).collect();
-    let mut delivered = vec![];
-    let mut rest = vec![];
+    let (mut delivered, mut waiting, mut rest) = (BTreeSet::new(), BTreeSet::new(), vec![]);
     for detection in given {
         if !definition.trigger.iter().all(|p| p.holds(detection)) {
             rest.push("match does not hold".to_owned());
@@ -86,19 +90,29 @@ fn expect(definition: &Definition, site: Site<'_>, test: &Test, given: &[Detecti
         for branch in &definition.branches {
             let end = machine::run(definition, branch, detection, site);
             if !end.outputs.is_empty() {
-                delivered.push(&*branch.name);
+                delivered.insert(&*branch.name);
+            }
+            if !end.waits.is_empty() {
+                waiting.insert(&*branch.name);
             }
             rest.extend(end.dropped.map(|code| format!("{}: {code}", branch.name)));
             rest.extend(end.rejected.iter().map(|r| format!("{}: {}: {}", branch.name, r.code, r.message)));
         }
     }
-    for list in [&mut expected, &mut delivered] {
-        list.sort_unstable();
-        list.dedup();
-    }
-    if expected == delivered {
+    let wrong: Vec<String> =
+        [("delivered by", delivered, &test.branches), ("waiting in", waiting, &test.awaiting)]
+            .into_iter()
+            .filter_map(|(what, found, expected)| differ(what, &found, expected))
+            .collect();
+    if wrong.is_empty() {
         return Ok(());
     }
-    let rest = if rest.is_empty() { String::new() } else { format!("; {}", rest.join("; ")) };
-    Err(format!("delivered by [{}], expected [{}]{rest}", delivered.join(", "), expected.join(", ")))
+    Err(wrong.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
+}
+
+/// What is said where the branches found are not those expected.
+fn differ(what: &str, found: &BTreeSet<&str>, expected: &[Key]) -> Option<String> {
+    let expected: BTreeSet<&str> = expected.iter().map(|b| b.text.as_str()).collect();
+    let list = |names: &BTreeSet<&str>| names.iter().copied().collect::<Vec<_>>().join(", ");
+    (*found != expected).then(|| format!("{what} [{}], expected [{}]", list(found), list(&expected)))
 }

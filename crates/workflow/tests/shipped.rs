@@ -61,12 +61,22 @@ fn the_documented_workflow_passes_its_tests() {
     for verdict in testing::run(&definition, site, &|file| Err(file.to_owned())) {
         assert_eq!(verdict.failure, None);
     }
-    let steps = text.split("```yaml\n").nth(2).and_then(|t| t.split("```").next()).expect("a second example");
+    let steps = text
+        .split("```yaml\n")
+        .nth(3)
+        .and_then(|t| t.split("```").next())
+        .expect("an example of expressions");
     let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();
     let whole = format!(
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\non: detection\nmatch: {{}}\nbranches:\n  b:\n{steps}    - deliver: siem\n"
     );
     compile("docs", &whole, &known()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let branch =
+        text.split("```yaml\n").nth(2).and_then(|t| t.split("```").next()).expect("a branch that waits");
+    let head =
+        "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
+    let waits = compile("docs", &format!("{head}{branch}"), &known()).expect("the branch compiles");
+    assert!(waits.branches.iter().all(|b| b.awaits));
 }
 
 /// The documentation names every function, and every part of the language that is refused for now.

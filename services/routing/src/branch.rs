@@ -1,9 +1,9 @@
-//! One branch of one workflow: a routed detection in, deliveries out, by the version that it was routed with.
+//! One branch of one workflow: a routed detection in, deliveries and waits out, by the version that it was routed with.
 //! Owns which version runs. Must not know: steps.
 use crate::{Definitions, TABLE, router::refused};
-use atio_schemas::{Code, Codec, CodecError, routed::Routed};
-use atio_stage::{Outcome, Output, Processor, Record, StageError, Tx};
-use atio_workflow::{Site, delivery_output, run};
+use atio_schemas::{Code, Codec, routed::Routed};
+use atio_stage::{Outcome, Processor, Record, StageError, Tx};
+use atio_workflow::{Site, outputs, run};
 use ipnet::IpNet;
 
 pub(crate) struct Runner {
@@ -50,9 +50,7 @@ impl Processor for Runner {
         let Some(branch) = definition.branch(&self.branch) else { return Outcome::Drop(Code::NotInVersion) };
         let site = Site { version, home_networks: &self.home_networks };
         let end = run(definition, branch, &routed.detection, site);
-        let output = |d| delivery_output(&self.codec, &self.prefix, record.headers, &routed.detection, d);
-        let outputs: Result<Vec<Output>, CodecError> = end.outputs.iter().map(output).collect();
-        match outputs {
+        match outputs(&self.codec, &self.prefix, record.headers, &routed.detection, &end) {
             Ok(outputs) => Outcome::of(outputs, end.rejected, end.dropped.unwrap_or(Code::Filtered)),
             Err(error) => refused(&error),
         }

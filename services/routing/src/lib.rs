@@ -1,7 +1,7 @@
 //! Matches detections against workflows and runs their branches.
 //!
 //! The router reads enriched detections and writes each to the topic of every workflow whose trigger holds. Each branch is a stage of its
-//! own, with its own group on its workflow's topic, and writes deliveries. Both see the definitions through [`Definitions`], a view of the
+//! own, with its own group on its workflow's topic, and writes deliveries, and waits where it comes to one. Both see the definitions through [`Definitions`], a view of the
 //! topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
 
 mod branch;
@@ -11,7 +11,7 @@ pub use atio_workflow::Definitions;
 
 use atio_schemas::Codec;
 use atio_stage::{Input, Pace, Run, Stage, TableName, TableSpec};
-use atio_workflow::Known;
+use atio_workflow::{Known, definitions::Reach};
 use ipnet::IpNet;
 use std::sync::Arc;
 
@@ -90,14 +90,14 @@ pub fn branch_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
         .flat_map(|live| {
             live.branches
                 .into_iter()
-                .map(move |(branch, sinks)| branch_stage(deps, live.name, branch, &sinks))
+                .map(move |(branch, reach)| branch_stage(deps, live.name, branch, &reach))
         })
         .collect();
     stages.sort_by(|a, b| a.name.cmp(&b.name));
     stages
 }
 
-fn branch_stage(deps: &Deps, workflow: &str, branch: &str, sinks: &[String]) -> Stage {
+fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Stage {
     let name = format!("{SERVICE}.{workflow}.{branch}");
     let processor = branch::Runner {
         codec: deps.codec.clone(),
@@ -106,6 +106,7 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, sinks: &[String]) -> 
         home_networks: deps.home_networks.clone(),
         prefix: deps.prefix.clone(),
     };
+    let deliveries = reach.sinks.iter().map(|sink| deps.topic(&format!("delivery.{sink}")));
     Stage {
         group: format!("{}{name}", deps.prefix),
         name,
@@ -114,7 +115,7 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, sinks: &[String]) -> 
             dead_letters: deps.topic("workflow-dlq"),
             ..Input::new(&deps.topic(&format!("workflow.{workflow}")))
         }],
-        outputs: sinks.iter().map(|sink| deps.topic(&format!("delivery.{sink}"))).collect(),
+        outputs: deliveries.chain(reach.awaits.then(|| deps.topic("waits"))).collect(),
         stores: vec![],
         tables: vec![deps.table(Some(workflow))],
         pace: Pace::Interactive,

@@ -8,6 +8,7 @@ use atio_schemas::{
     delivery::Delivery,
     detection::{Kind, Tlp},
     header,
+    incident::Wait,
     routed::Routed,
 };
 use atio_stage::{
@@ -18,7 +19,8 @@ use atio_topics::Audience;
 use atio_workflow::SinkFacts;
 
 const THREATS: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: threats}\non: detection\nmatch: {kind: threat, confidence: {gte: 60}}\n\
-    branches:\n  siem:\n    - deliver: siem\n  urgent:\n    - when: .importance >= 70\n    - convert: report\n    - deliver: siem\n    - deliver: files\n";
+    branches:\n  siem:\n    - deliver: siem\n  urgent:\n    - when: .importance >= 70\n    - convert: report\n    - deliver: siem\n    - deliver: files\n\
+    \x20 contain:\n    - deliver: siem\n    - await: {ack: analyst, within: 15m}\n    - deliver: files\n";
 const KNOWN_EXPLOITED: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: exploited}\non: detection\nmatch: {kev: true}\n\
     branches:\n  files:\n    - deliver: files\n";
 
@@ -229,6 +231,34 @@ fn a_branch_delivers() {
     assert_eq!(headers.text(header::RUN), Some("live"));
 }
 
+#[test]
+fn a_branch_comes_to_wait() {
+    let mut harness = branch("contain");
+    let incident = Detection { incident_id: Some("i1".into()), ..detection() };
+    harness.commit(&[routed(&["threats@1"], incident.clone()), routed(&["threats@1"], detection())]);
+    let topics: Vec<&str> = harness.outputs.iter().map(|o| &*o.topic).collect();
+    assert_eq!(topics, ["t.delivery.siem", "t.waits", "t.delivery.siem"]);
+    let output = &harness.outputs[1];
+    assert_eq!(output.key.as_deref(), Some(&b"i1"[..]));
+    let wait: Wait = deps().codec.decode(output.value.as_ref().unwrap()).unwrap();
+    assert_eq!((wait.incident_id.as_str(), wait.branch.as_str(), wait.step), ("i1", "contain", 1));
+    assert_eq!((wait.original, wait.version), (incident, 1));
+    let expected = [
+        (header::CE_ID, "e1"),
+        (header::CE_TYPE, "atio.wait"),
+        (header::WORKFLOW, "threats@1"),
+        (header::TRACEPARENT, "00-1-2-01"),
+        (header::RUN, "live"),
+        (header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO),
+    ];
+    for (name, value) in expected {
+        assert_eq!(output.headers.text(name), Some(value), "{name}");
+    }
+    // An event without an incident is nobody's to answer for.
+    assert_eq!(harness.dead_letters.iter().map(|d| d.code).collect::<Vec<_>>(), [Code::NoIncident]);
+    assert!(harness.counts.balanced());
+}
+
 /// The same delivery under the next version has the same key, another sink or branch another one.
 #[test]
 fn idempotency_keys_do_not_depend_on_the_version() {
@@ -294,6 +324,7 @@ fn stages_follow_definitions() {
             "routing",
             "routing-logs",
             "routing.exploited.files",
+            "routing.threats.contain",
             "routing.threats.siem",
             "routing.threats.urgent"
         ]
@@ -303,7 +334,12 @@ fn stages_follow_definitions() {
         all[0].outputs.iter().map(|t| &**t).collect::<Vec<_>>(),
         ["t.workflow.exploited", "t.workflow.threats"]
     );
-    let urgent = &all[4];
+    // Only a branch that waits may write waits.
+    assert_eq!(
+        all[3].outputs.iter().map(|t| &**t).collect::<Vec<_>>(),
+        ["t.delivery.files", "t.delivery.siem", "t.waits"]
+    );
+    let urgent = &all[5];
     assert_eq!(urgent.group, "t.routing.threats.urgent");
     assert_eq!(&*urgent.inputs[0].topic, "t.workflow.threats");
     assert_eq!(&*urgent.inputs[0].dead_letters, "t.workflow-dlq");

@@ -66,6 +66,8 @@ pub struct Branch {
     pub steps: Vec<Box<dyn Step>>,
     /// Where it delivers to, in order.
     pub sinks: Vec<String>,
+    /// It may come to wait for somebody.
+    pub awaits: bool,
 }
 
 impl Definition {
@@ -79,6 +81,9 @@ impl Definition {
         let sinks: BTreeSet<String> = self.branches.iter().flat_map(|b| b.sinks.iter().cloned()).collect();
         let mut topics: BTreeSet<String> = sinks.iter().map(|s| format!("delivery.{s}")).collect();
         topics.insert(format!("workflow.{}", self.name));
+        if self.branches.iter().any(|b| b.awaits) {
+            topics.insert("waits".to_owned());
+        }
         let groups = self.branches.iter().map(|b| format!("routing.{}.{}", self.name, b.name)).collect();
         Footprint { topics, groups, sinks, tables: BTreeSet::new() }
     }
@@ -126,6 +131,10 @@ pub struct Flow {
     pub undelivered: Option<Place>,
     /// Sinks so far, and where.
     pub sinks: Vec<(String, Place)>,
+    /// An `await` stands in this branch.
+    pub awaits: bool,
+    /// Index of the step that is read.
+    pub step: i32,
 }
 
 impl Check<'_> {
@@ -138,13 +147,15 @@ fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) 
     check.flow = Flow::default();
     let before = check.problems.len();
     let mut steps = vec![];
-    for step in &written.steps {
+    for (step, at) in written.steps.iter().zip(0_i32..) {
+        check.flow.step = at;
         if let Some(place) = check.flow.undelivered.clone().filter(|_| step.name.text != "deliver") {
-            check.problem(
-                &place,
-                "nothing delivers what is converted here",
-                Some("`- deliver: <sink>` next".to_owned()),
-            );
+            let (message, help) = if step.name.text == "await" {
+                ("the branch waits before it delivers what is converted here", "`convert` behind the `await`")
+            } else {
+                ("nothing delivers what is converted here", "`- deliver: <sink>` next")
+            };
+            check.problem(&place, message, Some(help.to_owned()));
             check.flow.undelivered = None;
         }
         if !matches!(step.name.text.as_str(), "deliver" | "convert") {
@@ -160,6 +171,7 @@ fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) 
         name: Arc::from(written.name.text.as_str()),
         steps,
         sinks,
+        awaits: check.flow.awaits,
     })
 }
 
@@ -167,6 +179,11 @@ fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) 
 fn ending(written: &spec::Branch, check: &mut Check<'_>, unsound: bool) {
     let Some(last) = written.steps.last() else { return };
     if last.name.text == "deliver" {
+        return;
+    }
+    if last.name.text == "await" {
+        let message = "nothing follows when the wait is over";
+        check.problem(&last.name.place, message, Some("`- deliver: <sink>` behind it".to_owned()));
         return;
     }
     match written.steps.iter().rposition(|s| s.name.text == "deliver") {
@@ -212,6 +229,17 @@ fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
     for test in &written.tests {
         for branch in test.branches.iter().filter(|b| !names.contains(&b.text.as_str())) {
             problems.push(spec::unknown(branch, &names, &[], "branch"));
+        }
+        for expected in &test.awaiting {
+            match written.branches.iter().find(|b| b.name.text == expected.text) {
+                None => problems.push(spec::unknown(expected, &names, &[], "branch")),
+                Some(branch) if branch.steps.iter().any(|s| s.name.text == "await") => {}
+                Some(_) => {
+                    let message = format!("branch `{}` waits for nobody", expected.text);
+                    let help = Some(format!("`- {}` among its steps", steps::await_::EXAMPLE));
+                    problems.push(Problem::new(&expected.place, message).help(help));
+                }
+            }
         }
         if let spec::Given::Columns(columns) = &test.given {
             columns_of(columns, problems);

@@ -107,6 +107,26 @@ fn mistakes() {
         "[{deliver: siem}, {deliver: siem}]",
         "[{delivr: siem}]",
         "[{await: {ack: analyst}}, {deliver: siem}]",
+        "[{await: {within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: viewer, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analysts, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: carol, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: [analyst], within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 999ms}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 31d}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, otherwise: escalte}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, otherwise: page}}, {deliver: siem}]",
+        "[{await: {ack: analyst, withn: 15m}}, {deliver: siem}]",
+        "[{await: {choices: [isolate, leave], within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analyst, approvers: 2, within: 15m}}, {deliver: siem}]",
+        "[{await: analyst}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m}}]",
+        "[{deliver: siem}, {await: {ack: analyst, within: 15m}}]",
+        "[{deliver: siem}, {await: {ack: analyst, within: 15m}}, {when: '.kev'}]",
+        "[{convert: ecs}, {await: {ack: analyst, within: 15m}}, {deliver: siem}]",
+        "[{deliver: siem}, {await: {ack: analyst, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m}}, {deliver: share}]",
         "[{each: cves}, {deliver: siem}]",
         "[{convert: misp}, {deliver: siem}]",
         "[{convert: ecss}, {deliver: siem}]",
@@ -165,6 +185,12 @@ fn mistakes() {
         "[{given: {kind: threat}, then: {branches: [c]}}]",
         "[{given: {kind: x}, then: {branches: [b]}}]",
         "[{given: {kind: threat}, then: {b: {awaiting: ack}}}]",
+        "[{given: {kind: threat}, then: {branches: [], b: {awaiting: ack}}}]",
+        "[{given: {kind: threat}, then: {branches: [], bb: {awaiting: ack}}}]",
+        "[{given: {kind: threat}, then: {branches: [], b: {awaiting: choices}}}]",
+        "[{given: {kind: threat}, then: {branches: [], b: {awaits: ack}}}]",
+        "[{given: {kind: threat}, then: {branches: [], b: {}}}]",
+        "[{given: {kind: threat}, then: {branches: [], b: ack}}]",
         "[{then: {branches: [b]}}]",
         "[{given: a.json}]",
         "{}",
@@ -182,6 +208,48 @@ fn mistakes() {
     }
     assert!(!text.contains("  accepted"), "\n{text}");
     assert_eq!(text, include_str!("mistakes.txt"), "\n{text}");
+}
+
+/// Who waits for whom, and what a test says of it.
+const WAITING: &str = r#"apiVersion: atio/v1
+kind: Workflow
+metadata: {name: w}
+on: detection
+match: {kind: threat}
+branches:
+  ask:
+    - when: '.importance >= 70'
+    - deliver: siem
+    - await: {ack: engineer, within: 30d}
+    - deliver: report
+  siem:
+    - deliver: siem
+tests:
+  - given: {kind: threat, importance: 90}
+    then: {branches: [ask, siem], ask: {awaiting: ack}}
+  - given: {kind: threat, importance: 9}
+    then: {branches: [siem]}
+"#;
+
+#[test]
+fn a_branch_that_waits() {
+    let definition = compile("w.yaml", WAITING, &known()).unwrap();
+    let topics: Vec<String> = definition.footprint().topics.into_iter().collect();
+    assert_eq!(topics, ["delivery.report", "delivery.siem", "waits", "workflow.w"]);
+    assert_eq!(definition.branches.iter().map(|b| b.awaits).collect::<Vec<_>>(), [true, false]);
+    let failures = |text: &str| -> Vec<Option<String>> {
+        let definition = compile("w.yaml", text, &known()).unwrap();
+        let site = crate::Site { version: 1, home_networks: &[] };
+        let none = |_: &str| Err("no such file".to_owned());
+        crate::testing::run(&definition, site, &none).into_iter().map(|v| v.failure).collect()
+    };
+    assert_eq!(failures(WAITING), [None, None]);
+    let silent = failures(&WAITING.replace(", ask: {awaiting: ack}", ""));
+    assert_eq!(silent[0].as_deref(), Some("waiting in [ask], expected []"));
+    let eager = failures(&WAITING.replace("[siem]}", "[siem], ask: {awaiting: ack}}"));
+    assert_eq!(eager[1].as_deref(), Some("waiting in [], expected [ask]; ask: when_false"));
+    let elsewhere = WAITING.replace("ask, siem], ask", "siem], ask");
+    assert_eq!(failures(&elsewhere)[0].as_deref(), Some("delivered by [ask, siem], expected [siem]"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The steps, a file each. A stranger adds one in `steps/x.rs` and one line in `STEPS`.
 //! Owns the table and what all steps share. Must not know: topics, groups, time.
+pub(crate) mod await_;
 mod convert;
 mod deliver;
 mod objects;
@@ -10,13 +11,17 @@ mod when;
 pub use convert::Converted;
 
 use crate::{check::Check, machine::Event, spec, spec::unknown};
-use atio_schemas::Code;
+use atio_schemas::{Code, incident::Wait};
 use std::fmt;
 
 /// A compiled step; it keeps nothing between events.
 pub trait Step: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
     fn run(&self, event: &mut Event<'_>) -> Flow;
+    /// A step that waits for somebody is not run: what waits is kept elsewhere, and the branch goes on behind it when there is an answer.
+    fn wait(&self, _event: &Event<'_>) -> Option<Result<Wait, Flow>> {
+        None
+    }
 }
 
 /// What follows a step.
@@ -44,6 +49,7 @@ struct Kind {
 
 /// Every step, alphabetical, a line each.
 static STEPS: &[Kind] = &[
+    Kind { name: "await", read: await_::read },
     Kind { name: "convert", read: convert::read },
     Kind { name: "deliver", read: deliver::read },
     Kind { name: "filter", read: objects::read_filter },
@@ -55,8 +61,8 @@ static STEPS: &[Kind] = &[
 
 /// Steps of the language that this version does not know yet.
 const LATER: &[&str] = &[
-    "await", "call", "dedup", "delay", "each", "else", "enrich", "gather", "if", "incident", "merge",
-    "parallel", "rate", "retry", "split", "wait",
+    "call", "dedup", "delay", "each", "else", "enrich", "gather", "if", "incident", "merge", "parallel",
+    "rate", "retry", "split", "wait",
 ];
 
 /// Every step's name, and whether it is refused for now.
