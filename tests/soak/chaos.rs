@@ -19,7 +19,7 @@ const ROUNDS: u64 = 25;
 const PACE: u64 = 60;
 const BURST: u64 = 150;
 /// Records a second to the stage with state.
-const COUNTER_PACE: u64 = 100;
+const COUNTER_PACE: u64 = 250;
 /// One in so many hits to a service is a freeze, longer than its session of 10 s.
 const FREEZE_EVERY: u64 = 8;
 const FREEZE: Duration = Duration::from_secs(12);
@@ -29,6 +29,10 @@ const STALL: Duration = Duration::from_secs(30);
 const UNDER_WAY: u64 = 80;
 /// Less may be the markers of transactions, which own offsets and are no records.
 const WAITING: i64 = 10;
+/// Not so where nobody writes in transactions.
+const WAITING_PLAIN: i64 = 1;
+/// Where nothing waits for so long, there is another burst.
+const LULL: Duration = Duration::from_millis(400);
 
 /// Who can be hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +73,8 @@ struct Figures {
     hits: u64,
     ended: Vec<String>,
     stalls: Vec<String>,
+    /// Seconds until a killed service said that it is ready.
+    ready: Vec<f64>,
 }
 
 struct Chaos {
@@ -120,21 +126,13 @@ pub fn run(on: On) -> Result<(), Failed> {
 impl Chaos {
     fn round(&mut self, round: u64) {
         let (victim, way) = self.pick(round);
-        self.load.burst(BURST);
-        let at_most = Deadline::after(60);
-        let mut before = self.waiting(victim);
-        // Work is there; then at any moment of it.
-        while before < WAITING * 2 && at_most.left().is_some() {
-            std::thread::sleep(Duration::from_millis(2));
-            before = self.waiting(victim);
-        }
-        std::thread::sleep(Duration::from_millis(self.random.below(60)));
+        self.until_under_way(victim);
         let ended = self.figures.ended.len();
         let (position, took) = match victim {
             Victim::Broker => self.hit_broker(way),
             _ => self.hit(victim, way),
         };
-        let under_way = position.is_some_and(|p| p.waiting() >= WAITING);
+        let under_way = position.is_some_and(|p| p.waiting() >= least(victim));
         self.figures.hits += 1;
         self.figures.under_way += u64::from(under_way);
         let place = position.map_or("positions unknown".into(), |p| {
@@ -160,10 +158,25 @@ impl Chaos {
         }
     }
 
+    /// Until it has work before it, at a moment of chance.
+    fn until_under_way(&mut self, victim: Victim) {
+        let (deadline, mut burst) = (Deadline::after(60), None::<Instant>);
+        loop {
+            if burst.is_none_or(|at| at.elapsed() > LULL) {
+                self.load.burst(BURST);
+                burst = Some(Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(self.random.below(40)));
+            if self.waiting(victim) >= least(victim) * 2 || deadline.left().is_none() {
+                return;
+            }
+        }
+    }
+
     /// Everybody gets a turn, in an order of chance.
     fn pick(&mut self, round: u64) -> (Victim, Way) {
         if self.deck.is_empty() {
-            self.deck = VICTIMS.to_vec();
+            self.deck = victims();
             self.random.shuffle(&mut self.deck);
         }
         let victim = self.deck.pop().expect("somebody");
@@ -244,7 +257,10 @@ impl Chaos {
                 let position = self.position(victim, &input);
                 self.watch.arm(self.marks(victim));
                 match victim {
-                    Victim::Service(service, ..) => self.bed.fleet.start_again(service),
+                    Victim::Service(service, ..) => {
+                        self.bed.fleet.start_again(service);
+                        self.figures.ready.push(killed.elapsed().as_secs_f64());
+                    }
                     _ => self.start_counter(),
                 }
                 (position, self.new_output(victim, killed))
@@ -323,6 +339,23 @@ impl Chaos {
     }
 }
 
+/// All, or those that `ATIO_SOAK_ONLY` names, with commas between them.
+fn victims() -> Vec<Victim> {
+    let only = std::env::var("ATIO_SOAK_ONLY").unwrap_or_default();
+    let named = |v: &Victim| only.is_empty() || only.split(',').any(|n| n == name(*v));
+    let some: Vec<Victim> = VICTIMS.into_iter().filter(named).collect();
+    assert!(!some.is_empty(), "ATIO_SOAK_ONLY={only} names nobody");
+    some
+}
+
+/// So many records before it are work under way.
+fn least(victim: Victim) -> i64 {
+    match victim {
+        Victim::Counter | Victim::Service("normalization", ..) => WAITING_PLAIN,
+        _ => WAITING,
+    }
+}
+
 fn name(victim: Victim) -> &'static str {
     match victim {
         Victim::Service(name, ..) => name,
@@ -336,6 +369,7 @@ impl Figures {
     fn wrong(&mut self) -> Vec<String> {
         let lists = [
             ("a service killed and started at once (target p50 0.60, p99 1.50)", &mut self.killed),
+            ("(of these, until it said that it is ready)", &mut self.ready),
             ("frozen, or ended by itself meanwhile; from the thaw or kill", &mut self.frozen),
             ("the broker down or frozen; from its end", &mut self.broker),
         ];
@@ -344,7 +378,7 @@ impl Figures {
             let at = |share: f64| list[((list.len() as f64 * share).ceil() as usize).max(1) - 1];
             if !list.is_empty() {
                 println!(
-                    "new output, {what}: n {} p50 {:.2} s p99 {:.2} s max {:.2} s",
+                    "seconds to new output, {what}: n {} p50 {:.2} p99 {:.2} max {:.2}",
                     list.len(),
                     at(0.5),
                     at(0.99),

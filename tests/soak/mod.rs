@@ -1,10 +1,11 @@
 //! Whoever dies, under load: services and brokers are killed and frozen at random, and nothing may be lost, doubled or torn.
 //!
 //! `bed`: the system under test; `broker`: what it runs on; `load`: what goes in; `look`: what is seen from outside; `chaos`: who is hit, how
-//! and when; `oracle`: what judges; `mutant`: that it can say no. `docs/soak.md` says how to run it.
+//! and when; `oracle`: what judges; `mutant`: that it can say no; `hostile`: bad input under load. `docs/soak.md` says how to run it.
 mod bed;
 mod broker;
 mod chaos;
+mod hostile;
 mod load;
 mod look;
 mod mutant;
@@ -31,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         alone("embedded", On::Embedded, chaos::run),
         alone("kafka", On::Kafka, chaos::run),
         alone("mutant", On::Embedded, mutant::run),
+        alone("hostile", On::Embedded, hostile::run),
     ]
 }
 
