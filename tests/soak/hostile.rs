@@ -26,7 +26,7 @@ const LEAST: f64 = 0.5;
 const NOBODY: u64 = 1_000_000_000;
 
 /// The large ones come once in so many turns: a thousand times a common alert's size, they would say more of the mix than of the code.
-const LARGE_ONE_IN: usize = 5;
+const LARGE_ONE_IN: usize = 20;
 
 type Bad = (&'static str, &'static [&'static str], fn() -> Vec<u8>);
 
