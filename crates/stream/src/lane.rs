@@ -119,6 +119,7 @@ impl StreamError {
             Self::Lane(S::Torn(_)) => "torn_transaction",
             Self::Lane(S::Moved { .. }) => "offset_moved",
             Self::Lane(S::OutOfRange { .. }) => "offset_out_of_range",
+            Self::Lane(S::StaleState { .. }) => "state_stale",
             Self::Lane(S::Poisoned { .. }) => "poisoned",
             Self::Lane(S::Failed(_)) => "lane_failed",
         }

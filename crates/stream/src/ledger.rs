@@ -1,7 +1,11 @@
 //! The ledger of a partition: how every record that came in has ended, cumulative. It rides in the offset-commit metadata, so that it commits
-//! with the batch and survives a crash (exactly-once, rule 14). Owns the counts and their text layout; must not know Kafka.
+//! with the batch and survives a crash (exactly-once, rule 14). What the changelogs must hold rides along. Owns the counts and their text
+//! layout; must not know Kafka.
 use atio_schemas::Code;
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 /// Kafka's limit, in UTF-16 units; the text is ASCII.
 pub const METADATA_MAX: usize = 4096;
@@ -65,6 +69,23 @@ impl Counts {
     }
 }
 
+/// What there is of a changelog's partition: from its first offset to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    pub low: i64,
+    /// Of the log, or where a transaction begins: at least so far it goes.
+    pub end: i64,
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.low, self.end)
+    }
+}
+
+/// Spans by store.
+pub type Spans = BTreeMap<String, Span>;
+
 /// A partition's ledger since its epoch began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -75,6 +96,8 @@ pub struct Ledger {
     pub counts: Counts,
     /// Opaque to the stream layer: the audit chain's head, for whoever keeps one.
     pub note: Option<String>,
+    /// The changelogs of this partition number, so that one that was cut is noticed. Empty: nothing is known of them.
+    pub stores: Spans,
 }
 
 impl Ledger {
@@ -83,7 +106,7 @@ impl Ledger {
         Self { epoch, ..Self::default() }
     }
 
-    /// The metadata text: ASCII, at most [`METADATA_MAX`]; none where it does not fit (a note that is too long).
+    /// The metadata text: ASCII, at most [`METADATA_MAX`]; none where it does not fit (a note that is too long). Spans are left out before that.
     #[must_use]
     pub fn to_metadata(&self) -> Option<String> {
         let c = &self.counts;
@@ -93,14 +116,16 @@ impl Ledger {
         );
         write_reasons(&mut text, "d", &c.dropped);
         write_reasons(&mut text, "x", &c.dead_lettered);
-        if let Some(note) = &self.note {
-            text.push_str(";n=");
-            text.push_str(note);
+        let note = self.note.as_ref().map_or_else(String::new, |note| format!(";n={note}"));
+        let spans = write_spans(&self.stores);
+        if text.len() + spans.len() + note.len() <= METADATA_MAX {
+            text.push_str(&spans);
         }
+        text.push_str(&note);
         (text.len() <= METADATA_MAX && text.bytes().all(|b| (0x20..0x7f).contains(&b))).then_some(text)
     }
 
-    /// None where the text is not one of ours.
+    /// None where the text is not one of ours. Fields in capitals are hints: one that this version does not know is passed over.
     #[must_use]
     pub fn from_metadata(text: &str) -> Option<Self> {
         let rest = text.strip_prefix(LAYOUT)?.strip_prefix(';')?;
@@ -121,6 +146,8 @@ impl Ledger {
                 "p" => ledger.counts.parts = value.parse().ok()?,
                 "d" => ledger.counts.dropped = read_reasons(value)?,
                 "x" => ledger.counts.dead_lettered = read_reasons(value)?,
+                "S" => ledger.stores = read_spans(value)?,
+                hint if hint.bytes().all(|b| b.is_ascii_uppercase()) && !hint.is_empty() => {}
                 _ => return None,
             }
         }
@@ -144,6 +171,25 @@ fn read_reasons(text: &str) -> Option<BTreeMap<Code, u64>> {
         *reasons.entry(Code::parse(code).unwrap_or(Code::Other)).or_default() += n.parse::<u64>().ok()?;
     }
     Some(reasons)
+}
+
+fn write_spans(spans: &Spans) -> String {
+    let mut text = String::new();
+    for (index, (store, span)) in spans.iter().enumerate() {
+        let lead = if index == 0 { ";S=" } else { "," };
+        // Writing to a String can't fail.
+        write!(text, "{lead}{store}:{span}").unwrap_or_default();
+    }
+    text
+}
+
+fn read_spans(text: &str) -> Option<Spans> {
+    let each = text.split(',').map(|one| {
+        let (store, span) = one.split_once(':')?;
+        let (low, end) = span.split_once('-')?;
+        Some((store.to_owned(), Span { low: low.parse().ok()?, end: end.parse().ok()? }))
+    });
+    each.collect()
 }
 
 #[cfg(test)]
@@ -172,8 +218,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_back(counts in counts(), epoch in any::<i64>(), commits in any::<u64>(), note in proptest::option::of("[ -~]{0,1024}")) {
-            let ledger = Ledger { epoch, commits, counts, note };
+        fn text_and_back(
+            counts in counts(),
+            epoch in any::<i64>(),
+            commits in any::<u64>(),
+            note in proptest::option::of("[ -~]{0,1024}"),
+            stores in proptest::collection::btree_map("[a-z0-9-]{1,24}", (0..i64::MAX, 0..i64::MAX), 0..10),
+        ) {
+            let stores = stores.into_iter().map(|(name, (low, end))| (name, Span { low, end })).collect();
+            let ledger = Ledger { epoch, commits, counts, note, stores };
             let text = ledger.to_metadata().expect("fits");
             prop_assert!(text.len() <= METADATA_MAX && text.is_ascii());
             prop_assert_eq!(Ledger::from_metadata(&text), Some(ledger));
@@ -190,9 +243,40 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_not_read() {
-        for text in ["", "x", "2;e=1", "1;e=a", "1;z=1", "1;d=", "1;d=duplicate", "1;e"] {
+        for text in [
+            "",
+            "x",
+            "2;e=1",
+            "1;e=a",
+            "1;z=1",
+            "1;=1",
+            "1;d=",
+            "1;d=duplicate",
+            "1;e",
+            "1;S=seen:3",
+            "1;S=seen:a-3",
+        ] {
             assert_eq!(Ledger::from_metadata(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn older_text_is_read_and_newer_hints_are_passed_over() {
+        let older = Ledger::from_metadata("1;e=5;c=2;r=3;m=3;h=0;p=0;n=head;S=x").expect("ours");
+        assert_eq!((older.commits, older.stores.len(), older.note.as_deref()), (2, 0, Some("head;S=x")));
+        let newer =
+            Ledger::from_metadata("1;e=5;c=2;S=seen:0-17,first-seen:4-9;T=what;n=head").expect("ours");
+        assert_eq!(newer.stores["seen"], Span { low: 0, end: 17 });
+        assert_eq!(newer.stores["first-seen"], Span { low: 4, end: 9 });
+        assert_eq!((newer.commits, newer.note.as_deref()), (2, Some("head")));
+    }
+
+    #[test]
+    fn spans_that_do_not_fit_are_left_out_and_the_rest_stays() {
+        let stores = (0..100).map(|n| (format!("{n}{}", "x".repeat(60)), Span { low: 0, end: 1 })).collect();
+        let ledger = Ledger { commits: 7, note: Some("head".into()), stores, ..Ledger::default() };
+        let read = Ledger::from_metadata(&ledger.to_metadata().expect("fits")).expect("ours");
+        assert_eq!(read, Ledger { stores: Spans::new(), ..ledger });
     }
 
     #[test]

@@ -28,5 +28,5 @@ mod transform;
 pub use config::{Identity, Kafka};
 pub use fault::Tp;
 pub use lane::{Lane, LaneConfig, LaneState, LaneStatus, Limits, SchemaSource, Stop, StreamError, run_lane};
-pub use ledger::{Counts, Ledger};
+pub use ledger::{Counts, Ledger, Span};
 pub use metrics::StreamMetrics;

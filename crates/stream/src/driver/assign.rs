@@ -1,6 +1,10 @@
 //! Taking and giving back partitions (exactly-once, rules 2, 12, 16). Owns the order: committed offsets, then the log's ends, then the state.
 use super::*;
-use crate::{ledger::Ledger, machine::Base};
+use crate::{
+    ledger::{Ledger, Spans},
+    machine::Base,
+    store::is_stale,
+};
 use atio_schemas::state::Epoch;
 use atio_stage::{Headers, Output, Start, Store as _, Timers};
 use std::collections::BTreeMap;
@@ -72,7 +76,7 @@ impl Driver {
             ledgers.push((tp.clone(), ledger));
             bases.insert(tp.clone(), base);
         }
-        self.restore_states(consumer, partitions)?;
+        self.restore_states(consumer, &ledgers)?;
         for (tp, ledger) in ledgers {
             self.books.restored(tp, ledger);
         }
@@ -105,9 +109,9 @@ impl Driver {
         })
     }
 
-    fn restore_states(&mut self, consumer: &LaneConsumer, partitions: &[Tp]) -> Result<(), Trouble> {
+    fn restore_states(&mut self, consumer: &LaneConsumer, ledgers: &[(Tp, Ledger)]) -> Result<(), Trouble> {
         let mut wanted: Vec<i32> =
-            partitions.iter().map(|tp| tp.partition).filter(|p| !self.states.has(*p)).collect();
+            ledgers.iter().map(|(tp, _)| tp.partition).filter(|p| !self.states.has(*p)).collect();
         wanted.sort_unstable();
         wanted.dedup();
         if self.stage.stores.is_empty() || wanted.is_empty() {
@@ -118,10 +122,33 @@ impl Driver {
         // Nothing is delivered while an event waits to be acknowledged (rule 2), so this poll only shows that we live.
         let alive = || drop(consumer.poll(Duration::ZERO));
         let (specs, codec) = (self.stage.stores.clone(), self.config.codec.clone());
-        let states = self.restorer()?.restore(&wanted, &specs, &codec, &ensure, &alive)?;
+        let mut spans = self.restorer()?.spans(&wanted, &specs)?;
+        self.whole(ledgers, &spans)?;
+        let states = self.restorer()?.restore(&spans, &specs, &codec, &ensure, &alive)?;
         for (partition, state) in states {
             self.deadlines.restored(partition, &state);
-            self.states.restored(partition, state);
+            self.states.restored(partition, state, spans.remove(&partition).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// A changelog must go as far as it did when the offsets were committed, and begin where it did: never a silent loss of state.
+    fn whole(&self, ledgers: &[(Tp, Ledger)], found: &BTreeMap<i32, Spans>) -> Result<(), Trouble> {
+        for (tp, ledger) in ledgers {
+            let Some(found) = found.get(&tp.partition) else { continue };
+            for spec in &self.stage.stores {
+                let pair = ledger.stores.get(spec.name).zip(found.get(spec.name));
+                let Some((noted, found)) = pair.filter(|(noted, found)| is_stale(**noted, **found)) else {
+                    continue;
+                };
+                return Err(Trouble::End(End::StaleState {
+                    changelog: Tp::new(spec.changelog.clone(), tp.partition),
+                    noted: *noted,
+                    found: *found,
+                    input: tp.clone(),
+                    group: self.stage.group.clone(),
+                }));
+            }
         }
         Ok(())
     }

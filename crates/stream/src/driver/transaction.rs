@@ -67,7 +67,8 @@ impl Driver {
     ) -> Result<(), Fault> {
         let mut list = Vec::with_capacity(positions.len());
         for (tp, next) in positions {
-            let ledger = self.books.with_open(tp);
+            let mut ledger = self.books.with_open(tp);
+            ledger.stores = self.states.spans(tp.partition);
             if !ledger.counts.balanced() {
                 tracing::error!(stage = self.stage.name, error_code = "ledger_unbalanced", partition = %tp, "ledger does not balance");
             }

@@ -1,5 +1,8 @@
 //! The machine's vocabulary: what it is told, what it asks for, why it ends. Owns no behaviour.
-use crate::fault::{Fault, Tp};
+use crate::{
+    fault::{Fault, Tp},
+    ledger::Span,
+};
 use std::collections::BTreeMap;
 
 /// Milliseconds on a clock that never goes back.
@@ -123,6 +126,12 @@ pub enum End {
     Moved { partition: Tp, committed: i64 },
     #[error("{partition} is committed at {committed}, outside of {low}..{high}")]
     OutOfRange { partition: Tp, committed: i64, low: i64, high: i64 },
+    #[error(
+        "state is stale: {changelog} went from {noted} when {input} was committed, and is {found} now; bring the topic back, or go on with \
+         what is left of it: stop the stage, `kafka-consumer-groups --group {group} --topic {}:{} --reset-offsets --to-current --execute`, \
+         start it", input.topic, input.partition
+    )]
+    StaleState { changelog: Tp, noted: Span, found: Span, input: Tp, group: String },
     #[error("{0}")]
     Failed(String),
     #[error("nearly everything is dead-lettered: {dead_lettered} of the last {of} records")]

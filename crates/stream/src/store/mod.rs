@@ -1,5 +1,6 @@
 //! State on its way: the open transaction's overlays, their changelog records, the sweep of what has expired. Owns the states of the
-//! partitions that a lane has; must not know Kafka (restoring is `restore`).
+//! partitions that a lane has, and how far their changelogs go; must not know Kafka (restoring is `restore`).
+use crate::ledger::{Span, Spans};
 use atio_schemas::{Codec, Timestamp, state::StateEntry};
 use atio_stage::{Headers, Output, Overlay, State, StateKey, StoreSpec, state::Entry};
 use std::collections::{BTreeMap, HashMap};
@@ -8,12 +9,16 @@ pub(crate) mod restore;
 
 /// Entries that one transaction deletes at most, a partition and store, because they have expired.
 const SWEEP_LIMIT: usize = 500;
+/// A transaction's marker owns an offset.
+const MARKER: i64 = 1;
 
 /// The states of a lane, by input partition.
 #[derive(Default)]
 pub(crate) struct States {
     committed: HashMap<i32, State>,
     open: BTreeMap<i32, Overlay>,
+    /// How far the changelogs go at least, by partition.
+    spans: HashMap<i32, Spans>,
 }
 
 impl States {
@@ -29,12 +34,22 @@ impl States {
     pub(crate) fn get(&self, partition: i32) -> Option<&State> {
         self.committed.get(&partition)
     }
-    pub(crate) fn restored(&mut self, partition: i32, state: State) {
+    pub(crate) fn restored(&mut self, partition: i32, state: State, spans: Spans) {
         self.committed.insert(partition, state);
+        self.spans.insert(partition, spans);
+    }
+    /// How far a partition's changelogs go with the open transaction. Its marker does not count: it may come after that of the offsets.
+    pub(crate) fn spans(&self, partition: i32) -> Spans {
+        let mut spans = self.spans.get(&partition).cloned().unwrap_or_default();
+        if let Some(overlay) = self.open.get(&partition) {
+            extend(&mut spans, overlay, 0);
+        }
+        spans
     }
     pub(crate) fn release(&mut self, partition: i32) {
         self.committed.remove(&partition);
         self.open.remove(&partition);
+        self.spans.remove(&partition);
     }
     /// What the open transaction has changed, by partition.
     pub(crate) fn open(&self) -> impl Iterator<Item = (i32, &Overlay)> {
@@ -42,6 +57,9 @@ impl States {
     }
     pub(crate) fn merge(&mut self) {
         for (partition, overlay) in std::mem::take(&mut self.open) {
+            if let Some(spans) = self.spans.get_mut(&partition) {
+                extend(spans, &overlay, MARKER);
+            }
             if let Some(state) = self.committed.get_mut(&partition) {
                 state.merge(overlay);
             }
@@ -87,6 +105,26 @@ impl States {
         }
         Ok(outputs)
     }
+}
+
+/// A record an entry, and what a transaction leaves in each partition that it wrote to.
+fn extend(spans: &mut Spans, overlay: &Overlay, marker: i64) {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for key in overlay.0.keys() {
+        *counts.entry(key.store).or_insert(marker) += 1;
+    }
+    for (store, records) in counts {
+        if let Some(span) = spans.get_mut(store) {
+            span.end += records;
+        }
+    }
+}
+
+/// A changelog is not what the committed offsets say: it was deleted, made anew, or cut. Compaction alone moves neither its first offset nor
+/// its end, and transactions that came after the note only add to it.
+#[must_use]
+pub(crate) fn is_stale(noted: Span, found: Span) -> bool {
+    found.end < noted.end || found.low > noted.low
 }
 
 fn encode(store: &str, entry: &Entry, codec: &Codec) -> Result<Vec<u8>, String> {
@@ -160,6 +198,35 @@ mod tests {
         }
         assert_eq!(Some(&restored), states.get(2));
         assert_eq!(restored.len("seen"), 1);
+    }
+
+    #[test]
+    fn the_changelogs_span_grows_with_what_is_committed() {
+        let mut states = States::default();
+        let spans = |end| Spans::from([("seen".to_owned(), Span { low: 2, end })]);
+        states.restored(0, State::default(), spans(10));
+        put(&mut states, 0, "a", Some(entry("1", 1)));
+        put(&mut states, 0, "b", None);
+        assert_eq!(states.spans(0), spans(12), "what is sent with the offsets: records, no marker yet");
+        states.discard();
+        assert_eq!(states.spans(0), spans(10), "what was aborted may have left more; less it never is");
+        put(&mut states, 0, "a", Some(entry("1", 1)));
+        states.merge();
+        assert_eq!(states.spans(0), spans(12), "a record and its transaction's marker");
+        states.merge();
+        assert_eq!(states.spans(0), spans(12), "a transaction without state leaves nothing there");
+        states.release(0);
+        assert_eq!(states.spans(0), Spans::new());
+    }
+
+    #[test]
+    fn a_cut_changelog_is_stale_and_a_compacted_or_longer_one_is_not() {
+        let noted = Span { low: 0, end: 100 };
+        for (low, end, stale) in
+            [(0, 100, false), (0, 250, false), (0, 99, true), (0, 0, true), (1, 100, true), (300, 300, true)]
+        {
+            assert_eq!(is_stale(noted, Span { low, end }), stale, "{low}-{end}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
     client::assigned::{Assigned, Isolation},
     config::Kafka,
     fault::{Fault, Tp},
+    ledger::{Span, Spans},
 };
 use atio_schemas::Codec;
 use atio_stage::{State, StoreSpec};
@@ -51,27 +52,47 @@ impl Restorer {
         self.uncommitted.partitions(topic)
     }
 
-    /// The states of these input partitions. `alive` is called now and then: the group must see that we are.
+    /// What there is of the changelogs of these input partitions, also above the last stable offset.
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time.
+    pub(crate) fn spans(
+        &self,
+        partitions: &[i32],
+        specs: &[StoreSpec],
+    ) -> Result<BTreeMap<i32, Spans>, Fault> {
+        let mut spans: BTreeMap<i32, Spans> = partitions.iter().map(|p| (*p, Spans::new())).collect();
+        for (partition, of) in &mut spans {
+            for spec in specs {
+                let (low, end) = self.watermarks(&Tp::new(spec.changelog.clone(), *partition))?;
+                of.insert(spec.name.to_owned(), Span { low, end });
+            }
+        }
+        Ok(spans)
+    }
+
+    /// The states of these input partitions, from so much of their changelogs. `alive` is called now and then: the group must see that we are.
     ///
     /// # Errors
     /// `Retry`: the broker did not answer or went quiet. `Fatal`: a changelog that does not fit (partitions, records).
     pub(crate) fn restore(
         &self,
-        partitions: &[i32],
+        spans: &BTreeMap<i32, Spans>,
         specs: &[StoreSpec],
         codec: &Codec,
         ensure: &dyn Fn(&[u8]) -> Result<(), String>,
         alive: &dyn Fn(),
     ) -> Result<BTreeMap<i32, State>, Fault> {
-        let mut states: BTreeMap<i32, State> = partitions.iter().map(|p| (*p, State::default())).collect();
+        let mut states: BTreeMap<i32, State> = spans.keys().map(|p| (*p, State::default())).collect();
         let mut from = BTreeMap::new();
         let mut to = BTreeMap::new();
-        for (spec, partition) in specs.iter().flat_map(|s| partitions.iter().map(move |p| (s, *p))) {
-            let tp = Tp::new(spec.changelog.clone(), partition);
-            let (low, high) = self.uncommitted.watermarks(&tp)?;
-            if low < high {
-                from.insert(tp.clone(), low);
-                to.insert(tp, high);
+        for (partition, of) in spans {
+            for spec in specs {
+                let tp = Tp::new(spec.changelog.clone(), *partition);
+                if let Some(span) = of.get(spec.name).filter(|s| s.low < s.end) {
+                    from.insert(tp.clone(), span.low);
+                    to.insert(tp, span.end);
+                }
             }
         }
         if from.is_empty() {

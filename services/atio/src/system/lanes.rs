@@ -132,11 +132,14 @@ impl Lanes {
     }
 
     /// A failure after which the process must not go on: somebody else runs under its name, or a transaction is torn. A stage that
-    /// stopped because nearly everything was dead-lettered, or because its offsets are gone, leaves its neighbours alone.
+    /// stopped because nearly everything was dead-lettered, or because its offsets or its state are gone, leaves its neighbours alone.
     pub fn fatal(&self) -> Option<StreamError> {
         self.status().into_iter().find_map(|s| match s.status.state {
             LaneState::Failed(error)
-                if !matches!(error.code(), "poisoned" | "offset_out_of_range" | "offset_moved") =>
+                if !matches!(
+                    error.code(),
+                    "poisoned" | "offset_out_of_range" | "offset_moved" | "state_stale"
+                ) =>
             {
                 Some(error)
             }
