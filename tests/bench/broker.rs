@@ -1,13 +1,12 @@
 //! The broker that a part runs on, in a process of its own, and what is asked of it: topics, ends, committed offsets. Must not know what a
 //! contestant is.
-use crate::support::{Deadline, Running, atio, kafka};
+use crate::support::{self, Deadline, On, Running, atio, topic};
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Message, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
     message::Headers,
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
 };
@@ -16,68 +15,33 @@ use tempfile::TempDir;
 
 const CALL: Duration = Duration::from_secs(20);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Embedded,
-    Kafka,
-}
-
-impl Kind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::Kafka => "kafka",
-        }
-    }
-}
-
-enum Held {
-    Embedded(Running),
-    Kafka(kafka::Kafka),
-}
-
 pub struct Broker {
-    pub kind: Kind,
+    pub on: On,
     pub bootstrap: String,
     pub registry: String,
-    held: Held,
+    // What runs on it ends first.
     _registry: Running,
+    broker: support::Broker,
     _dir: TempDir,
 }
 
 impl Broker {
     /// The broker and a registry on it.
-    pub fn start(kind: Kind) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (held, bootstrap) = match kind {
-            Kind::Embedded => {
-                let mut command = atio();
-                command.arg("--data").arg(dir.path().join("broker"));
-                let broker = Running::start("broker", command.args(["broker", "--listen", "127.0.0.1:0"]));
-                let bootstrap = broker.said("kafka");
-                (Held::Embedded(broker), bootstrap)
-            }
-            Kind::Kafka => {
-                let kafka = kafka::Kafka::start();
-                let bootstrap = kafka.bootstrap.clone();
-                (Held::Kafka(kafka), bootstrap)
-            }
-        };
+    pub fn start(on: On) -> Self {
+        let broker = support::Broker::start(on);
+        let (bootstrap, dir) = (broker.bootstrap.clone(), tempfile::tempdir().expect("a directory"));
         let mut command = atio();
-        command.arg("--data").arg(dir.path().join("registry")).args(["--kafka", &bootstrap]);
+        command.arg("--data").arg(dir.path()).args(["--kafka", &bootstrap]);
         let registry = Running::start("registry", command.args(["run", "registry", "--http", "127.0.0.1:0"]));
-        Self { kind, bootstrap, registry: registry.said("registry"), held, _registry: registry, _dir: dir }
+        Self { on, bootstrap, registry: registry.said("registry"), _registry: registry, broker, _dir: dir }
     }
 
     pub fn name(&self) -> &'static str {
-        self.kind.name()
+        self.on.name()
     }
 
     pub fn pid(&self) -> u32 {
-        match &self.held {
-            Held::Embedded(running) => running.child.pid(),
-            Held::Kafka(kafka) => kafka.pid(),
-        }
+        self.broker.pid()
     }
 
     pub fn client(&self) -> ClientConfig {
@@ -163,31 +127,11 @@ impl Broker {
         bytes as f64
     }
 
-    /// Reads a topic of one partition to its end, as readers of committed records see it.
+    /// Reads a topic to its end, as readers of committed records see it.
     pub fn read(&self, topic: &str) -> Read {
-        let consumer: BaseConsumer = self
-            .client()
-            .set("group.id", "look")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "50")
-            .create()
-            .expect("a consumer");
-        let mut from = TopicPartitionList::new();
-        from.add_partition_offset(topic, 0, Offset::Beginning).expect("a list");
-        consumer.assign(&from).expect("assigned");
-        let deadline = Deadline::after(120);
         let mut read = Read::default();
-        loop {
-            assert!(deadline.left().is_some(), "{topic} is read in time");
-            match consumer.poll(Duration::from_millis(200)) {
-                Some(Ok(message)) => read.take(&message),
-                Some(Err(KafkaError::PartitionEOF(_))) => return read,
-                Some(Err(error)) => panic!("{topic}: {error}"),
-                None => {}
-            }
-        }
+        topic::each(&self.bootstrap, topic, |m| read.take(m));
+        read
     }
 }
 

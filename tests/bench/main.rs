@@ -23,9 +23,10 @@ mod process;
 mod support;
 mod worker;
 
-use broker::{Broker, Kind};
+use broker::Broker;
 use figures::Figures;
 use std::path::PathBuf;
+use support::On;
 
 /// Allocates as the program under test does.
 #[global_allocator]
@@ -41,7 +42,7 @@ struct Options {
     quick: bool,
     only: Vec<String>,
     who: Vec<String>,
-    brokers: Vec<Kind>,
+    brokers: Vec<On>,
     pairs: Option<usize>,
     records: Option<u64>,
     judge: Option<PathBuf>,
@@ -50,7 +51,7 @@ struct Options {
 impl Options {
     /// None: told what there is.
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
-        let brokers = vec![Kind::Embedded, Kind::Kafka];
+        let brokers = vec![On::Embedded, On::Kafka];
         let mut o = Self {
             quick: false,
             only: vec![],
@@ -74,8 +75,8 @@ impl Options {
                 "--judge" => o.judge = Some(PathBuf::from(value())),
                 "--broker" => {
                     o.brokers = match value().as_str() {
-                        "embedded" => vec![Kind::Embedded],
-                        "kafka" => vec![Kind::Kafka],
+                        "embedded" => vec![On::Embedded],
+                        "kafka" => vec![On::Kafka],
                         "both" => o.brokers,
                         _ => return None,
                     }
@@ -122,8 +123,8 @@ fn main() {
     if options.wants("idle") && options.judge.is_none() {
         pipeline::idle(&mut figures, options.quick);
     }
-    for kind in &options.brokers {
-        let broker = Broker::start(*kind);
+    for on in &options.brokers {
+        let broker = Broker::start(*on);
         if let Some(baseline) = &options.judge {
             contest::judge(&broker, &mut figures, baseline.clone(), records, rounds);
             continue;
@@ -136,7 +137,7 @@ fn main() {
         }
     }
     if options.judge.is_none() {
-        options.brokers.iter().for_each(|kind| figures.criteria(kind.name()));
+        options.brokers.iter().for_each(|on| figures.criteria(on.name()));
     }
     figures.end();
 }

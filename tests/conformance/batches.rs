@@ -1,17 +1,16 @@
 //! What one lane makes of its batches: commit, abort, tables, dead letters, sizes.
 use super::{
-    broker::{Broker, On},
     lane::{Inside, Worker},
     oracle::{self, Evidence},
     stages::Kind,
     world::{Feeder, Seen, World},
 };
-use crate::support::Deadline;
+use crate::support::{Broker, Deadline, On};
 use atio_stream::LaneState;
 
 /// Everything that is fed comes out once; the oracle that says so also says no, to any other evidence.
 pub fn commit(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let worker = Worker::start(&world, &broker.bootstrap, Some(0));
     let fed = Feeder::start(&world, 0, 5000).end();
@@ -30,7 +29,7 @@ fn is_stalled(state: &LaneState) -> bool {
 
 /// A stage fails in the middle of a batch: what it had written is aborted, and comes once when it goes on.
 pub fn abort(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Join, 1);
     world.put("rows", 0, &[("a", b"one"), ("c", b"three")]);
     world.put("in", 0, &[("1", b"a"), ("2", b"poison"), ("3", b"fail"), ("4", b"c")]);
@@ -53,7 +52,7 @@ pub fn abort(on: On) {
 
 /// Tables are there before the first batch and advance between transactions; each advance is noted.
 pub fn tables(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Join, 2);
     world.put("rows", 0, &[("a", b"one"), ("b", b"bad"), ("c", b"three")]);
     world.put("in", 0, &[("1", b"a"), ("2", b"b"), ("3", b"c")]);
@@ -89,7 +88,7 @@ fn all_whole(dead: &[Seen], input: &[Seen], codes: &[&str]) {
 
 /// Records that the stage refuses, and one that makes it panic.
 pub fn poison(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Join, 2);
     world.put("rows", 0, &[("a", b"one")]);
     let records: [(&str, &[u8]); 6] =
@@ -106,7 +105,7 @@ pub fn poison(on: On) {
 /// Nearly everything is poison: the stage stops and says so; what it had settled is settled once, and the rest is done when it is mended.
 pub fn all_poison(on: On) {
     const RECORDS: usize = 2500;
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Join, 1);
     let keys: Vec<String> = (0..RECORDS).map(|n| n.to_string()).collect();
     let records: Vec<(&str, &[u8])> = keys.iter().map(|k| (k.as_str(), b"none".as_slice())).collect();
@@ -130,7 +129,7 @@ pub fn all_poison(on: On) {
 
 /// Outputs that their topic does not take are whole dead letters; many small ones stay below its limit together.
 pub fn oversize(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let limits = [
         ("in", "max.message.bytes", "120000"),
         ("in.dlq", "max.message.bytes", "185536"),

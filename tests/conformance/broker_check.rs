@@ -1,5 +1,5 @@
 //! The embedded broker under kafka-check, a client that asks hard questions and that Apache Kafka passes.
-use crate::support::{Child, Deadline, Need, Running, atio, root, trial};
+use crate::support::{Broker, Child, Deadline, Need, On, root, trial};
 use libtest_mimic::{Failed, Trial};
 use std::{
     fs,
@@ -17,27 +17,19 @@ pub fn trials() -> Vec<Trial> {
 
 fn broker_check() -> Result<(), Failed> {
     let check = built()?;
-    let dir = tempfile::tempdir()?;
-    let mut broker = start(dir.path(), "127.0.0.1:0");
-    let kafka = broker.said("kafka");
+    let mut broker = Broker::start(On::Embedded);
+    let kafka = broker.bootstrap.clone();
     let passed = ask(&check, &kafka, &["all"])?;
     if passed < ALL - 1 {
         return Err(format!("{passed} of {ALL} questions passed").into());
     }
     assert_eq!(ask(&check, &kafka, &["eos", "20000"])?, 1, "eos");
     assert_eq!(ask(&check, &kafka, &["persist-write"])?, 1, "persist-write");
-    broker.child.kill();
-    // The same data under the same address.
-    let broker = start(dir.path(), &kafka);
-    assert_eq!(ask(&check, &broker.said("kafka"), &["persist-read"])?, 1, "persist-read");
-    broker.stop("the broker");
+    broker.kill();
+    broker.up();
+    assert_eq!(ask(&check, &kafka, &["persist-read"])?, 1, "persist-read");
+    broker.stop();
     Ok(())
-}
-
-fn start(data: &Path, listen: &str) -> Running {
-    let mut command = atio();
-    command.args(["broker", "--listen", listen, "--data"]).arg(data);
-    Running::start("the broker", &mut command)
 }
 
 /// How many questions passed; any that failed is the error.

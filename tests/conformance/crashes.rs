@@ -1,8 +1,6 @@
 //! Whoever dies, in whatever step: nothing is lost, nothing is there twice.
 use super::{
-    Random,
-    broker::{Broker, On},
-    finish,
+    Random, finish,
     lane::Worker,
     oracle::{self, Evidence},
     proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, OFFSET_COMMIT, PRODUCE, Proxy},
@@ -10,7 +8,7 @@ use super::{
     stages::Kind,
     world::{Feeder, World},
 };
-use crate::support::Deadline;
+use crate::support::{Broker, Deadline, On};
 
 /// What becomes of the request that was under way when its sender was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +22,7 @@ enum Last {
 
 /// SIGKILL between any two requests of a transaction: the next one is held in the proxy, its sender killed.
 pub fn in_each_step(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let proxy = Proxy::start(&broker.bootstrap);
     let feeder = Feeder::start(&world, 500, u64::MAX);
@@ -66,7 +64,7 @@ pub fn in_each_step(on: On) {
 /// A commit whose connection is cut is repeated by the client, which hides it. The first copy arrives when the next transaction has written
 /// outputs and no offsets: it must not commit those. (Here they would be seen, and written again by the successor.)
 pub fn late_commit(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let proxy = Proxy::start(&broker.bootstrap);
     let feeder = Feeder::start(&world, 500, u64::MAX);
@@ -89,7 +87,7 @@ pub fn late_commit(on: On) {
 
 /// SIGKILL at any moment, under load.
 fn soak(on: On, kind: Kind, judge: fn(&Evidence) -> Result<(), String>) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, kind, 4);
     let feeder = Feeder::start(&world, 600, u64::MAX);
     let mut worker = Worker::start(&world, &broker.bootstrap, Some(0));
@@ -115,7 +113,7 @@ pub fn deliveries(on: On) {
 /// SIGKILL of the broker under load; feeder and worker live through it. Not asked of Apache Kafka: alone in its cluster and started after a
 /// crash, 4.3.1 may complete the abort of a transaction before it knows its partitions' leaders, and leaves their markers out for ever.
 pub fn brokers(on: On) {
-    let mut broker = Broker::start(on);
+    let mut broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let feeder = Feeder::start(&world, 500, u64::MAX);
     let worker = Worker::start(&world, &broker.bootstrap, Some(0));

@@ -1,8 +1,6 @@
 //! Requests of transactions that are delayed, cut, not answered and delivered late, on their way to the broker.
 use super::{
-    Random,
-    broker::{Broker, On},
-    finish,
+    Random, finish,
     lane::Worker,
     oracle,
     proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, INIT_PRODUCER, OFFSET_COMMIT, PRODUCE, Proxy},
@@ -10,7 +8,7 @@ use super::{
     stages::Kind,
     world::{Feeder, World},
 };
-use crate::support::Deadline;
+use crate::support::{Broker, Deadline, On};
 use std::{thread, time::Duration};
 
 const ACTS: [Act; 7] = [
@@ -24,13 +22,13 @@ const ACTS: [Act; 7] = [
 ];
 
 fn spoil(on: On, faults: impl Iterator<Item = (i16, Act)>) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     spoil_one(&broker, 500, faults);
 }
 
 /// A world for each of these, all at the same time.
 fn spoil_each(on: On, faults: &[(i16, Act)]) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     thread::scope(|all| {
         for fault in faults {
             let broker = &broker;
@@ -86,7 +84,7 @@ pub fn late(on: On) {
 
 /// The answers that the others do not lose: of what opens a transaction, and of what fetches an epoch.
 pub fn lost(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let start = |act| {
         let world = World::new(&broker.bootstrap, Kind::Count, 4);
         let proxy = Proxy::start(&broker.bootstrap);
@@ -118,7 +116,7 @@ pub fn reordered(on: On) {
 
 /// Nobody can be reached in the middle of a commit, whose request arrives first, or never.
 pub fn gone(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let run = |arrives: bool| {
         let world = World::new(&broker.bootstrap, Kind::Count, 4);
         let proxy = Proxy::start(&broker.bootstrap);

@@ -1,6 +1,5 @@
 //! Several under one name, and several in one group.
 use super::{
-    broker::{Broker, On},
     finish,
     lane::Worker,
     oracle,
@@ -9,11 +8,11 @@ use super::{
     stages::Kind,
     world::{Feeder, World},
 };
-use crate::support::Deadline;
+use crate::support::{Broker, Deadline, On};
 
 /// One that was frozen in the middle of a commit wakes up when another has taken its place: it is fenced, and nothing of it is seen.
 pub fn zombie(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let proxy = Proxy::start(&broker.bootstrap);
     let feeder = Feeder::start(&world, 400, u64::MAX);
@@ -35,7 +34,7 @@ pub fn zombie(on: On) {
 
 /// A second instance under the name of one that runs: the first ends by itself, and they do not fight.
 pub fn twins(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let feeder = Feeder::start(&world, 400, u64::MAX);
     let first = Worker::start(&world, &broker.bootstrap, Some(0));
@@ -49,7 +48,7 @@ pub fn twins(on: On) {
 
 /// Members join, leave, die and freeze under load, one of the joins in the middle of a commit.
 pub fn rebalance(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 6);
     let proxy = Proxy::start(&broker.bootstrap);
     let feeder = Feeder::start(&world, 400, u64::MAX);
@@ -89,7 +88,7 @@ pub fn rebalance(on: On) {
 
 /// Another joins while a commit is under way, and the commit arrives only after it has joined.
 pub fn join_in_commit(on: On) {
-    let broker = Broker::start(on);
+    let broker = Broker::shared(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 6);
     let proxy = Proxy::start(&broker.bootstrap);
     let joiners = Proxy::start(&broker.bootstrap);

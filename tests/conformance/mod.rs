@@ -3,7 +3,6 @@
 //! `fate`: what is fed and how it must end; `stages`: what is run; `lane`: in which process; `world`: its topics, and a look at them from
 //! outside; `proxy`: what spoils requests; `oracle`: what judges. `ATIO_SOAK_ROUNDS` makes the random ones longer (one round by default).
 mod batches;
-mod broker;
 mod broker_check;
 mod crashes;
 mod fate;
@@ -20,8 +19,11 @@ pub use oracle::{Evidence, judge};
 pub use stages::Kind;
 pub use world::{Feeder, World};
 
-use crate::support::{Deadline, trial};
-use broker::On::{self, Embedded, Kafka};
+use crate::support::{
+    Deadline,
+    On::{self, Embedded, Kafka},
+    trial,
+};
 use libtest_mimic::Trial;
 
 /// Its name, what it runs on, itself.
@@ -43,11 +45,11 @@ const SCENARIOS: &[Scenario] = &[
     ("broker_killed", &[Embedded], crashes::brokers),
     ("end_txn", BOTH, faults::end_txn),
     ("requests", BOTH, faults::requests),
-    ("late_requests", &[Embedded], faults::late),
-    ("lost_answers", &[Embedded], faults::lost),
-    ("reordered", &[Embedded], faults::reordered),
-    ("broker_gone", &[Embedded], faults::gone),
-    ("join_in_commit", &[Embedded], members::join_in_commit),
+    ("late_requests", BOTH, faults::late),
+    ("lost_answers", BOTH, faults::lost),
+    ("reordered", BOTH, faults::reordered),
+    ("broker_gone", BOTH, faults::gone),
+    ("join_in_commit", BOTH, members::join_in_commit),
     ("zombie", BOTH, members::zombie),
     ("twins", BOTH, members::twins),
     ("rebalance", BOTH, members::rebalance),

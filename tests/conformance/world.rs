@@ -3,7 +3,7 @@ use super::{
     fate::key,
     stages::{Kind, delivery},
 };
-use crate::support::{Deadline, unique};
+use crate::support::{Deadline, topic, unique};
 use atio_stream::Ledger;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -11,12 +11,10 @@ use rdkafka::{
     client::DefaultClientContext,
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
     message::{Header, Headers, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
 };
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -164,43 +162,18 @@ impl World {
     }
 
     pub fn read_as(&self, ending: &str, isolation: &str) -> Vec<Seen> {
-        let consumer: BaseConsumer = client(&self.bootstrap)
-            .set("group.id", format!("{}.oracle", self.name))
-            .set("isolation.level", isolation)
-            .set("enable.partition.eof", "true")
-            .set("enable.auto.commit", "false")
-            .set("fetch.queue.backoff.ms", "5")
-            .create()
-            .expect("a client");
-        let topic = self.topic(ending);
-        let all = consumer.fetch_metadata(Some(&topic), CALL).expect("metadata");
-        let mut list = TopicPartitionList::new();
-        let mut open = BTreeSet::new();
-        for partition in all.topics().iter().flat_map(|t| t.partitions()) {
-            list.add_partition_offset(&topic, partition.id(), Offset::Offset(0)).expect("an offset");
-            open.insert(partition.id());
-        }
-        consumer.assign(&list).expect("assigned");
-        let deadline = Deadline::after(60);
         let mut seen = vec![];
-        while !open.is_empty() {
-            assert!(deadline.left().is_some(), "{topic} is read in time; open {open:?}");
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(m)) => seen.push(Seen {
-                    partition: m.partition(),
-                    offset: m.offset(),
-                    key: m.key().map(<[u8]>::to_vec),
-                    value: m.payload().map(<[u8]>::to_vec),
-                    headers: m.headers().map_or_else(Vec::new, |h| {
-                        h.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect()
-                    }),
+        topic::each_as(&self.bootstrap, &self.topic(ending), isolation, |m| {
+            seen.push(Seen {
+                partition: m.partition(),
+                offset: m.offset(),
+                key: m.key().map(<[u8]>::to_vec),
+                value: m.payload().map(<[u8]>::to_vec),
+                headers: m.headers().map_or_else(Vec::new, |h| {
+                    h.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect()
                 }),
-                Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
-                // A broker that has just started again.
-                Some(Err(error)) => eprintln!("{topic}: {error}"),
-                None => {}
-            }
-        }
+            });
+        });
         seen
     }
 

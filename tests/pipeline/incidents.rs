@@ -1,7 +1,6 @@
 //! Branches that wait, answered while the service that holds them is killed: every wait goes on once, none is lost. What was delivered is
 //! counted from topics, by a client that knows nothing of ATIO.
-use super::committed;
-use crate::support::{Child, Deadline, Need, Running, atio, brief, kafka::Kafka, topic, trial, unique};
+use crate::support::{Broker, Child, Deadline, On, Running, atio, brief, topic, trial, unique};
 use atio_runtime::{RegistryIds, clock};
 use atio_schemas::{
     Codec, Detection,
@@ -29,18 +28,12 @@ const LEFT: usize = 20;
 const LEFT_WITHIN_MS: i64 = 5_000;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("pipeline::incidents::killed_while_branches_wait", &[], || {
-            let dir = tempfile::tempdir()?;
-            let mut command = atio();
-            command.arg("--data").arg(dir.path()).args(["broker", "--listen", "127.0.0.1:0"]);
-            let broker = Running::start("broker", &mut command);
-            killed(&broker.said("kafka"))
-        }),
-        trial("pipeline::incidents::killed_while_branches_wait_on_kafka", &[Need::Kafka], || {
-            killed(&Kafka::start().bootstrap)
-        }),
-    ]
+    [("killed_while_branches_wait", On::Embedded), ("killed_while_branches_wait_on_kafka", On::Kafka)]
+        .map(|(name, on)| {
+            let run = move || killed(&Broker::start(on).bootstrap);
+            trial(&format!("pipeline::incidents::{name}"), on.needs(), run)
+        })
+        .into()
 }
 
 /// Two processes: the incidents service, and what it needs around it.
@@ -252,7 +245,7 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
 /// What is wrong with what is there in the end.
 fn judge(system: &System, bootstrap: &str, total: usize) -> Vec<String> {
     let mut wrong = vec![];
-    let by_key = committed::by_header(bootstrap, &system.topic("delivery.tool"), "atio_idempotency_key");
+    let by_key = topic::by_header(bootstrap, &system.topic("delivery.tool"), "atio_idempotency_key");
     let twice = by_key.values().filter(|n| **n > 1).count();
     if by_key.len() != total || twice > 0 || by_key.contains_key("") {
         wrong.push(format!("{} distinct deliveries of {total}, {twice} more than once", by_key.len()));

@@ -1,5 +1,5 @@
 //! Incidents on their topic, as the metrics service shows them and as the report counts them; and the service while the broker is away.
-use crate::support::{Child, Deadline, Running, atio, http, root, trial};
+use crate::support::{Broker, Child, Deadline, On, Running, atio, http, root, trial};
 use atio_runtime::RegistryIds;
 use atio_schemas::{
     Codec, Timestamp,
@@ -227,13 +227,8 @@ fn ledgers() -> Result<(), Failed> {
 
 fn away() -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
-    let start = |listen: &str| {
-        let mut command = atio();
-        command.args(["broker", "--listen", listen, "--data"]).arg(dir.path().join("broker"));
-        Running::start("the broker", &mut command)
-    };
-    let mut broker = start("127.0.0.1:0");
-    let kafka = broker.said("kafka");
+    let mut broker = Broker::start(On::Embedded);
+    let kafka = broker.bootstrap.clone();
     let config = dir.path().join("atio.yaml");
     std::fs::write(&config, r#"{"registry": {"listen": "127.0.0.1:0"}, "partitions": 3}"#)?;
     let program = |args: &[&str]| {
@@ -253,15 +248,15 @@ fn away() -> Result<(), Failed> {
         });
     };
     is_up(1.0);
-    broker.child.kill();
+    broker.kill();
     is_up(0.0);
     let ended = Child::start(&mut program(&["--registry", &service.said("registry"), "metrics", "report"]))
         .finish(Deadline::after(60));
     assert_eq!(ended.status.code(), Some(6), "{}", ended.told());
     assert!(service.child.exited().is_none(), "it waits for the broker");
-    broker = start(&kafka);
+    broker.up();
     is_up(1.0);
     service.stop("metrics");
-    broker.stop("the broker");
+    broker.stop();
     Ok(())
 }

@@ -1,5 +1,4 @@
 //! The real program, end to end.
-mod committed;
 mod incidents;
 mod kill;
 mod metrics;

@@ -1,11 +1,10 @@
 //! The system under test: the real services, each a process, from a topic of alerts to a topic of reports. Owns its names and its end; must
 //! not know who is hit.
 use super::{
-    broker::{Broker, On},
     look::{Group, Position},
     oracle::{self, Books, Evidence, Findings},
 };
-use crate::support::{Deadline, Fleet, topic, unique};
+use crate::support::{Broker, Deadline, Fleet, On, topic, unique};
 use serde_json::json;
 use std::time::Duration;
 

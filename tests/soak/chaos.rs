@@ -1,14 +1,13 @@
 //! Who is hit, how and when; how long it takes until readers see something new. Owns the rounds and the figures; judging is the oracle's.
 use super::{
     bed::Bed,
-    broker::On,
     load::Load,
-    look::{Group, Position, Watch, client, ends},
+    look::{Group, Position, Watch, ends},
     random::Random,
 };
 use crate::{
     conformance::{self, Evidence, Feeder, Kind, Worker, World},
-    support::{Deadline, brief},
+    support::{Deadline, On, brief, topic},
 };
 use libtest_mimic::Failed;
 use rdkafka::consumer::BaseConsumer;
@@ -108,7 +107,7 @@ pub fn run(on: On) -> Result<(), Failed> {
     let mut chaos = Chaos {
         worker: Some(Worker::start(&world, &bootstrap, Some(0))),
         watch: Watch::start(&bootstrap, &outputs),
-        reader: client(&bootstrap, "soak-marks", "read_uncommitted"),
+        reader: topic::reader(&bootstrap, "soak-marks", "read_uncommitted"),
         bed,
         world,
         counter,
@@ -297,7 +296,10 @@ impl Chaos {
             self.watch.arm(marks);
             self.bed.broker.signal("CONT");
         } else {
-            self.bed.broker.down();
+            match way {
+                Way::Restart => self.bed.broker.stop(),
+                _ => self.bed.broker.kill(),
+            }
             self.watch.arm(marks);
             self.bed.broker.up();
         }

@@ -1,12 +1,10 @@
 //! Bad input under load: every bad record is a dead letter, whole and with a reason; good ones go through, at nearly their pace.
 use super::{
     bed::Bed,
-    broker::On,
     load::{alert, host, producer, send},
-    look,
     oracle::{self, Evidence, Findings},
 };
-use crate::support::{Deadline, brief};
+use crate::support::{Deadline, On, brief, topic};
 use libtest_mimic::Failed;
 use rdkafka::{Message, producer::Producer};
 use std::{
@@ -164,12 +162,12 @@ fn letters_topic(bed: &Bed) -> String {
 fn letters(bed: &Bed, hostile: &BTreeMap<String, &'static Bad>) -> Vec<String> {
     let (mut left, mut wrong) = (hostile.clone(), vec![]);
     let mut reasons: BTreeMap<(&str, String), u64> = BTreeMap::new();
-    look::each(&bed.broker.bootstrap, &letters_topic(bed), |m| {
+    topic::each(&bed.broker.bootstrap, &letters_topic(bed), |m| {
         let key = String::from_utf8_lossy(m.key().unwrap_or_default()).into_owned();
         let Some((name, codes, bytes)) = left.remove(&key) else {
             return wrong.push(format!("a dead letter more: {key}"));
         };
-        let headers = look::headers(m);
+        let headers = topic::headers(m);
         let header = |name: &str| headers.get(&format!("atio.errors.{name}")).cloned().unwrap_or_default();
         let code = header("code");
         if !codes.contains(&code.as_str()) || header("message").is_empty() {

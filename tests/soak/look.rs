@@ -1,47 +1,19 @@
 //! Looking at topics and groups from outside, with a client that knows nothing of ATIO: positions at the moment of a kill, what is committed
-//! since, and in the end everything.
-use crate::support::Deadline;
+//! since.
+use crate::support::topic::{partitions, reader};
 use atio_stream::Ledger;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
-    config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-    message::{BorrowedMessage, Headers},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Condvar, Mutex},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 const CALL: Duration = Duration::from_secs(10);
-
-pub fn client(bootstrap: &str, group: &str, isolation: &str) -> BaseConsumer {
-    let mut config = ClientConfig::new();
-    let set = [
-        ("bootstrap.servers", bootstrap),
-        ("group.id", group),
-        ("enable.auto.commit", "false"),
-        ("isolation.level", isolation),
-        ("enable.partition.eof", "true"),
-        ("allow.auto.create.topics", "false"),
-        ("fetch.wait.max.ms", "50"),
-        ("fetch.queue.backoff.ms", "5"),
-        ("reconnect.backoff.ms", "20"),
-        ("reconnect.backoff.max.ms", "200"),
-    ];
-    for (name, value) in set {
-        config.set(name, value);
-    }
-    config.create().expect("a consumer")
-}
-
-fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
-    let all = consumer.fetch_metadata(Some(topic), CALL).expect("metadata");
-    all.topics().iter().flat_map(|t| t.partitions()).map(|p| p.id()).collect()
-}
 
 /// Ends of the logs of a topic, what is not committed included; none while the broker does not say.
 pub fn ends(consumer: &BaseConsumer, topic: &str, partitions: &[i32]) -> Option<Vec<((String, i32), i64)>> {
@@ -76,7 +48,7 @@ impl Position {
 impl Group {
     pub fn new(bootstrap: &str, name: String, topic: String) -> Self {
         // Uncommitted: committed offsets are told as they are, pending transactions are not waited for.
-        let consumer = client(bootstrap, &name, "read_uncommitted");
+        let consumer = reader(bootstrap, &name, "read_uncommitted");
         let partitions = partitions(&consumer, &topic);
         Self { name, topic, partitions, consumer }
     }
@@ -129,7 +101,7 @@ pub struct Watch {
 
 impl Watch {
     pub fn start(bootstrap: &str, topics: &[String]) -> Self {
-        let consumer = client(bootstrap, "soak-watch", "read_committed");
+        let consumer = reader(bootstrap, "soak-watch", "read_committed");
         let mut list = TopicPartitionList::new();
         for topic in topics {
             for partition in partitions(&consumer, topic) {
@@ -175,31 +147,4 @@ impl Drop for Watch {
         }
         drop(self.thread.take().map(JoinHandle::join));
     }
-}
-
-/// Takes every committed record of a topic, from its beginning to its end as it is now.
-pub fn each(bootstrap: &str, topic: &str, mut take: impl FnMut(&BorrowedMessage<'_>)) {
-    let consumer = client(bootstrap, "soak-oracle", "read_committed");
-    let mut open: BTreeSet<i32> = partitions(&consumer, topic).into_iter().collect();
-    let mut list = TopicPartitionList::new();
-    for partition in &open {
-        list.add_partition_offset(topic, *partition, Offset::Offset(0)).expect("an offset");
-    }
-    consumer.assign(&list).expect("assigned");
-    let deadline = Deadline::after(600);
-    while !open.is_empty() {
-        assert!(deadline.left().is_some(), "{topic} is read in time; open {open:?}");
-        match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(m)) => take(&m),
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
-            Some(Err(error)) => panic!("{topic}: {error}"),
-            None => {}
-        }
-    }
-}
-
-pub fn headers(message: &BorrowedMessage<'_>) -> BTreeMap<String, String> {
-    let all = message.headers().into_iter().flat_map(Headers::iter);
-    all.map(|h| (h.key.to_owned(), String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned()))
-        .collect()
 }

@@ -1,9 +1,8 @@
 //! Whoever dies, under load: services and brokers are killed and frozen at random, and nothing may be lost, doubled or torn.
 //!
-//! `bed`: the system under test; `broker`: what it runs on; `load`: what goes in; `look`: what is seen from outside; `chaos`: who is hit, how
+//! `bed`: the system under test; `load`: what goes in; `look`: what is seen from outside; `chaos`: who is hit, how
 //! and when; `oracle`: what judges; `mutant`: that it can say no; `hostile`: bad input under load. `docs/soak.md` says how to run it.
 mod bed;
-mod broker;
 mod chaos;
 mod hostile;
 mod load;
@@ -12,8 +11,7 @@ mod mutant;
 mod oracle;
 mod random;
 
-use crate::support::trial;
-use broker::On;
+use crate::support::{On, trial};
 use libtest_mimic::{Failed, Trial};
 use std::sync::{Mutex, PoisonError};
 

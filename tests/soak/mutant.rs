@@ -1,12 +1,10 @@
 //! That the oracle can say no: somebody sits in the middle and leaves one record of a thousand out, and doubles another.
 use super::{
     bed::Bed,
-    broker::On,
     load::{Load, host, producer, send},
-    look,
     oracle::{Findings, numbers},
 };
-use crate::support::{Deadline, topic, unique};
+use crate::support::{Deadline, On, topic, unique};
 use libtest_mimic::Failed;
 use rdkafka::{Message, producer::Producer};
 use std::{collections::BTreeSet, time::Duration};
@@ -33,7 +31,7 @@ pub fn run(on: On) -> Result<(), Failed> {
 /// Copies what was fed to where the services read it, but for what is left out and doubled.
 fn copy(bed: &Bed, before: &str) {
     let producer = producer(&bed.broker.bootstrap);
-    look::each(&bed.broker.bootstrap, before, |m| {
+    topic::each(&bed.broker.bootstrap, before, |m| {
         let value = m.payload().unwrap_or_default();
         let n = *numbers(&String::from_utf8_lossy(value)).first().expect("a number");
         let times = match n % 1000 {

@@ -1,6 +1,7 @@
 //! Judges what readers of committed records see of alerts that went through the system. It goes by the numbers in the records alone; ledgers
 //! are then compared to that, never believed.
-use super::{load::host, look};
+use super::load::host;
+use crate::support::topic;
 use atio_stream::Ledger;
 use rdkafka::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,9 +22,9 @@ pub struct Found {
 /// What a topic has, in order by partition.
 pub fn found(bootstrap: &str, topic: &str) -> Vec<Found> {
     let mut all = vec![];
-    look::each(bootstrap, topic, |m| {
+    topic::each(bootstrap, topic, |m| {
         let text = String::from_utf8_lossy(m.payload().unwrap_or_default());
-        let id = look::headers(m).remove("ce_id").unwrap_or_default();
+        let id = topic::headers(m).remove("ce_id").unwrap_or_default();
         all.push(Found { numbers: numbers(&text), id, partition: m.partition() });
     });
     all

@@ -1,60 +1,43 @@
 //! A real Apache Kafka: one for the whole run, shared by trials under unique names, and private ones for trials that measure or fill it.
-use super::{Child, Deadline, root};
-use std::{
-    net::{TcpListener, TcpStream},
-    process::Command,
-    sync::Mutex,
-};
-use tempfile::TempDir;
+use super::{Child, Deadline, broker::Site, port, port::Ports, root};
+use std::{process::Command, sync::Mutex};
 
 /// A broker of its own process, in a directory of its own.
 pub struct Kafka {
     pub bootstrap: String,
-    port: u16,
-    dir: TempDir,
+    // Its process ends before its directory is removed.
     child: Option<Child>,
-}
-
-/// Two neighbouring free ports.
-fn ports() -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = first.local_addr().expect("address").port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-            return port;
-        }
-    }
+    ports: Ports,
+    site: Site,
 }
 
 impl Kafka {
     pub fn start() -> Self {
-        let port = ports();
-        let mut kafka = Self {
-            bootstrap: format!("127.0.0.1:{port}"),
-            port,
-            dir: tempfile::tempdir().expect("a directory"),
-            child: None,
-        };
+        Self::on(Site::new())
+    }
+    pub fn on(site: Site) -> Self {
+        let ports = Ports::take();
+        let mut kafka = Self { bootstrap: format!("127.0.0.1:{}", ports.first), child: None, ports, site };
         kafka.up();
         kafka
     }
     /// Starts it (again) on what is in its directory.
     pub fn up(&mut self) {
-        let script = root().join("tests/kafka/kafka");
-        let mut child =
-            Child::start(Command::new(script).arg("run").arg(self.dir.path()).arg(self.port.to_string()));
+        let mut command = Command::new(root().join("tests/kafka/kafka"));
+        command.arg("run").arg(&self.site.dir).arg(self.ports.first.to_string());
+        let mut child = Child::start(&mut command);
         Deadline::after(180).until("Kafka listens", || {
-            let log = self.dir.path().join("kafka.log");
             if let Some(status) = child.exited() {
-                panic!(
-                    "Kafka ended with {status}: {}\n{}",
-                    child.stderr(),
-                    std::fs::read_to_string(&log).unwrap_or_default()
-                );
+                panic!("Kafka ended with {status}: {}\n{}", child.stderr(), self.log());
             }
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
+            // It listens itself: an answer could be anybody's.
+            port::listens(child.pid(), self.ports.first).then_some(())
         });
         self.child = Some(child);
+    }
+    /// What it said since it was started.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.site.dir.join("kafka.log")).unwrap_or_default()
     }
     /// SIGTERM, and its end.
     pub fn down(&mut self) {
@@ -62,11 +45,15 @@ impl Kafka {
         child.signal("TERM");
         child.wait(Deadline::after(60));
     }
-    pub fn signal(&self, signal: &str) {
-        self.child.as_ref().expect("up").signal(signal);
+    /// SIGKILL, and gone.
+    pub fn kill(&mut self) {
+        self.child.take().expect("up").kill();
+    }
+    pub fn child(&self) -> &Child {
+        self.child.as_ref().expect("up")
     }
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("up").pid()
+        self.child().pid()
     }
 }
 

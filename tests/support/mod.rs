@@ -1,14 +1,17 @@
 //! What trials share: where things are, what is missing here, children that never outlive the run.
 
+pub mod broker;
 pub mod fleet;
 pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod need;
+pub mod port;
 pub mod process;
 pub mod program;
 pub mod topic;
 
+pub use broker::{Broker, On};
 pub use fleet::Fleet;
 pub use need::{Need, trial};
 pub use process::{Child, Deadline};

@@ -1,19 +1,26 @@
 //! Looking at topics from outside, with a client that knows nothing of ATIO: committed records only, to the end as it is now.
 use super::Deadline;
 use rdkafka::{
-    Offset, TopicPartitionList,
+    Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
+    message::{BorrowedMessage, Headers},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+const CALL: Duration = Duration::from_secs(20);
+/// A topic of which nothing comes for so long is not read on.
+const STALL_S: u64 = 60;
 
 /// All topics there.
 pub fn names(bootstrap: &str) -> BTreeSet<String> {
-    let consumer = consumer(bootstrap);
-    let all = consumer.fetch_metadata(None, Duration::from_secs(20)).expect("metadata");
+    let all = reader(bootstrap, "outside", "read_committed").fetch_metadata(None, CALL).expect("metadata");
     all.topics().iter().map(|t| t.name().to_owned()).collect()
 }
 
@@ -22,57 +29,84 @@ pub fn create(bootstrap: &str, topic: &str, partitions: i32) {
     let mut config = ClientConfig::new();
     let admin: AdminClient<DefaultClientContext> =
         config.set("bootstrap.servers", bootstrap).create().expect("an admin client");
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+    let options = AdminOptions::new().operation_timeout(Some(CALL));
     let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let made = runtime.block_on(admin.create_topics([&wanted], &options)).expect("an answer");
     assert_eq!(made, [Ok(topic.to_owned())], "{topic} is made");
 }
 
-/// How many records are on a topic; none where there is no such topic.
-pub fn count(bootstrap: &str, topic: &str) -> usize {
-    let consumer = consumer(bootstrap);
-    let limit = Duration::from_secs(20);
-    let all = consumer.fetch_metadata(Some(topic), limit).expect("metadata");
-    let partitions: Vec<i32> = all.topics().iter().flat_map(|t| t.partitions()).map(|p| p.id()).collect();
-    let mut open = BTreeSet::new();
+/// Takes every committed record of a topic, from its beginning to its end as it is now; nothing where there is no such topic.
+pub fn each(bootstrap: &str, topic: &str, take: impl FnMut(&BorrowedMessage<'_>)) {
+    each_as(bootstrap, topic, "read_committed", take);
+}
+
+pub fn each_as(bootstrap: &str, topic: &str, isolation: &str, mut take: impl FnMut(&BorrowedMessage<'_>)) {
+    let consumer = reader(bootstrap, "outside", isolation);
+    let mut open: BTreeSet<i32> = partitions(&consumer, topic).into_iter().collect();
     let mut assigned = TopicPartitionList::new();
-    for partition in partitions {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, limit).expect("watermarks");
-        if low == high {
-            continue;
-        }
-        assigned.add_partition_offset(topic, partition, Offset::Beginning).expect("an assignment");
-        open.insert(partition);
+    for partition in &open {
+        assigned.add_partition_offset(topic, *partition, Offset::Beginning).expect("an assignment");
     }
     consumer.assign(&assigned).expect("an assignment");
-    let deadline = Deadline::after(60);
-    let mut seen = 0;
+    let mut deadline = Deadline::after(STALL_S);
     while !open.is_empty() {
         assert!(deadline.left().is_some(), "{topic} is read in time; open {open:?}");
         match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(_)) => seen += 1,
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                open.remove(&partition);
+            Some(Ok(message)) => {
+                take(&message);
+                deadline = Deadline::after(STALL_S);
             }
-            Some(Err(error)) => panic!("{topic}: {error}"),
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+            // Of a broker that has just started again; what does not pass ends with the time.
+            Some(Err(error)) => eprintln!("{topic}: {error}"),
             None => {}
         }
     }
+}
+
+/// How many records are on a topic; none where there is no such topic.
+pub fn count(bootstrap: &str, topic: &str) -> usize {
+    let mut seen = 0;
+    each(bootstrap, topic, |_| seen += 1);
     seen
 }
 
-fn consumer(bootstrap: &str) -> BaseConsumer {
+/// How often each value of a header is on a topic; records without the header count under the empty text.
+pub fn by_header(bootstrap: &str, topic: &str, header: &str) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    each(bootstrap, topic, |m| *found.entry(headers(m).remove(header).unwrap_or_default()).or_default() += 1);
+    found
+}
+
+/// As text.
+pub fn headers(message: &BorrowedMessage<'_>) -> BTreeMap<String, String> {
+    let all = message.headers().into_iter().flat_map(Headers::iter);
+    all.map(|h| (h.key.to_owned(), String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned()))
+        .collect()
+}
+
+pub fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
+    let all = consumer.fetch_metadata(Some(topic), CALL).expect("metadata");
+    all.topics().iter().flat_map(|t| t.partitions()).map(|p| p.id()).collect()
+}
+
+/// A consumer that says where a log ends, and commits nothing by itself.
+pub fn reader(bootstrap: &str, group: &str, isolation: &str) -> BaseConsumer {
     let mut config = ClientConfig::new();
     for (name, value) in [
         ("bootstrap.servers", bootstrap),
-        ("group.id", "outside"),
+        ("broker.address.family", "v4"),
+        ("group.id", group),
         ("enable.auto.commit", "false"),
-        ("isolation.level", "read_committed"),
+        ("isolation.level", isolation),
         ("enable.partition.eof", "true"),
         ("allow.auto.create.topics", "false"),
         // The end is known only after a fetch that found nothing more.
         ("fetch.wait.max.ms", "50"),
+        ("fetch.queue.backoff.ms", "5"),
+        ("reconnect.backoff.ms", "20"),
+        ("reconnect.backoff.max.ms", "200"),
     ] {
         config.set(name, value);
     }
