@@ -60,6 +60,20 @@ pub struct Config {
     pub producer_retention: Duration,
     /// Distinct keys that one compaction holds in memory, some 50 bytes each.
     pub compaction_keys: usize,
+    /// How often transactions' time-outs, retention and compaction are looked at.
+    pub upkeep: Duration,
+    /// How often is looked for what no one uses any more: offsets, groups, producers.
+    pub expiry: Duration,
+    /// The metadata file is rewritten beyond this size, and beyond four times what is live in it.
+    pub metadata_rewrite: u64,
+    /// How much of a partition's active segment a start may have to read; a sixteenth of it may stay for a minute.
+    pub checkpoint: u64,
+    /// Bytes a second that are verified in the background, checksum by checksum; 0 = none.
+    pub scrub_rate: u64,
+    /// How long after everything was verified it is verified again.
+    pub scrub_every: Duration,
+    /// For how long a clock that has leapt ahead is not believed, where something would be deleted or aborted for it.
+    pub leap_grace: Duration,
 }
 
 impl Config {
@@ -88,6 +102,13 @@ impl Config {
             metadata_retention: Duration::from_secs(7 * 86_400),
             producer_retention: Duration::from_secs(86_400),
             compaction_keys: 1_000_000,
+            upkeep: Duration::from_secs(1),
+            expiry: Duration::from_secs(60),
+            metadata_rewrite: 8 << 20,
+            checkpoint: 64 << 20,
+            scrub_rate: 16 << 20,
+            scrub_every: Duration::from_secs(86_400),
+            leap_grace: Duration::from_secs(600),
         }
     }
 }

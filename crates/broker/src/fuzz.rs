@@ -49,7 +49,7 @@ impl Target {
         (config.max_partitions, config.max_groups, config.max_transactional_ids) = (16, 16, 16);
         config.metadata_retention = Duration::from_secs(10);
         config.producer_retention = Duration::from_secs(10);
-        let now = Now { wall: 1_800_000_000_000, mono: 1_000 };
+        let now = Now { wall: 1_800_000_000_000, mono: 1_000, steady: 1_800_000_000_000 };
         let node = Node::open(&config, now)?;
         let refused = |e: &dyn std::fmt::Display| BrokerError::Data(e.to_string());
         if node.topics.get("t").is_none() {
@@ -76,7 +76,8 @@ impl Target {
     /// Handles one frame, its length not included, as a connection does.
     pub fn frame(&mut self, bytes: &[u8]) -> Handled {
         self.frames += 1;
-        self.now = Now { wall: self.now.wall + 2, mono: self.now.mono + 2 };
+        let Now { wall, mono, steady } = self.now;
+        self.now = Now { wall: wall + 2, mono: mono + 2, steady: steady + 2 };
         if self.frames % UPKEEP_EVERY == 0 {
             self.node.tick_transactions(self.now);
             self.node.groups.tick(self.now.mono);

@@ -16,8 +16,11 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
+mod health;
 mod log;
 mod node;
+mod partition;
+mod scrub;
 mod server;
 mod store;
 mod topics;
@@ -25,4 +28,5 @@ mod txn;
 
 pub use config::{Config, Fsync};
 pub use error::BrokerError;
+pub use health::Health;
 pub use server::Broker;

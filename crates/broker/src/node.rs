@@ -4,6 +4,7 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tracing::{error, warn};
 
@@ -11,9 +12,17 @@ use crate::api::Now;
 use crate::config::{Config, Fsync};
 use crate::error::BrokerError;
 use crate::group::groups::Groups;
+use crate::health::{Counted, Health};
+use crate::log::segment::Checkpoints;
+use crate::scrub::Pass;
 use crate::store::Store;
 use crate::topics::Topics;
 use crate::txn::txns::Txns;
+
+/// A small rest of an active segment waits so long for its checkpoint.
+const CHECKPOINT_SMALL_MS: i64 = 60_000;
+/// How long a rewrite that failed waits: a full disk is full for longer than a tick.
+const REWRITE_AGAIN_MS: i64 = 10_000;
 
 pub(crate) struct Node {
     pub(crate) cluster_id: String,
@@ -28,6 +37,10 @@ pub(crate) struct Node {
     metadata_ms: i64,
     producer_ms: i64,
     compaction_keys: usize,
+    checkpoints: Checkpoints,
+    health: Arc<Counted>,
+    /// A rewrite of the metadata has failed and is not tried before this.
+    rewrite_from: AtomicI64,
     lock: DataLock,
 }
 
@@ -67,7 +80,7 @@ impl Node {
     pub(crate) fn open(config: &Config, now: Now) -> Result<Node, BrokerError> {
         let lock = DataLock::take(&config.data)?;
         let strict = config.fsync == Fsync::Strict;
-        let store = Arc::new(Store::open(&config.data.join("metadata"), strict)?);
+        let store = Arc::new(Store::open(&config.data.join("metadata"), strict, config.metadata_rewrite)?);
         let cluster_id = match store.get("cluster").and_then(|b| String::from_utf8(b).ok()) {
             Some(id) => id,
             None => {
@@ -76,15 +89,20 @@ impl Node {
                 id
             }
         };
-        let topics = Arc::new(Topics::open(store.clone(), &config.data, strict, config.max_partitions)?);
+        let health = Arc::new(Counted::default());
+        let partitions = config.max_partitions;
+        let topics = Topics::open(store.clone(), &config.data, strict, partitions, health.clone())?;
+        let topics = Arc::new(topics);
         let delay = config.group_initial_delay.as_millis() as i64;
-        let groups = Arc::new(Groups::open(store.clone(), delay, config.max_groups, now.mono));
+        let metadata_ms = config.metadata_retention.as_millis() as i64;
+        let groups = Arc::new(Groups::open(store.clone(), delay, config.max_groups, metadata_ms, now));
         let txns = Txns::open(
             store.clone(),
             topics.clone(),
             groups.clone(),
             config.max_transaction.as_millis() as i64,
             config.max_transactional_ids,
+            now.steady,
         );
         let node = Node {
             cluster_id,
@@ -96,9 +114,16 @@ impl Node {
             groups,
             txns,
             store,
-            metadata_ms: config.metadata_retention.as_millis() as i64,
+            metadata_ms,
             producer_ms: config.producer_retention.as_millis() as i64,
             compaction_keys: config.compaction_keys,
+            checkpoints: Checkpoints {
+                bytes: config.checkpoint,
+                small: config.checkpoint / 16,
+                small_after_ms: CHECKPOINT_SMALL_MS,
+            },
+            health,
+            rewrite_from: AtomicI64::new(i64::MIN),
             lock,
         };
         node.tick_transactions(now);
@@ -106,38 +131,46 @@ impl Node {
     }
 
     pub(crate) fn tick_transactions(&self, now: Now) {
-        self.txns.tick(now.wall, self.metadata_ms);
+        self.txns.tick(now.steady, self.metadata_ms);
     }
 
     /// What is due of retention, compaction and rewriting; blocks on the disk, holds no lock for long.
     pub(crate) fn maintain(&self, now: Now) {
-        for found in self.topics.list() {
-            let config = found.topic.config();
-            for (index, partition) in found.partitions.iter().enumerate() {
-                let retained = partition.log().retain(&config, now.wall);
-                let sealed = partition.seal();
-                let compacted = match config.compact {
-                    true => partition.compact(now.wall, self.compaction_keys).map(|_| ()),
-                    false => Ok(()),
-                };
-                for result in [retained.map(|_| ()), sealed, compacted] {
-                    if let Err(error) = result {
-                        warn!(topic = found.topic.name, partition = index, %error, "upkeep failed");
-                    }
-                }
+        for partition in self.topics.list().iter().flat_map(|t| &t.partitions) {
+            if let Err(error) = partition.maintain(self.checkpoints, self.compaction_keys, now.steady) {
+                warn!(topic = partition.topic.name, partition = partition.index, %error, "upkeep failed");
             }
         }
-        if let Err(error) = self.store.maintain() {
+        if now.mono >= self.rewrite_from.load(Ordering::Relaxed)
+            && let Err(error) = self.store.maintain()
+        {
+            self.rewrite_from.store(now.mono + REWRITE_AGAIN_MS, Ordering::Relaxed);
             warn!(%error, "metadata not rewritten");
         }
     }
 
     /// What is due of what no one uses any more.
     pub(crate) fn expire(&self, now: Now) {
-        self.groups.expire(now.mono, now.wall, self.metadata_ms);
+        self.groups.expire(now, self.metadata_ms);
         for partition in self.topics.list().iter().flat_map(|t| &t.partitions) {
-            partition.log().producers.expire(now.wall - self.producer_ms);
+            partition.log().producers.expire(now.steady, self.producer_ms);
+            partition.forget_damage();
         }
+    }
+
+    /// A new pass over all that is on disk, to look for damage.
+    pub(crate) fn scrub(&self) -> Pass {
+        Pass::new(&self.topics)
+    }
+
+    pub(crate) fn counted(&self) -> &Counted {
+        &self.health
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let topics = self.topics.list();
+        let damaged: usize = topics.iter().flat_map(|t| &t.partitions).map(|p| p.damaged()).sum();
+        self.health.health(damaged as u64)
     }
 
     /// Brings to the disk what was written since the last time.

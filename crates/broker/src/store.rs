@@ -10,8 +10,6 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A rewrite is due beyond this size, and beyond four times what is live.
-const REWRITE_FROM: u64 = 8 << 20;
 const MAX_FRAME: usize = 64 << 20;
 
 /// One change: a key and its new value, `None` to remove it.
@@ -38,6 +36,8 @@ struct Inner {
 pub(crate) struct Store {
     path: PathBuf,
     strict: bool,
+    /// A rewrite is due beyond this size, and beyond four times what is live.
+    rewrite_from: u64,
     inner: Mutex<Inner>,
 }
 
@@ -118,7 +118,7 @@ impl Store {
     ///
     /// # Errors
     /// The disk's; `Damaged` when a frame is broken and good ones follow.
-    pub(crate) fn open(path: &Path, strict: bool) -> Result<Store, StoreError> {
+    pub(crate) fn open(path: &Path, strict: bool, rewrite_from: u64) -> Result<Store, StoreError> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
@@ -137,7 +137,7 @@ impl Store {
             inner.file.set_len(at as u64)?;
         }
         inner.size = at as u64;
-        Ok(Store { path: path.to_owned(), strict, inner: Mutex::new(inner) })
+        Ok(Store { path: path.to_owned(), strict, rewrite_from, inner: Mutex::new(inner) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -201,13 +201,26 @@ impl Store {
     pub(crate) fn maintain(&self) -> Result<bool, StoreError> {
         let (live, upto) = {
             let inner = self.lock();
-            if inner.size < REWRITE_FROM || inner.size < inner.live_bytes * 4 {
+            if inner.size < self.rewrite_from || inner.size < inner.live_bytes * 4 {
                 return Ok(false);
             }
             (inner.live.clone(), inner.size)
         };
         let part = self.path.with_extension("part");
-        let mut file = File::create(&part)?;
+        let rewritten = self.rewrite(&part, live, upto);
+        if rewritten.is_err() {
+            // On a full disk what was begun stands in the way of everything else.
+            std::fs::remove_file(&part).ok();
+        }
+        rewritten.map(|()| true)
+    }
+
+    fn rewrite(&self, part: &Path, live: BTreeMap<String, Vec<u8>>, upto: u64) -> Result<(), StoreError> {
+        std::fs::remove_file(part).or_else(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(e),
+        })?;
+        let mut file = OpenOptions::new().read(true).append(true).create_new(true).open(part)?;
         let mut size = 0;
         let changes: Vec<Change> = live.into_iter().map(|(k, v)| (k, Some(v))).collect();
         for chunk in changes.chunks(256) {
@@ -225,16 +238,18 @@ impl Store {
         if self.strict {
             file.sync_data()?;
         }
-        std::fs::rename(&part, &self.path)?;
+        std::fs::rename(part, &self.path)?;
+        // It has the name: whatever fails from here on, writes go to it and not to the old one.
+        inner.file = file;
+        inner.size = size + tail.len() as u64;
+        inner.unsynced = true;
+        inner.torn = false;
         if self.strict
             && let Some(dir) = self.path.parent()
         {
             File::open(dir)?.sync_all()?;
         }
-        inner.file = OpenOptions::new().read(true).append(true).open(&self.path)?;
-        inner.size = size + tail.len() as u64;
-        inner.unsynced = true;
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -250,14 +265,14 @@ mod tests {
     fn changes_survive_and_a_torn_tail_goes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meta");
-        let store = Store::open(&path, false).unwrap();
+        let store = Store::open(&path, false, 8 << 20).unwrap();
         put(&store, "a/1", Some("x"));
         put(&store, "a/2", Some("y"));
         put(&store, "a/1", None);
         drop(store);
         let whole = std::fs::metadata(&path).unwrap().len();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(&[0, 0, 0, 50, 1, 2]).unwrap();
-        let store = Store::open(&path, false).unwrap();
+        let store = Store::open(&path, false, 8 << 20).unwrap();
         assert_eq!(store.under("a/"), vec![("2".to_owned(), b"y".to_vec())]);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
     }
@@ -266,21 +281,21 @@ mod tests {
     fn damage_in_the_middle_refuses_the_start() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meta");
-        let store = Store::open(&path, false).unwrap();
+        let store = Store::open(&path, false, 8 << 20).unwrap();
         put(&store, "a", Some("x"));
         put(&store, "b", Some("y"));
         drop(store);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[13] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        assert!(matches!(Store::open(&path, false), Err(StoreError::Damaged { at: 0, .. })));
+        assert!(matches!(Store::open(&path, false, 8 << 20), Err(StoreError::Damaged { at: 0, .. })));
     }
 
     #[test]
     fn a_rewrite_keeps_what_is_live_and_bounds_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meta");
-        let store = Store::open(&path, false).unwrap();
+        let store = Store::open(&path, false, 8 << 20).unwrap();
         let big = vec![7u8; 100_000];
         for n in 0..100 {
             store.put(vec![("k".to_owned(), Some(big.clone())), (format!("n/{n}"), None)]).unwrap();
@@ -289,7 +304,7 @@ mod tests {
         put(&store, "after", Some("1"));
         assert!(std::fs::metadata(&path).unwrap().len() < 200_000);
         drop(store);
-        let store = Store::open(&path, false).unwrap();
+        let store = Store::open(&path, false, 8 << 20).unwrap();
         assert_eq!(store.get("k"), Some(big));
         assert_eq!(store.get("after"), Some(b"1".to_vec()));
     }

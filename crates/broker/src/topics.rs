@@ -1,5 +1,5 @@
-//! Owns the topics: names, ids, configs, their partitions' logs, and who waits for new data in one.
-//! Must not know requests, groups or transactional ids.
+//! Owns the topics: names, ids, configs, and which partitions they have. Must not know requests, groups or transactional
+//! ids, nor what happens inside a partition.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kafka_protocol::ResponseError;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::log::LogError;
+use crate::health::Counted;
 use crate::log::config::TopicConfig;
-use crate::log::partition::PartitionLog;
-use crate::log::{compact, recovery};
+use crate::log::{LogError, recovery};
+pub(crate) use crate::partition::{Partition, Topic};
 use crate::store::{Change, Store, StoreError};
 
 /// What the store keeps of a topic.
@@ -23,20 +22,6 @@ struct Stored {
     id: Uuid,
     partitions: i32,
     configs: BTreeMap<String, String>,
-}
-
-/// One partition: its log under its lock, and who waits for it to grow.
-pub(crate) struct Partition {
-    pub(crate) topic: Arc<Topic>,
-    log: Mutex<PartitionLog>,
-    waiting: Mutex<Vec<Arc<Notify>>>,
-}
-
-/// A topic without its partitions.
-pub(crate) struct Topic {
-    pub(crate) name: String,
-    pub(crate) id: Uuid,
-    configs: RwLock<(BTreeMap<String, String>, Arc<TopicConfig>)>,
 }
 
 #[derive(Clone)]
@@ -51,6 +36,7 @@ pub(crate) struct Topics {
     strict: bool,
     max_partitions: usize,
     all: RwLock<BTreeMap<String, Found>>,
+    health: Arc<Counted>,
     /// Held while topics are made, changed or deleted.
     admin: Mutex<()>,
 }
@@ -83,91 +69,6 @@ pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.chars().all(legal)
 }
 
-impl Topic {
-    pub(crate) fn config(&self) -> Arc<TopicConfig> {
-        self.configs.read().unwrap_or_else(PoisonError::into_inner).1.clone()
-    }
-
-    pub(crate) fn overrides(&self) -> BTreeMap<String, String> {
-        self.configs.read().unwrap_or_else(PoisonError::into_inner).0.clone()
-    }
-}
-
-impl Partition {
-    pub(crate) fn log(&self) -> MutexGuard<'_, PartitionLog> {
-        lock(&self.log)
-    }
-
-    /// Whoever is registered is woken once.
-    pub(crate) fn register(&self, waiter: &Arc<Notify>) {
-        lock(&self.waiting).push(waiter.clone());
-    }
-
-    pub(crate) fn unregister(&self, waiter: &Arc<Notify>) {
-        lock(&self.waiting).retain(|w| !Arc::ptr_eq(w, waiter));
-    }
-
-    pub(crate) fn wake(&self) {
-        for waiter in lock(&self.waiting).drain(..) {
-            waiter.notify_one();
-        }
-    }
-
-    /// Writes the marker of `pid`'s transaction, if it has written here since the last one.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub(crate) fn end_transaction(
-        &self,
-        pid: i64,
-        epoch: i16,
-        commit: bool,
-        now: i64,
-    ) -> Result<(), LogError> {
-        let config = self.topic.config();
-        let mut log = self.log();
-        if log.producers.open_of(pid).is_some() {
-            log.end_transaction(pid, epoch, commit, &config, now)?;
-            drop(log);
-            self.wake();
-        }
-        Ok(())
-    }
-
-    /// Syncs and describes rolled segments, outside the lock.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub(crate) fn seal(&self) -> Result<(), LogError> {
-        let seals = self.log().seals()?;
-        for seal in seals {
-            seal.complete()?;
-            self.log().sealed(&seal);
-        }
-        Ok(())
-    }
-
-    /// Syncs what was written since the last time, outside the lock.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub(crate) fn sync(&self) -> Result<(), LogError> {
-        let files = self.log().take_unsynced()?;
-        for file in files {
-            file.sync_data()?;
-        }
-        Ok(())
-    }
-
-    /// Compacts if it is due.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub(crate) fn compact(&self, now: i64, max_keys: usize) -> Result<bool, LogError> {
-        compact::run(&self.log, &self.topic.config(), now, max_keys)
-    }
-}
-
 impl Topics {
     /// Opens every log; unfinished deletions are finished.
     ///
@@ -178,6 +79,7 @@ impl Topics {
         data: &Path,
         strict: bool,
         max_partitions: usize,
+        health: Arc<Counted>,
     ) -> Result<Topics, OpenError> {
         let topics = Topics {
             store,
@@ -185,6 +87,7 @@ impl Topics {
             strict,
             max_partitions,
             all: RwLock::new(BTreeMap::new()),
+            health,
             admin: Mutex::new(()),
         };
         std::fs::create_dir_all(&topics.dir)?;
@@ -196,8 +99,7 @@ impl Topics {
                 return Err(OpenError::Stored(name));
             };
             let config = TopicConfig::parse(&stored.configs).map_err(|_| OpenError::Stored(name.clone()))?;
-            let configs = RwLock::new((stored.configs, Arc::new(config)));
-            let topic = Arc::new(Topic { name: name.clone(), id: stored.id, configs });
+            let topic = Arc::new(Topic::new(&name, stored.id, stored.configs, config));
             let partitions = (0..stored.partitions).map(|index| {
                 topics.open_partition(&topic, index).map_err(|source| OpenError::Log {
                     topic: name.clone(),
@@ -220,25 +122,26 @@ impl Topics {
         let number = |key: String| self.store.get(&key).and_then(|b| serde_json::from_slice(&b).ok());
         let start = number(format!("start/{id}/{index}")).unwrap_or(0);
         let dir = self.dir.join(id.to_string()).join(index.to_string());
-        let (mut log, torn) = recovery::open(&dir, start, self.strict)?;
+        let (mut log, recovered) = recovery::open(&dir, start, self.strict)?;
+        self.health.recovered(&recovered);
         let key = format!("epochs/{id}/{index}");
         if let Some(bytes) = self.store.get(&key)
             && let Ok(epochs) = serde_json::from_slice(&bytes)
         {
             log.epochs = epochs;
         }
-        if torn {
-            warn!(topic = topic.name, partition = index, "a torn tail was cut off");
+        if recovered.torn || recovered.missing > 0 {
+            warn!(
+                topic = topic.name,
+                partition = index,
+                "the log's end was torn: readers get a new leader epoch"
+            );
             let next = (log.leader_epoch() + 1, log.next());
             log.epochs.push(next);
             let changed = vec![(key, serde_json::to_vec(&log.epochs).ok())];
             self.store.put(changed).map_err(|e| std::io::Error::other(e.to_string()))?;
         }
-        Ok(Arc::new(Partition {
-            topic: topic.clone(),
-            log: Mutex::new(log),
-            waiting: Mutex::new(Vec::new()),
-        }))
+        Ok(Arc::new(Partition::new(topic.clone(), index, log)))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Found> {
@@ -297,8 +200,7 @@ impl Topics {
         let failed = |e: &dyn std::fmt::Display| (storage(e), "not written".to_owned());
         let stored = Stored { id, partitions: count, configs: configs.clone() };
         self.store.put(vec![topic_change(name, &stored)]).map_err(|e| failed(&e))?;
-        let configs = RwLock::new((configs, Arc::new(config)));
-        let topic = Arc::new(Topic { name: name.to_owned(), id, configs });
+        let topic = Arc::new(Topic::new(name, id, configs, config));
         let opened: Result<Vec<_>, LogError> =
             (0..count).map(|index| self.open_partition(&topic, index)).collect();
         match opened {
@@ -369,8 +271,7 @@ impl Topics {
         let stored = Stored { id: found.topic.id, partitions, configs: configs.clone() };
         let written = self.store.put(vec![topic_change(name, &stored)]);
         written.map_err(|e| (storage(e), "not written".to_owned()))?;
-        let mut current = found.topic.configs.write().unwrap_or_else(PoisonError::into_inner);
-        *current = (configs, Arc::new(config));
+        found.topic.set(configs, config);
         Ok(())
     }
 

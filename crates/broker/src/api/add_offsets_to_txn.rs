@@ -26,7 +26,7 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
             request.producer_id.0,
             request.producer_epoch,
             &request.group_id,
-            call.now.wall,
+            call.now.steady,
         )
         .map_err(|e| fenced_word(e, call.version, 2));
     call.ready(&AddOffsetsToTxnResponse::default().with_error_code(code(&result)))

@@ -47,7 +47,7 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
                 request.v3_and_below_producer_id.0,
                 request.v3_and_below_producer_epoch,
                 wanted,
-                call.now.wall,
+                call.now.steady,
             )
             .map_err(|e| fenced_word(e, call.version, 2)),
     };

@@ -14,7 +14,7 @@ use crate::group::offsets::Offset;
 use crate::log::partition::validate;
 use crate::log::records::tests::batch_of;
 
-const NOW: Now = Now { wall: 1_800_000_000_000, mono: 5_000 };
+const NOW: Now = Now { wall: 1_800_000_000_000, mono: 5_000, steady: 1_800_000_000_000 };
 
 /// Topic `t` with records, group `g` with a member and offsets, transactional id `tx` with all of it open.
 fn node(dir: &std::path::Path) -> Node {

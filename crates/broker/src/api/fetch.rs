@@ -61,6 +61,7 @@ struct Planned {
     read: Option<ReadPlan>,
     aborted: Vec<Aborted>,
     max: usize,
+    partition: Option<Arc<Partition>>,
 }
 
 /// A whole request, planned: reading may happen elsewhere.
@@ -111,6 +112,7 @@ fn plan_partition(call: &Call<'_>, topic: &TopicName, wanted: &FetchPartition, c
         read: None,
         aborted: Vec::new(),
         max: wanted.partition_max_bytes.max(0) as usize,
+        partition: None,
     };
     let Some(partition) = call.node.topics.partition(topic, wanted.partition) else {
         planned.data.error_code = ResponseError::UnknownTopicOrPartition.code();
@@ -128,6 +130,8 @@ fn plan_partition(call: &Call<'_>, topic: &TopicName, wanted: &FetchPartition, c
         Ok(found) => (planned.read, planned.aborted) = (found.read, found.aborted),
         Err(error) => planned.data.error_code = error.response().code(),
     }
+    drop(log);
+    planned.partition = Some(partition);
     planned
 }
 
@@ -148,7 +152,7 @@ impl Plan {
         let planned = self.topics.iter().flat_map(|(_, partitions)| partitions);
         let bytes = planned.filter_map(|p| {
             let read = p.read.as_ref()?;
-            Some(((read.to - read.from) as usize).min(p.max.max(1)))
+            Some(((read.to - read.from.1) as usize).min(p.max.max(1)))
         });
         bytes.sum::<usize>().min(self.max.max(1))
     }
@@ -169,7 +173,7 @@ impl Plan {
                             planned.data.records = Some(records);
                         }
                         Err(error) => {
-                            note(&name, &planned.data, &error);
+                            note(planned.partition.as_deref(), &error);
                             planned.data.error_code = error.response().code();
                             failed = true;
                         }
@@ -187,8 +191,15 @@ impl Plan {
     }
 }
 
-fn note(topic: &TopicName, data: &PartitionData, error: &LogError) {
-    tracing::error!(topic = topic.as_str(), partition = data.partition_index, %error, "read failed");
+/// Damage is noted once, however often a reader comes back to it.
+fn note(partition: Option<&Partition>, error: &LogError) {
+    match (partition, error) {
+        (Some(partition), LogError::Corrupt { offset }) => partition.note_damage(*offset, None),
+        (Some(partition), error) => {
+            tracing::error!(topic = partition.topic.name, partition = partition.index, %error, "read failed");
+        }
+        (None, _) => {}
+    }
 }
 
 /// Of the aborted transactions planned, those that the records read can meet.

@@ -28,7 +28,7 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
                 ..=2 => (-1, -1),
                 _ => (request.producer_id.0, request.producer_epoch),
             };
-            txns.init(id, request.transaction_timeout_ms.into(), expected, call.now.wall)
+            txns.init(id, request.transaction_timeout_ms.into(), expected, call.now.steady)
         }
     };
     let result = result.map_err(|e| fenced_word(e, call.version, 4));

@@ -29,7 +29,7 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
             || request.state_filters.iter().any(|f| f.as_str() == txn.state.name());
         let by_pid = request.producer_id_filters.is_empty()
             || request.producer_id_filters.contains(&ProducerId(txn.pid));
-        let open_for = if txn.started_ms < 0 { 0 } else { call.now.wall - txn.started_ms };
+        let open_for = if txn.started_ms < 0 { 0 } else { call.now.steady - txn.started_ms };
         by_state && by_pid && (call.version < 1 || open_for >= request.duration_filter)
     });
     let states = states.map(|(id, txn)| {

@@ -50,11 +50,15 @@ pub(crate) mod txn_offset_commit;
 /// The only node there is.
 pub(crate) const NODE_ID: i32 = 1;
 
-/// The time of a call: `wall` for records and transactions, `mono` for waits; milliseconds.
+/// The time of a call, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
+    /// What the machine's clock says: for records.
     pub(crate) wall: i64,
+    /// Since the start: for waits.
     pub(crate) mono: i64,
+    /// Wall time that does not leap: for what ages, and for what is deleted or aborted by its age.
+    pub(crate) steady: i64,
 }
 
 /// One request and where it comes from.

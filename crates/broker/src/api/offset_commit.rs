@@ -77,7 +77,7 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
                     offset: p.committed_offset,
                     leader_epoch: p.committed_leader_epoch,
                     metadata: metadata.to_owned(),
-                    committed_ms: call.now.wall,
+                    committed_ms: call.now.steady,
                 };
                 offsets.push(((topic.name.to_string(), p.partition_index), offset));
             }

@@ -47,7 +47,7 @@ fn offsets(call: &Call<'_>, request: &TxnOffsetCommitRequest) -> Vec<(At, Offset
                     offset: p.committed_offset,
                     leader_epoch: p.committed_leader_epoch,
                     metadata: metadata.to_owned(),
-                    committed_ms: call.now.wall,
+                    committed_ms: call.now.steady,
                 };
                 offsets.push(((topic.name.to_string(), p.partition_index), offset));
             }

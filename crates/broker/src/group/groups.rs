@@ -12,7 +12,11 @@ use tracing::warn;
 use super::machine::Group;
 use super::members::{Join, Joined, Reply, State, Sync, Synced, Token};
 use super::offsets::{At, Offset, Offsets};
+use crate::api::Now;
 use crate::store::{Change, Store};
+
+/// Of the time that an empty group's offsets are kept, this fraction is always left after a restart: an hour of a week.
+const LAST_REST: i64 = 168;
 
 enum Waiter {
     Join(oneshot::Sender<Joined>),
@@ -30,6 +34,8 @@ pub(crate) struct Entry {
     /// Had members when last looked at.
     peopled: bool,
     empty_since: i64,
+    /// Since when it is empty is stored: a restart must not start the time anew.
+    empty_saved: bool,
 }
 
 pub(crate) struct Groups {
@@ -52,6 +58,10 @@ fn group_key(group: &str) -> String {
     format!("group/{group}")
 }
 
+fn empty_key(group: &str) -> String {
+    format!("empty/{group}")
+}
+
 fn offset_key(group: &str, at: &At) -> String {
     format!("offset/{group}\0{}\0{}", at.0, at.1)
 }
@@ -70,8 +80,15 @@ fn unavailable(error: &crate::store::StoreError) -> ResponseError {
 }
 
 impl Groups {
-    /// Reads all groups back.
-    pub(crate) fn open(store: Arc<Store>, initial_delay_ms: i64, max_groups: usize, now: i64) -> Groups {
+    /// Reads all groups back. Time that passed while the broker was down counts for what is empty, but for a last rest,
+    /// so that nothing ends at once when the machine comes up with a wrong clock.
+    pub(crate) fn open(
+        store: Arc<Store>,
+        initial_delay_ms: i64,
+        max_groups: usize,
+        retention_ms: i64,
+        Now { mono: now, steady, .. }: Now,
+    ) -> Groups {
         let mut entries: HashMap<String, Entry> = HashMap::new();
         for (name, bytes) in store.under("group/") {
             let Ok(mut machine) = serde_json::from_slice::<Group>(&bytes) else { continue };
@@ -96,6 +113,14 @@ impl Groups {
             {
                 let entry = entries.entry((*group).to_owned()).or_default();
                 entry.offsets.send(pid, ((*topic).to_owned(), partition), offset);
+            }
+        }
+        for (name, bytes) in store.under("empty/") {
+            if let Some(entry) = entries.get_mut(&name)
+                && let Ok(since) = serde_json::from_slice::<i64>(&bytes)
+            {
+                let elapsed = (steady - since).clamp(0, retention_ms - retention_ms / LAST_REST);
+                (entry.empty_since, entry.empty_saved) = (now - elapsed, true);
             }
         }
         let groups = entries.into_iter().map(|(name, e)| (name, Arc::new(Mutex::new(e)))).collect();
@@ -161,15 +186,19 @@ impl Groups {
 
     /// Saves the group if it moved, then answers.
     fn settle(&self, name: &str, entry: &mut Entry, replies: Vec<Reply>, now: i64) {
+        let peopled = entry.machine.state != State::Empty;
         if let Some(bytes) = value(&entry.machine)
             && bytes != entry.saved
         {
-            match self.store.put(vec![(group_key(name), Some(bytes.clone()))]) {
-                Ok(()) => entry.saved = bytes,
+            let mut changes = vec![(group_key(name), Some(bytes.clone()))];
+            if peopled && entry.empty_saved {
+                changes.push((empty_key(name), None));
+            }
+            match self.store.put(changes) {
+                Ok(()) => (entry.saved, entry.empty_saved) = (bytes, entry.empty_saved && !peopled),
                 Err(error) => warn!(%error, group = name, "group not saved"),
             }
         }
-        let peopled = entry.machine.state != State::Empty;
         if peopled || entry.peopled {
             entry.empty_since = now;
         }
@@ -342,7 +371,7 @@ impl Groups {
         if entry.machine.state != State::Empty || !entry.offsets.pending.is_empty() {
             return Err(ResponseError::NonEmptyGroup);
         }
-        let mut changes = vec![(group_key(name), None)];
+        let mut changes = vec![(group_key(name), None), (empty_key(name), None)];
         changes.extend(entry.offsets.committed.keys().map(|at| (offset_key(name, at), None)));
         self.store.put(changes).map_err(|e| unavailable(&e))?;
         entry.dead = true;
@@ -394,13 +423,18 @@ impl Groups {
     }
 
     /// Offsets of groups that have been empty for `retention_ms` end; so do groups without any.
-    pub(crate) fn expire(&self, now: i64, wall: i64, retention_ms: i64) {
+    pub(crate) fn expire(&self, now: Now, retention_ms: i64) {
         for name in self.names() {
             let Some(entry) = self.get(&name) else { continue };
             let (idle, expired, left) = {
-                let entry = lock(&entry);
-                let idle = entry.machine.state == State::Empty && now - entry.empty_since >= retention_ms;
-                let expired = entry.offsets.expired(wall - retention_ms);
+                let mut entry = lock(&entry);
+                let empty_ms = now.mono - entry.empty_since;
+                let idle = entry.machine.state == State::Empty && empty_ms >= retention_ms;
+                if entry.machine.state == State::Empty && !entry.empty_saved && !entry.dead {
+                    let since = vec![(empty_key(&name), value(&(now.steady - empty_ms)))];
+                    entry.empty_saved = self.store.put(since).is_ok();
+                }
+                let expired = entry.offsets.expired(now.steady - retention_ms);
                 let left = entry.offsets.committed.len() - expired.len();
                 (idle, expired, left)
             };

@@ -64,7 +64,7 @@ impl Header {
     }
 
     pub(crate) fn last_offset(&self) -> i64 {
-        self.base_offset + i64::from(self.last_delta)
+        self.base_offset.saturating_add(i64::from(self.last_delta))
     }
 
     pub(crate) fn is_control(&self) -> bool {

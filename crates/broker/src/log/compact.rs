@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -23,7 +23,8 @@ use super::config::TopicConfig;
 use super::partition::{MAX_PLAIN, PartitionLog};
 use super::producers::Aborted;
 use super::records;
-use super::segment::{self, Segment, Summary};
+use super::segment::{self, Chain, Segment, Summary};
+use super::sidecar::{self, Known};
 
 const TRANSACTIONAL: i16 = 0x10;
 
@@ -67,6 +68,7 @@ struct Source {
 
 /// What one cleaning works on.
 struct Job<'a> {
+    log: &'a Mutex<PartitionLog>,
     sources: Vec<Source>,
     aborted: Vec<Aborted>,
     start: i64,
@@ -75,12 +77,29 @@ struct Job<'a> {
     latest: Latest,
 }
 
-/// A batch whose checksum holds: a cleaning must not give damage a new, right checksum.
-fn sound(file: &File, header: &Header, at: u64) -> Result<Bytes, LogError> {
-    let batch = segment::read_batch(file, at, header.size)?;
-    match batch::crc_ok(&batch, header) {
-        true => Ok(batch),
-        false => Err(LogError::Corrupt { offset: header.base_offset }),
+impl Source {
+    /// Hands out every batch: right by its checksum and its place, or the cleaning ends here. It must not give damage a
+    /// new, right checksum, nor take for the end where no header can be read.
+    fn batches(
+        &self,
+        mut each: impl FnMut(&Header, &Bytes) -> Result<bool, LogError>,
+    ) -> Result<(), LogError> {
+        let base = self.summary.entries.first().map_or(self.summary.base, |e| e.0);
+        let mut chain = Chain::at(base, self.summary.cleaned);
+        let mut enough = false;
+        let end = segment::walk(&self.file, 0, self.summary.size, |header, at| {
+            let offset = chain.next;
+            let batch = segment::read_batch(&self.file, at, header.size)?;
+            if !chain.takes(header) || !batch::crc_ok(&batch, header) {
+                return Err(LogError::Corrupt { offset });
+            }
+            enough = !each(header, &batch)?;
+            Ok(!enough)
+        })?;
+        match enough || end == self.summary.size {
+            true => Ok(()),
+            false => Err(LogError::Corrupt { offset: chain.next }),
+        }
     }
 }
 
@@ -99,7 +118,7 @@ pub(crate) fn run(
     max_keys: usize,
 ) -> Result<bool, LogError> {
     let Some((sources, aborted, start)) = due(log, config, now)? else { return Ok(false) };
-    let mut job = Job { sources, aborted, start, now, config, latest: Latest::new(max_keys) };
+    let mut job = Job { log, sources, aborted, start, now, config, latest: Latest::new(max_keys) };
     let cleanable = job.read_keys()?;
     job.sources.truncate(cleanable);
     let mut group_from = 0;
@@ -113,7 +132,7 @@ pub(crate) fn run(
             }
             group_to += 1;
         }
-        job.clean(log, group_from, group_to)?;
+        job.clean(group_from, group_to)?;
         group_from = group_to;
     }
     Ok(true)
@@ -132,13 +151,17 @@ fn due(log: &Mutex<PartitionLog>, config: &TopicConfig, now: i64) -> Result<Opti
         }
     }
     let sealed = log.segments.len().saturating_sub(1);
-    let mut sources = Vec::new();
-    let (mut dirty, mut total, mut oldest) = (0, 0, now);
+    let (mut cleanable, mut dirty, mut total, mut oldest) = (0, 0, 0, now);
     for segment in log.segments.iter().take(sealed) {
         let summary = &segment.summary;
         let youngest = summary.max_ts.min(now).max(summary.last_append_ms);
         let lagging = now.saturating_sub(youngest) < config.min_compaction_lag_ms;
-        if summary.end > stable || segment.sealing.is_some() || (!summary.cleaned && lagging) {
+        // Behind damage nothing is cleaned: the aborted transactions of what can't be read would lose their markers.
+        if segment.damaged
+            || summary.end > stable
+            || segment.sealing.is_some()
+            || (!summary.cleaned && lagging)
+        {
             break;
         }
         total += summary.size;
@@ -146,17 +169,29 @@ fn due(log: &Mutex<PartitionLog>, config: &TopicConfig, now: i64) -> Result<Opti
             dirty += summary.size;
             oldest = oldest.min(summary.first_append_ms);
         }
-        sources.push(Source { path: segment.path.clone(), summary: summary.clone(), file: segment.file()? });
+        cleanable += 1;
     }
     let overdue = now.saturating_sub(oldest) >= config.max_compaction_lag_ms;
     if dirty == 0 || !(overdue || dirty as f64 / total as f64 >= config.dirty_ratio) {
         return Ok(None);
     }
+    let source = |segment: &Segment| {
+        Ok(Source { path: segment.path.clone(), summary: segment.summary.clone(), file: segment.file()? })
+    };
+    let sources = log.segments.iter().take(cleanable).map(source).collect::<Result<_, LogError>>()?;
     let aborted = log.segments.iter().flat_map(|s| s.summary.aborted.iter().copied()).collect();
     Ok(Some((sources, aborted, log.start)))
 }
 
 impl Job<'_> {
+    /// Notes where damage was met: it is met once, not at every look.
+    fn noting<T>(&self, source: &Source, result: Result<T, LogError>) -> Result<T, LogError> {
+        if matches!(result, Err(LogError::Corrupt { .. })) {
+            lock(self.log).damaged(&source.path);
+        }
+        result
+    }
+
     /// Reads the keys of dirty segments, as many whole segments as there is room for; returns how many sources are
     /// covered. One segment is always taken: past the room its keys are simply kept.
     fn read_keys(&mut self) -> Result<usize, LogError> {
@@ -165,14 +200,13 @@ impl Job<'_> {
         let mut first = true;
         for (index, source) in sources.iter().enumerate().filter(|(_, s)| !s.summary.cleaned) {
             let mut fits = true;
-            segment::walk(&source.file, 0, source.summary.size, |header, at| {
+            let read = source.batches(|header, batch| {
                 if header.is_control() || self.is_aborted(header) {
                     return Ok(true);
                 }
-                let batch = sound(&source.file, header, at)?;
                 let latest = &mut self.latest;
                 // Records that can't be read (or are too large to be) are kept as they are, whatever their keys.
-                let read = records::for_each(&batch, header, MAX_PLAIN, |record| {
+                let read = records::for_each(batch, header, MAX_PLAIN, |record| {
                     fits &= record.key.is_none_or(|key| latest.note(key, record.offset));
                     fits
                 });
@@ -180,7 +214,8 @@ impl Job<'_> {
                     warn!(offset = header.base_offset, %error, "records not compacted");
                 }
                 Ok(fits)
-            })?;
+            });
+            self.noting(source, read)?;
             if !fits && !first {
                 covered = index;
                 break;
@@ -199,34 +234,53 @@ impl Job<'_> {
     }
 
     /// Rewrites sources `[from, to)` into one segment and swaps it in.
-    fn clean(&self, log: &Mutex<PartitionLog>, from: usize, to: usize) -> Result<(), LogError> {
+    fn clean(&self, from: usize, to: usize) -> Result<(), LogError> {
         let group = &self.sources[from..to];
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
-        let mut summary = Summary::new(first.summary.base);
         let part = first.path.with_extension("cleaned");
-        let mut out = BufWriter::with_capacity(1 << 16, File::create(&part)?);
+        let cleaned = self.rewrite(group, &part).and_then(|mut summary| {
+            summary.end = last.summary.end;
+            summary.first_append_ms = first.summary.first_append_ms;
+            summary.last_append_ms = last.summary.last_append_ms;
+            summary.max_ts = group.iter().map(|s| s.summary.max_ts).max().unwrap_or(-1);
+            summary.cleaned = true;
+            // Its sidecar is written now: from the swap on nothing may need room on the disk.
+            let Known::Whole(_, producers) = sidecar::load(&last.path)? else {
+                return Err(std::io::Error::other("a sealed segment has lost its index").into());
+            };
+            sidecar::write_part(&sidecar::sidecar_of(&first.path), &summary, &producers)?;
+            Ok(summary)
+        });
+        match cleaned {
+            Ok(summary) => swap(&mut lock(self.log), group, summary, &part),
+            Err(error) => {
+                // On a full disk what was begun stands in the way of everything else.
+                segment::remove_if_there(&part)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn rewrite(&self, group: &[Source], part: &Path) -> Result<Summary, LogError> {
+        let base = group.first().map_or(0, |s| s.summary.base);
+        let mut summary = Summary::new(base);
+        let mut out = BufWriter::with_capacity(1 << 16, File::create(part)?);
         let mut indexed = 0;
         for source in group {
-            segment::walk(&source.file, 0, source.summary.size, |header, at| {
-                let batch = sound(&source.file, header, at)?;
-                if let Some(kept) = self.keep(&batch, header)?
+            let read = source.batches(|header, batch| {
+                if let Some(kept) = self.keep(batch, header)?
                     && let Some(header) = Header::parse(&kept)
                 {
                     out.write_all(&kept)?;
                     summary.add(&header, &mut indexed);
                 }
                 Ok(true)
-            })?;
+            });
+            self.noting(source, read)?;
         }
         out.flush()?;
         out.get_ref().sync_data()?;
-        drop(out);
-        summary.end = last.summary.end;
-        summary.first_append_ms = first.summary.first_append_ms;
-        summary.last_append_ms = last.summary.last_append_ms;
-        summary.max_ts = group.iter().map(|s| s.summary.max_ts).max().unwrap_or(-1);
-        summary.cleaned = true;
-        swap(&mut lock(log), group, summary, &part)
+        Ok(summary)
     }
 
     /// What is left of a batch.
@@ -286,32 +340,26 @@ impl Job<'_> {
 
 /// Puts a cleaned segment in the place of its sources, unless these changed meanwhile. The rename is the moment:
 /// before it the sources are whole, after it the new file has all that they had to keep, and a start deletes leftovers.
-fn swap(
-    log: &mut PartitionLog,
-    group: &[Source],
-    summary: Summary,
-    part: &std::path::Path,
-) -> Result<(), LogError> {
+fn swap(log: &mut PartitionLog, group: &[Source], summary: Summary, part: &Path) -> Result<(), LogError> {
     let at = log.segments.partition_point(|s| s.summary.base < summary.base);
     let same = group.iter().enumerate().all(|(index, source)| {
         log.segments
             .get(at + index)
             .is_some_and(|s| s.summary.base == source.summary.base && s.summary.size == source.summary.size)
     });
-    let (Some(first), Some(last), true) = (group.first(), group.last(), same) else {
+    let (Some(first), true) = (group.first(), same) else {
+        segment::remove_if_there(&sidecar::part_of(&sidecar::sidecar_of(part)))?;
         return segment::remove_if_there(part);
     };
-    let producers = segment::load_sidecar(&last.path).map(|(_, p)| p).unwrap_or_default();
-    segment::remove_if_there(&segment::sidecar_of(&first.path))?;
+    let name = sidecar::sidecar_of(&first.path);
+    segment::remove_if_there(&name)?;
     std::fs::rename(part, &first.path)?;
+    let merged: Vec<Segment> = log.segments.drain(at..at + group.len()).skip(1).collect();
+    log.segments.insert(at, Segment::sealed(first.path.clone(), summary));
+    // From here on it counts, whatever else fails: a start finds out what is left to do.
+    let named = std::fs::rename(sidecar::part_of(&name), &name);
     // Before a source goes: a power loss must find one or the other.
-    segment::sync_dir(&log.dir)?;
-    let cleaned = Segment::sealed(first.path.clone(), summary);
-    cleaned.save(&producers)?;
-    for source in group.iter().skip(1) {
-        Segment::sealed(source.path.clone(), source.summary.clone()).delete()?;
-    }
-    log.segments.drain(at..at + group.len());
-    log.segments.insert(at, cleaned);
-    Ok(())
+    let synced = segment::sync_dir(&log.dir);
+    named.and(synced)?;
+    merged.iter().try_for_each(Segment::delete)
 }

@@ -22,7 +22,7 @@ fn clean(log: PartitionLog, config: &TopicConfig, now: i64) -> PartitionLog {
     log.roll().unwrap();
     for seal in log.seals().unwrap() {
         seal.complete().unwrap();
-        log.sealed(&seal);
+        log.sealed(&seal, NOW);
     }
     let shared = Mutex::new(log);
     assert!(compact::run(&shared, config, now, 1000).unwrap());
@@ -113,7 +113,7 @@ fn damage_is_not_given_a_new_checksum() {
     log.roll().unwrap();
     for seal in log.seals().unwrap() {
         seal.complete().unwrap();
-        log.sealed(&seal);
+        log.sealed(&seal, NOW);
     }
     let path = dir.path().join(segment::log_name(0));
     let mut bytes = std::fs::read(&path).unwrap();
@@ -141,7 +141,7 @@ fn min_compaction_lag_is_kept() {
     log.roll().unwrap();
     for seal in log.seals().unwrap() {
         seal.complete().unwrap();
-        log.sealed(&seal);
+        log.sealed(&seal, NOW);
     }
     let shared = Mutex::new(log);
     assert!(!compact::run(&shared, &lagging, NOW + 4999, 1000).unwrap());

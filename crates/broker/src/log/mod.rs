@@ -12,7 +12,9 @@ pub(crate) mod producers;
 pub(crate) mod records;
 pub(crate) mod recovery;
 pub(crate) mod retention;
+pub(crate) mod scrub;
 pub(crate) mod segment;
+pub(crate) mod sidecar;
 
 /// Why a log could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -40,5 +42,7 @@ impl LogError {
 
 #[cfg(test)]
 mod compact_tests;
+#[cfg(test)]
+mod recovery_tests;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use super::batch::{self, HEADER, Header};
 use super::config::TopicConfig;
 use super::producers::{Aborted, Check, Producers};
 use super::records;
-use super::segment::{self, ReadPlan, Seal, Segment};
+use super::segment::{self, Chain, Checkpoints, ReadPlan, Seal, Segment, Summary};
 
 /// What a batch may decompress to where that is done in the background.
 pub(crate) const MAX_PLAIN: usize = 256 << 20;
@@ -214,13 +214,13 @@ impl PartitionLog {
     /// Seals the active segment and starts another.
     pub(crate) fn roll(&mut self) -> Result<(), LogError> {
         let fresh = Segment::create(&self.dir, self.next())?;
+        if self.strict {
+            segment::sync_dir(&self.dir)?;
+        }
         if let Some(active) = self.segments.back_mut() {
             active.sealing = Some(self.producers.clone());
         }
         self.segments.push_back(fresh);
-        if self.strict {
-            std::fs::File::open(&self.dir)?.sync_all()?;
-        }
         Ok(())
     }
 
@@ -232,12 +232,39 @@ impl PartitionLog {
         self.segments.iter().filter_map(|s| s.to_seal().transpose()).collect()
     }
 
-    /// Notes a seal that is complete.
-    pub(crate) fn sealed(&mut self, seal: &Seal) {
-        let same = |s: &&mut Segment| s.path == seal.path && s.summary.size == seal.summary.size;
-        if let Some(segment) = self.segments.iter_mut().find(same) {
+    /// The active segment, if too much of it would have to be read at a start.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn checkpoint(&mut self, every: Checkpoints, now: i64) -> Result<Option<Seal>, LogError> {
+        let Some(active) = self.segments.back_mut() else { return Ok(None) };
+        active.checkpoint(&self.producers, every, now)
+    }
+
+    /// Notes a seal or a checkpoint that is complete.
+    pub(crate) fn sealed(&mut self, seal: &Seal, now: i64) {
+        let Some(segment) = self.segments.iter_mut().find(|s| s.path == seal.path) else { return };
+        segment.saved_to(seal.summary.size, now);
+        if segment.sealing.is_some() && segment.summary.size == seal.summary.size {
             segment.sealed_now();
         }
+    }
+
+    /// A segment in which a batch is broken on disk.
+    pub(crate) fn damaged(&mut self, path: &std::path::Path) {
+        if let Some(segment) = self.segments.iter_mut().find(|s| s.path == path) {
+            segment.damaged = true;
+        }
+    }
+
+    /// What may be verified of the first segment that ends behind `offset`, and its file.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn to_verify(&self, offset: i64) -> Result<Option<(Summary, PathBuf, Arc<File>)>, LogError> {
+        let at = self.segments.partition_point(|s| s.summary.end <= offset);
+        let Some(segment) = self.segments.get(at) else { return Ok(None) };
+        Ok(Some((segment.summary.clone(), segment.path.clone(), segment.file()?)))
     }
 
     /// Files with something to sync; they count as synced from here on.
@@ -273,6 +300,7 @@ impl PartitionLog {
             let read = ReadPlan {
                 file: segment.file()?,
                 from: summary.position(offset),
+                gaps: summary.cleaned,
                 to: summary.size,
                 offset,
                 below,
@@ -291,11 +319,12 @@ impl PartitionLog {
         }
         let mut end = summary.base;
         let from = summary.entries.last().map_or(0, |e| e.1);
-        segment::walk(&*segment.file()?, from, summary.size, |header, _| {
-            end = header.last_offset() + 1;
+        let read = segment::walk(&*segment.file()?, from, summary.size, |header, _| {
+            end = header.last_offset().saturating_add(1);
             Ok(true)
         })?;
-        Ok(end)
+        // What can't be read is not nothing: whoever reads there is to be told.
+        Ok(if read < summary.size { summary.end } else { end })
     }
 
     /// Aborted transactions with records in `[from, to)`.
@@ -350,6 +379,7 @@ impl PartitionLog {
         let plan = ReadPlan {
             file: segment.file()?,
             from: segment.summary.position_of_time(ts),
+            gaps: segment.summary.cleaned,
             to: segment.summary.size,
             offset: self.start,
             below: self.next(),
@@ -393,7 +423,11 @@ impl PartitionLog {
 /// The first record at or after time `ts` that a plan finds: (offset, timestamp). Reads without the lock.
 pub(crate) fn first_at_time(plan: &ReadPlan, ts: i64) -> Result<Option<(i64, i64)>, LogError> {
     let mut found = None;
-    segment::walk(&plan.file, plan.from, plan.to, |header, at| {
+    let mut chain = Chain::at(plan.from.0, plan.gaps);
+    let end = segment::walk(&plan.file, plan.from.1, plan.to, |header, at| {
+        if !chain.takes(header) {
+            return Ok(false);
+        }
         if header.max_ts < ts || header.last_offset() < plan.offset || header.is_control() {
             return Ok(true);
         }
@@ -411,5 +445,8 @@ pub(crate) fn first_at_time(plan: &ReadPlan, ts: i64) -> Result<Option<(i64, i64
         }
         Ok(found.is_none())
     })?;
-    Ok(found)
+    match found {
+        None if end < plan.to => Err(LogError::Corrupt { offset: chain.next }),
+        found => Ok(found),
+    }
 }

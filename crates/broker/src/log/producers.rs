@@ -10,6 +10,8 @@ use super::batch::{Header, sequence_after};
 
 /// How many batches back a duplicate is recognised; clients keep at most this many in flight.
 const REMEMBERED: usize = 5;
+/// Producers that are known at a time in a partition, some 400 bytes each; the looks at what has expired keep to it.
+const MAX_PRODUCERS: usize = 20_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sequenced {
@@ -147,9 +149,21 @@ impl Producers {
         self.known.get(&pid)?.open
     }
 
-    /// Forgets producers idle since before `horizon`, those with an open transaction excepted.
-    pub(crate) fn expire(&mut self, horizon: i64) {
+    /// Forgets producers idle for longer than `after_ms`, and beyond the limit those idle for longest; never those with an
+    /// open transaction. Times ahead of `now` come from a clock that was set back: they count as now.
+    pub(crate) fn expire(&mut self, now: i64, after_ms: i64) {
+        for producer in self.known.values_mut() {
+            producer.last_ms = producer.last_ms.min(now);
+        }
+        let horizon = now.saturating_sub(after_ms);
         self.known.retain(|_, p| p.open.is_some() || p.last_ms >= horizon);
+        if self.known.len() > MAX_PRODUCERS {
+            let mut idle: Vec<_> = self.known.iter().filter(|(_, p)| p.open.is_none()).collect();
+            idle.sort_by_key(|(_, p)| p.last_ms);
+            let over = self.known.len() - MAX_PRODUCERS;
+            let gone: Vec<i64> = idle.into_iter().take(over).map(|(pid, _)| *pid).collect();
+            gone.iter().for_each(|pid| drop(self.known.remove(pid)));
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, &Producer)> {

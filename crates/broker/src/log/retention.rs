@@ -16,17 +16,22 @@ impl PartitionLog {
             return Ok(None);
         }
         let before = self.start;
+        self.correct_times(now);
         let expired = |max_ts: i64, last_append: i64| {
-            config.retention_ms >= 0
-                && now.saturating_sub(max_ts.min(now).max(last_append)) > config.retention_ms
+            // No client may send times so far ahead: the clock has been there and is back.
+            let possible = max_ts.saturating_sub(now) <= config.after_max_ms;
+            let youngest = if possible { max_ts.min(now).max(last_append) } else { last_append };
+            config.retention_ms >= 0 && now.saturating_sub(youngest) > config.retention_ms
         };
         let stable = self.stable();
+        // On a full disk there is no room for another segment, and the more need to delete what is sealed.
+        let mut rolled = Ok(());
         if let Some(active) = self.segments.back()
             && active.summary.size > 0
             && active.summary.end <= stable
             && expired(active.summary.max_ts, active.summary.last_append_ms)
         {
-            self.roll()?;
+            rolled = self.roll();
         }
         let mut size = self.size();
         while self.segments.len() > 1 {
@@ -42,6 +47,17 @@ impl PartitionLog {
             front.delete()?;
             self.segments.pop_front();
         }
+        rolled?;
         Ok((self.start > before).then_some(self.start))
+    }
+
+    /// A clock that was far ahead, and was set right, has left times of the future behind: such a segment counts as
+    /// written now.
+    fn correct_times(&mut self, now: i64) {
+        for segment in &mut self.segments {
+            let summary = &mut segment.summary;
+            summary.last_append_ms = summary.last_append_ms.min(now);
+            summary.first_append_ms = summary.first_append_ms.min(now);
+        }
     }
 }

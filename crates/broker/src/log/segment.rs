@@ -1,4 +1,4 @@
-//! Owns one segment: a file of record batches, its sparse index in memory, and the sidecar that saves scanning it.
+//! Owns one segment: a file of record batches and its sparse index in memory; what is saved of it is `sidecar`.
 //! Must not know topics, configs or requests.
 
 use std::fs::{File, OpenOptions};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::LogError;
 use super::batch::{self, HEADER, Header};
 use super::producers::{Aborted, Producers};
+use super::sidecar::{self, sidecar_of};
 
 /// One index entry for so many bytes of log.
 const INDEX_EVERY: u64 = 32 * 1024;
@@ -40,13 +41,6 @@ pub(crate) struct Summary {
     pub(crate) aborted: Vec<Aborted>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Sidecar {
-    summary: Summary,
-    /// The producers as they were at the segment's end.
-    producers: Producers,
-}
-
 pub(crate) struct Segment {
     pub(crate) summary: Summary,
     pub(crate) path: PathBuf,
@@ -55,12 +49,24 @@ pub(crate) struct Segment {
     pub(crate) unsynced: bool,
     /// The producers at its end, until they are saved with it: it was rolled and not yet synced.
     pub(crate) sealing: Option<Producers>,
+    /// A batch in it is broken on disk: no cleaning may go over it.
+    pub(crate) damaged: bool,
+    /// How far its sidecar goes, and since when.
+    saved: (u64, i64),
     last_indexed: u64,
     /// A failed append may have left bytes behind the last batch.
     torn: bool,
 }
 
-/// A rolled segment that has to be synced and its sidecar saved; done without the partition's lock.
+/// How much may lie behind an active segment's sidecar: a start reads it. A smaller amount gets one after some time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checkpoints {
+    pub(crate) bytes: u64,
+    pub(crate) small: u64,
+    pub(crate) small_after_ms: i64,
+}
+
+/// A segment, whole or as far as it goes now, that has to be synced and its sidecar saved; done without the partition's lock.
 pub(crate) struct Seal {
     pub(crate) summary: Summary,
     pub(crate) path: PathBuf,
@@ -72,16 +78,12 @@ impl Seal {
     /// Syncs the segment, then says of it what spares a scan: a sidecar never vouches for what may be lost.
     pub(crate) fn complete(&self) -> Result<(), LogError> {
         self.file.sync_data()?;
-        save_sidecar(&sidecar_of(&self.path), &self.summary, &self.producers)
+        sidecar::save(&sidecar_of(&self.path), &self.summary, &self.producers)
     }
 }
 
 pub(crate) fn log_name(base: i64) -> String {
     format!("{base:020}.log")
-}
-
-pub(crate) fn sidecar_of(log: &Path) -> PathBuf {
-    log.with_extension("idx")
 }
 
 impl Summary {
@@ -110,16 +112,18 @@ impl Summary {
         self.end = header.last_offset() + 1;
     }
 
-    /// A position at or before the batch that holds `offset`.
-    pub(crate) fn position(&self, offset: i64) -> u64 {
-        let after = self.entries.partition_point(|e| e.0 <= offset);
-        self.entries.get(after.saturating_sub(1)).map_or(0, |e| e.1)
+    fn entry_before(&self, after: usize) -> (i64, u64) {
+        self.entries.get(after.saturating_sub(1)).map_or((self.base, 0), |e| (e.0, e.1))
     }
 
-    /// A position at or before the first batch whose largest timestamp is at least `ts`.
-    pub(crate) fn position_of_time(&self, ts: i64) -> u64 {
-        let after = self.entries.partition_point(|e| e.2 < ts);
-        self.entries.get(after.saturating_sub(1)).map_or(0, |e| e.1)
+    /// A batch at or before the one that holds `offset`: its base offset, its position.
+    pub(crate) fn position(&self, offset: i64) -> (i64, u64) {
+        self.entry_before(self.entries.partition_point(|e| e.0 <= offset))
+    }
+
+    /// A batch at or before the first whose largest timestamp is at least `ts`: its base offset, its position.
+    pub(crate) fn position_of_time(&self, ts: i64) -> (i64, u64) {
+        self.entry_before(self.entries.partition_point(|e| e.2 < ts))
     }
 }
 
@@ -135,6 +139,8 @@ impl Segment {
             file: Some(Arc::new(file)),
             unsynced: true,
             sealing: None,
+            damaged: false,
+            saved: (0, 0),
             last_indexed: 0,
             torn: false,
         })
@@ -142,7 +148,18 @@ impl Segment {
 
     /// A segment of the past; its file opens at each read.
     pub(crate) fn sealed(path: PathBuf, summary: Summary) -> Segment {
-        Segment { summary, path, file: None, unsynced: false, sealing: None, last_indexed: 0, torn: false }
+        let saved = (summary.size, summary.last_append_ms);
+        Segment {
+            summary,
+            path,
+            file: None,
+            unsynced: false,
+            sealing: None,
+            damaged: false,
+            saved,
+            last_indexed: 0,
+            torn: false,
+        }
     }
 
     /// Makes a recovered segment the active one.
@@ -202,6 +219,30 @@ impl Segment {
         Ok(Some(Seal { summary, path, producers: producers.clone(), file: self.file()? }))
     }
 
+    /// What has to be done for it, the active one, so that a start need not read much of it.
+    pub(crate) fn checkpoint(
+        &mut self,
+        producers: &Producers,
+        every: Checkpoints,
+        now: i64,
+    ) -> Result<Option<Seal>, LogError> {
+        let fresh = self.summary.size.saturating_sub(self.saved.0);
+        if fresh < every.small {
+            self.saved.1 = now;
+        }
+        let waited = now.saturating_sub(self.saved.1) >= every.small_after_ms;
+        if fresh < every.bytes && !(fresh >= every.small && waited) {
+            return Ok(None);
+        }
+        let (summary, path) = (self.summary.clone(), self.path.clone());
+        Ok(Some(Seal { summary, path, producers: producers.clone(), file: self.file()? }))
+    }
+
+    /// Its sidecar goes so far.
+    pub(crate) fn saved_to(&mut self, size: u64, now: i64) {
+        self.saved = (size, now);
+    }
+
     /// It is done.
     pub(crate) fn sealed_now(&mut self) {
         (self.sealing, self.file, self.unsynced) = (None, None, false);
@@ -216,7 +257,7 @@ impl Segment {
     }
 
     pub(crate) fn save(&self, producers: &Producers) -> Result<(), LogError> {
-        save_sidecar(&sidecar_of(&self.path), &self.summary, producers)
+        sidecar::save(&sidecar_of(&self.path), &self.summary, producers)
     }
 
     pub(crate) fn delete(&self) -> Result<(), LogError> {
@@ -253,29 +294,6 @@ fn write_all(mut file: &File, head: &[u8], body: &[u8]) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-pub(crate) fn save_sidecar(path: &Path, summary: &Summary, producers: &Producers) -> Result<(), LogError> {
-    let sidecar = Sidecar { summary: summary.clone(), producers: producers.clone() };
-    let body = serde_json::to_vec(&sidecar).map_err(std::io::Error::other)?;
-    let mut out = crc32c::crc32c(&body).to_be_bytes().to_vec();
-    out.extend_from_slice(&body);
-    let part = path.with_extension("idx.part");
-    std::fs::write(&part, &out)?;
-    std::fs::rename(&part, path)?;
-    Ok(())
-}
-
-/// What the sidecar says, when it is whole and of this very file.
-pub(crate) fn load_sidecar(log: &Path) -> Option<(Summary, Producers)> {
-    let bytes = std::fs::read(sidecar_of(log)).ok()?;
-    let (crc, body) = bytes.split_first_chunk::<4>()?;
-    if crc32c::crc32c(body) != u32::from_be_bytes(*crc) {
-        return None;
-    }
-    let sidecar: Sidecar = serde_json::from_slice(body).ok()?;
-    let size = std::fs::metadata(log).ok()?.len();
-    (sidecar.summary.size == size).then_some((sidecar.summary, sidecar.producers))
 }
 
 /// Walks the batches of a file from `from` to `to`. `each` gets a header and where its batch starts, and says
@@ -318,12 +336,44 @@ pub(crate) fn read_batch(file: &File, at: u64, size: usize) -> Result<Bytes, Log
     Ok(out.freeze())
 }
 
+/// What must follow what. A batch's base offset lies outside its checksum: only its neighbours and the index tell whether it is right.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chain {
+    pub(crate) next: i64,
+    /// After a cleaning, offsets are missing between batches.
+    gaps: bool,
+    /// Nothing has been taken yet: the first one's offset is known.
+    fresh: bool,
+}
+
+impl Chain {
+    /// From the batch that has this base offset.
+    pub(crate) fn at(base: i64, gaps: bool) -> Chain {
+        Chain { next: base, gaps, fresh: true }
+    }
+
+    /// Takes a batch, unless it can't be the next one.
+    pub(crate) fn takes(&mut self, header: &Header) -> bool {
+        let follows = match self.gaps && !self.fresh {
+            true => header.base_offset >= self.next,
+            false => header.base_offset == self.next,
+        };
+        if !follows || header.last_delta < 0 || header.last_offset() == i64::MAX {
+            return false;
+        }
+        (self.next, self.fresh) = (header.last_offset() + 1, false);
+        true
+    }
+}
+
 /// What a reader wants of a segment.
 #[derive(Debug)]
 pub(crate) struct ReadPlan {
     pub(crate) file: Arc<File>,
-    /// At or before the batch with `offset`.
-    pub(crate) from: u64,
+    /// A batch at or before the one with `offset`: its base offset, its position.
+    pub(crate) from: (i64, u64),
+    /// See [`Chain`].
+    pub(crate) gaps: bool,
     pub(crate) to: u64,
     pub(crate) offset: i64,
     /// Batches that begin here or later are not for this reader.
@@ -337,32 +387,37 @@ pub(crate) struct ReadPlan {
 /// `Corrupt` when the first batch wanted is broken.
 pub(crate) fn read(plan: &ReadPlan, max: usize, at_least_one: bool) -> Result<Bytes, LogError> {
     let (mut start, mut done) = (None, false);
-    let end = walk(&plan.file, plan.from, plan.to, |header, at| {
+    let mut chain = Chain::at(plan.from.0, plan.gaps);
+    let end = walk(&plan.file, plan.from.1, plan.to, |header, at| {
+        if !chain.takes(header) {
+            return Ok(false);
+        }
         if header.last_offset() < plan.offset {
             return Ok(true);
         }
         if header.base_offset < plan.below {
-            start = Some((at, header.size));
+            start = Some((at, *header));
         }
         done = true;
         Ok(false)
     })?;
     if !done && end < plan.to {
-        // Where no header can be one, there is damage and not the end.
+        // Where no header can be one, or not the next one, there is damage and not the end.
         return Err(LogError::Corrupt { offset: plan.offset });
     }
     let Some((start, first)) = start else { return Ok(Bytes::new()) };
     let room = (plan.to - start).min(max as u64) as usize;
-    let want = if at_least_one { room.max(first) } else { room };
-    if want < first {
+    let want = if at_least_one { room.max(first.size) } else { room };
+    if want < first.size {
         return Ok(Bytes::new());
     }
     let mut out = BytesMut::zeroed(want);
     plan.file.read_exact_at(&mut out, start)?;
     let mut good = 0;
+    let mut chain = Chain::at(first.base_offset, plan.gaps);
     while let Some(header) = Header::parse(&out[good..]) {
         let Some(whole) = out.get(good..good + header.size) else { break };
-        if header.base_offset >= plan.below {
+        if header.base_offset >= plan.below || !chain.takes(&header) {
             break;
         }
         if !batch::crc_ok(whole, &header) {

@@ -93,8 +93,8 @@ fn a_torn_tail_is_cut_and_the_rest_is_there() {
     let size = bytes.len();
     bytes.extend_from_slice(&plain("k", Some("torn"))[..40]);
     std::fs::write(&path, &bytes).unwrap();
-    let (log, torn) = recovery::open(dir.path(), 0, false).unwrap();
-    assert!(torn);
+    let (log, recovered) = recovery::open(dir.path(), 0, false).unwrap();
+    assert!(recovered.torn);
     assert_eq!(rows(&log, false), before);
     assert_eq!(std::fs::metadata(&path).unwrap().len() as usize, size);
 }

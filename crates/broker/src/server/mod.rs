@@ -4,47 +4,30 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::api::Now;
 use crate::config::{Config, Fsync};
 use crate::error::BrokerError;
+use crate::health::Health;
 use crate::node::Node;
 
+mod clock;
 mod connection;
 pub(crate) mod frame;
+
+use clock::Clock;
 
 /// Group timers are looked at when one is due, those that are due this close together at once.
 const GROUP_TICK: i64 = 10;
 /// And at least so often.
 const GROUP_TICK_MAX: i64 = 60_000;
-/// How often transactions' time-outs, retention and compaction are looked at.
-const TICK: Duration = Duration::from_secs(1);
-/// How many ticks between looks at what has expired.
-const EXPIRE_EVERY: u64 = 60;
-
-/// Wall time for records, monotonic time for waits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    started: Instant,
-}
-
-impl Clock {
-    // The broker's clock: everything below is handed the time.
-    #[allow(clippy::disallowed_methods)]
-    pub(crate) fn now(self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mono = self.started.elapsed();
-        Now { wall: wall.as_millis() as i64, mono: mono.as_millis() as i64 }
-    }
-}
-
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
@@ -76,10 +59,10 @@ impl Broker {
         if !config.allow_remote && !config.listen.ip().is_loopback() {
             return Err(BrokerError::NotLoopback(config.listen));
         }
-        let clock = Clock { started: Instant::now() };
-        let opening = config.clone();
+        let clock = Clock::start(config.leap_grace);
+        let (opening, now) = (config.clone(), clock.now());
         let tracker = TaskTracker::new();
-        let opened = tracker.spawn_blocking(move || Node::open(&opening, clock.now()));
+        let opened = tracker.spawn_blocking(move || Node::open(&opening, now));
         let node = opened.await.map_err(|e| BrokerError::Data(e.to_string()))??;
         let failed = |source| BrokerError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
@@ -99,6 +82,9 @@ impl Broker {
         tracker.spawn(accept(shared.clone(), listener));
         tracker.spawn(tick_groups(shared.clone()));
         tracker.spawn(upkeep(shared.clone()));
+        if shared.config.scrub_rate > 0 {
+            tracker.spawn(scrub(shared.clone()));
+        }
         if let Fsync::Interval(every) = shared.config.fsync {
             tracker.spawn(sync(shared.clone(), every));
         }
@@ -109,6 +95,12 @@ impl Broker {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.shared.addr
+    }
+
+    /// What this start had to mend, and what is known to be broken on disk.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.shared.node.health()
     }
 
     /// Stops: connections close, everything is synced, the data directory is free again.
@@ -204,36 +196,81 @@ async fn tick_groups(shared: Arc<Shared>) {
     }
 }
 
-async fn upkeep(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(TICK);
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn upkeep(shared: Arc<Shared>) {
     let transactions = async {
+        let mut ticks = ticks(shared.config.upkeep);
         loop {
             ticks.tick().await;
+            shared.clock.look();
             shared.blocking(|node, now| node.tick_transactions(now)).await;
         }
     };
     let logs = async {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for count in 1u64.. {
+        let mut ticks = ticks(shared.config.upkeep);
+        loop {
             ticks.tick().await;
             shared.blocking(|node, now| node.maintain(now)).await;
-            if count.is_multiple_of(EXPIRE_EVERY) {
-                shared.blocking(|node, now| node.expire(now)).await;
-            }
+        }
+    };
+    let unused = async {
+        let mut ticks = ticks(shared.config.expiry);
+        // The first tick comes at once; nothing is unused yet.
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            shared.blocking(|node, now| node.expire(now)).await;
         }
     };
     tokio::select! {
         () = shared.cancel.cancelled() => {}
         () = transactions => {}
         () = logs => {}
+        () = unused => {}
+    }
+}
+
+/// Verifies what is on disk, a little at a time and no faster than allowed; all of it again after a while.
+async fn scrub(shared: Arc<Shared>) {
+    let passes = async {
+        loop {
+            let mut pass = shared.node.scrub();
+            loop {
+                let step = shared.tracker.spawn_blocking(move || (pass.step(), pass)).await;
+                let bytes = match step {
+                    Ok((Some(bytes), rest)) => {
+                        pass = rest;
+                        bytes
+                    }
+                    Ok((None, _)) => break,
+                    Err(error) => {
+                        warn!(%error, "scrub failed");
+                        break;
+                    }
+                };
+                shared.node.counted().scrubbed(bytes);
+                tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / shared.config.scrub_rate as f64))
+                    .await;
+            }
+            shared.node.counted().scrub_done();
+            let health = shared.node.health();
+            info!(bytes = health.scrubbed, damaged = health.damaged, "all that is on disk has been verified");
+            tokio::time::sleep(shared.config.scrub_every).await;
+        }
+    };
+    tokio::select! {
+        () = shared.cancel.cancelled() => {}
+        () = passes => {}
     }
 }
 
 async fn sync(shared: Arc<Shared>, every: Duration) {
-    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(1)));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = ticks(every);
     loop {
         tokio::select! {
             () = shared.cancel.cancelled() => return,

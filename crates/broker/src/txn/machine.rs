@@ -30,7 +30,7 @@ impl State {
     }
 }
 
-/// One transactional id. Times are wall-clock milliseconds.
+/// One transactional id. Times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Txn {
     pub(crate) pid: i64,
@@ -225,6 +225,12 @@ impl Txn {
     pub(crate) fn fence(&mut self, now: i64) {
         self.epoch = self.epoch.saturating_add(1);
         self.decide(false, now);
+    }
+
+    /// The clock was set back while the broker was down: what is said to have begun later began now.
+    pub(crate) fn not_after(&mut self, now: i64) {
+        self.started_ms = self.started_ms.min(now);
+        self.updated_ms = self.updated_ms.min(now);
     }
 
     pub(crate) fn is_overdue(&self, now: i64) -> bool {

@@ -49,10 +49,12 @@ impl Txns {
         groups: Arc<Groups>,
         max_timeout_ms: i64,
         max_ids: usize,
+        now: i64,
     ) -> Txns {
         let mut all = HashMap::new();
         for (id, bytes) in store.under("txn/") {
-            if let Ok(txn) = serde_json::from_slice::<Txn>(&bytes) {
+            if let Ok(mut txn) = serde_json::from_slice::<Txn>(&bytes) {
+                txn.not_after(now);
                 all.insert(id, Arc::new(Mutex::new(Some(txn))));
             }
         }
