@@ -51,10 +51,9 @@ fn declarations() -> [(&'static str, Value); 2] {
         "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "tool"}, "type": "kafka", "topic": "incidents-out",
         "format": "report", "clearance": "red", "role": "response",
     });
-    // The first step stands for the one that waits.
     let workflow = json!({
         "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "respond"}, "on": "detection", "match": {"kind": "threat"},
-        "branches": {"tell": [{"when": ".confidence >= 0"}, {"deliver": "tool"}]},
+        "branches": {"tell": [{"await": {"ack": "analyst", "within": "1h"}}, {"deliver": "tool"}]},
     });
     [("sinks/tool.yaml", sink), ("workflows/respond.yaml", workflow)]
 }

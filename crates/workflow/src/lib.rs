@@ -20,4 +20,4 @@ pub use check::{Branch, Definition, Known, SinkFacts, compile};
 pub use definitions::Definitions;
 pub use index::{Index, Predicate};
 pub use machine::{Delivered, End, Site, resume, run};
-pub use outputs::{delivery_output, outputs, wait_output};
+pub use outputs::outputs;

@@ -113,16 +113,12 @@ pub fn resume(definition: &Definition, branch: &Branch, wait: &Wait, site: Site<
 fn steps_from(first: usize, mut event: Event<'_>) -> End {
     let (definition, branch) = (event.definition, event.branch);
     for step in branch.steps.iter().skip(first) {
-        let flow = match step.wait(&event) {
-            None => step.run(&mut event),
-            Some(Err(refused)) => refused,
-            Some(Ok(wait)) => {
+        match step.run(&mut event) {
+            Flow::Next => {}
+            Flow::Wait(wait) => {
                 event.end.waits.push(wait);
                 break;
             }
-        };
-        match flow {
-            Flow::Next => {}
             Flow::Drop(code) => {
                 event.end.dropped = Some(code);
                 break;

@@ -26,10 +26,7 @@ pub fn headers(from: &Headers, detection: &Detection, workflow: &str, kind: &str
 
 /// A delivery on `<prefix>delivery.<sink>`, keyed by incident, else asset, else event. `from`: headers of the record that the branch was run
 /// for; `original`: the detection as the branch got it.
-///
-/// # Errors
-/// What the codec says: a schema that is not registered yet, or a value that does not fit it.
-pub fn delivery_output(
+fn delivery_output(
     codec: &Codec,
     prefix: &str,
     from: &Headers,
@@ -44,10 +41,7 @@ pub fn delivery_output(
 }
 
 /// A wait on `<prefix>waits`, keyed by incident. `from`: headers of the record that the branch was run for.
-///
-/// # Errors
-/// What the codec says: a schema that is not registered yet, or a value that does not fit it.
-pub fn wait_output(codec: &Codec, prefix: &str, from: &Headers, wait: &Wait) -> Result<Output, CodecError> {
+fn wait_output(codec: &Codec, prefix: &str, from: &Headers, wait: &Wait) -> Result<Output, CodecError> {
     let headers = headers(from, &wait.original, &format!("{}@{}", wait.workflow, wait.version), WAIT);
     Ok(Output::new(format!("{prefix}waits"), wait.incident_id.as_bytes(), codec.encode(wait)?, headers))
 }
@@ -55,7 +49,7 @@ pub fn wait_output(codec: &Codec, prefix: &str, from: &Headers, wait: &Wait) -> 
 /// All that a branch's end says is to be written: its deliveries, then where it waits.
 ///
 /// # Errors
-/// As [`delivery_output`] and [`wait_output`].
+/// What the codec says: a schema that is not registered yet, or a value that does not fit it.
 pub fn outputs(
     codec: &Codec,
     prefix: &str,

@@ -2,7 +2,6 @@
 //! the branch started with.
 use crate::{
     TABLE,
-    resume::resume,
     stage::{Joiner, failed},
     stores::{IncidentState, Waiting, Waits, held},
 };
@@ -10,8 +9,8 @@ use atio_schemas::{
     Code, CodecError, Timestamp,
     incident::{Ack, AckAction, Answerer},
 };
-use atio_stage::{Headers, Outcome, Output, Part, StageError, Store as _, Tx};
-use atio_workflow::{Definitions, Site, delivery_output};
+use atio_stage::{Headers, Outcome, Part, StageError, Store as _, Tx};
+use atio_workflow::{Definitions, Site, outputs, resume};
 
 /// What became of an answer.
 #[must_use]
@@ -90,9 +89,7 @@ impl Joiner {
         let site = Site { version: wait.version, home_networks: &self.home_networks };
         let end = resume(definition, branch, wait, site);
         let from = headers(&waiting.carried);
-        let output = |d| delivery_output(&self.codec, &self.prefix, &from, &wait.original, d);
-        let outputs: Result<Vec<Output>, CodecError> = end.outputs.iter().map(output).collect();
-        let outputs = match outputs {
+        let outputs = match outputs(&self.codec, &self.prefix, &from, &wait.original, &end) {
             Ok(outputs) => outputs,
             Err(error @ CodecError::Unregistered(_)) => return Err(failed(&error)),
             Err(error) => return self.rejected(wait, error.code(), error.to_string()),

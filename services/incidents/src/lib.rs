@@ -7,7 +7,6 @@
 mod answer;
 pub mod http;
 mod incident;
-mod resume;
 mod stage;
 mod stores;
 pub mod view;
@@ -79,7 +78,8 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
         service: SERVICE,
         group: format!("{}{SERVICE}", deps.prefix),
         inputs: INPUTS.iter().map(|name| Input::new(&deps.topic(name))).collect(),
-        outputs: std::iter::once(deps.topic("incidents")).chain(sinks).collect(),
+        // A branch that goes on may come to wait again.
+        outputs: [deps.topic("incidents"), deps.topic("waits")].into_iter().chain(sinks).collect(),
         stores: vec![
             StoreSpec::of::<stores::Early>(&deps.prefix, SERVICE),
             StoreSpec::of::<stores::Incidents>(&deps.prefix, SERVICE),

@@ -105,20 +105,16 @@ impl Step for Await {
     fn name(&self) -> &'static str {
         "await"
     }
-    fn run(&self, _event: &mut Event<'_>) -> Flow {
-        // Never past a wait unasked.
-        Flow::Reject(Code::NotYetSupported, "waits are not kept where this branch runs".to_owned())
-    }
-    fn wait(&self, event: &Event<'_>) -> Option<Result<Wait, Flow>> {
+    fn run(&self, event: &mut Event<'_>) -> Flow {
         let original = event.original;
         let Some(incident) = &original.incident_id else {
             let message = "the event belongs to no incident, so nobody can answer for it".to_owned();
-            return Some(Err(Flow::Reject(Code::NoIncident, message)));
+            return Flow::Reject(Code::NoIncident, message);
         };
         let (workflow, branch) = (&event.definition.name, &event.branch.name);
         // Without the version: what comes to the same step under the next one joins what waits.
         let id = ids::joined(&["wait", incident, workflow, branch, &self.step.to_string()]);
-        Some(Ok(Wait {
+        Flow::Wait(Wait {
             wait_id: id.to_string(),
             incident_id: incident.clone(),
             tenant: original.tenant.clone(),
@@ -132,6 +128,6 @@ impl Step for Await {
             original: original.clone(),
             detection: event.detection.clone().into_owned(),
             unaligned: event.unaligned,
-        }))
+        })
     }
 }

@@ -18,10 +18,6 @@ use std::fmt;
 pub trait Step: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
     fn run(&self, event: &mut Event<'_>) -> Flow;
-    /// A step that waits for somebody is not run: what waits is kept elsewhere, and the branch goes on behind it when there is an answer.
-    fn wait(&self, _event: &Event<'_>) -> Option<Result<Wait, Flow>> {
-        None
-    }
 }
 
 /// What follows a step.
@@ -29,6 +25,8 @@ pub trait Step: Send + Sync + fmt::Debug {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Flow {
     Next,
+    /// The branch waits here for somebody: what waits is kept elsewhere, and goes on behind this step when there is an answer.
+    Wait(Wait),
     /// The branch ends here, as it should: `when_false`, `filtered`.
     Drop(Code),
     /// A dead letter. `above_clearance` concerns one sink, so the branch goes on; else it ends.

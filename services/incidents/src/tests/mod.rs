@@ -22,10 +22,10 @@ use atio_stage::{
 use atio_topics::Audience;
 use atio_workflow::SinkFacts;
 
-/// The first step stands for the `await`.
+/// Branches by what comes of an answer; `twice` waits again.
 const RESPOND: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: respond}\non: detection\nmatch: {kind: threat}\n\
-    branches:\n  tell:\n    - when: .confidence >= 0\n    - deliver: tool\n  drop:\n    - when: .confidence >= 0\n    - when: .confidence > 100\n    - deliver: tool\n  \
-    secret:\n    - when: .confidence >= 0\n    - deliver: public\n";
+    branches:\n  tell:\n    - WAIT\n    - deliver: tool\n  drop:\n    - WAIT\n    - when: .confidence > 100\n    - deliver: tool\n  \
+    secret:\n    - WAIT\n    - deliver: public\n  twice:\n    - WAIT\n    - WAIT\n    - deliver: tool\n";
 
 fn deps() -> Deps {
     let sink = |clearance| SinkFacts { format: "report".into(), audience: Audience::Internal, clearance };
@@ -66,7 +66,7 @@ impl World {
             version: 3,
             pointer: false,
             paused: false,
-            definition: RESPOND.into(),
+            definition: RESPOND.replace("WAIT", "await: {ack: analyst, within: 1m, otherwise: stop}"),
             sha256: String::new(),
             created_at: at(0),
             created_by: "t".into(),

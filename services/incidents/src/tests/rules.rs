@@ -57,6 +57,21 @@ fn steps_that_drop_or_reject_end_the_wait_so() {
 }
 
 #[test]
+fn a_branch_that_goes_on_may_wait_again() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &waiting("w", "twice", Otherwise::Stop), 1));
+    world.put(ack("x", AckAction::Acknowledge, 2));
+    let again = world.harness.outputs.iter().find(|o| &*o.topic == "t.waits").expect("it waits again");
+    let again: Wait = deps().codec.decode(again.value.as_ref().unwrap()).unwrap();
+    assert_eq!((again.branch.as_str(), again.step, again.within_ms), ("twice", 1, 60_000));
+    assert_ne!(again.wait_id, "w");
+    world.put(given("waits", "i", &again, 3));
+    assert_eq!((world.deliveries().len(), world.harness.counts.held), (0, 1));
+    world.put(ack("y", AckAction::Acknowledge, 4));
+    assert_eq!((world.deliveries().len(), world.harness.counts.held), (1, 0));
+}
+
+#[test]
 fn later_events_of_an_incident_join_what_waits_and_what_was_answered() {
     let mut world = World::new();
     world.put(wait("w", Otherwise::Stop, 1));
