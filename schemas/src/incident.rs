@@ -51,6 +51,35 @@ pub struct Incident {
     pub waits: Vec<OpenWait>,
 }
 
+impl Incident {
+    /// Of which nothing is known yet.
+    #[must_use]
+    pub fn new(incident_id: &str, tenant: &str, kind: Kind) -> Self {
+        Self {
+            incident_id: incident_id.to_owned(),
+            tenant: tenant.to_owned(),
+            kind,
+            asset: None,
+            rule_id: None,
+            events: 0,
+            importance: None,
+            occurred_at: None,
+            detected_at: None,
+            notified_at: None,
+            acked_at: None,
+            acked_by: None,
+            handed_over_at: None,
+            contained_at: None,
+            closed_at: None,
+            verdict: None,
+            escalated_at: None,
+            acked_as: None,
+            updated_at: None,
+            waits: vec![],
+        }
+    }
+}
+
 text_enum! { /// What an incident turned out to be.
 Verdict { TruePositive = "true_positive", FalsePositive = "false_positive", Benign = "benign" } }
 text_enum! { /// Who answered.

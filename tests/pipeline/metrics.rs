@@ -37,26 +37,14 @@ fn at(seconds: i64) -> Option<Timestamp> {
 
 fn incident(n: i64) -> Incident {
     Incident {
-        incident_id: format!("incident-{n}"),
-        tenant: "default".into(),
-        kind: Kind::Threat,
         asset: Some("host:web".into()),
         rule_id: Some("1:2001".into()),
         events: 1,
         importance: Some(70.0),
         occurred_at: at(0),
         detected_at: at(n * 10),
-        notified_at: None,
-        acked_at: None,
-        acked_by: None,
-        handed_over_at: None,
-        contained_at: None,
-        closed_at: None,
-        verdict: None,
-        escalated_at: None,
-        acked_as: None,
         updated_at: at(n * 10),
-        waits: vec![],
+        ..Incident::new(&format!("incident-{n}"), "default", Kind::Threat)
     }
 }
 

@@ -8,7 +8,8 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
 
 /// All but the registry, which comes first.
-const SERVICES: [&str; 6] = ["monitoring", "normalization", "enrichment", "routing", "delivery", "ingestion"];
+const SERVICES: [&str; 8] =
+    ["monitoring", "normalization", "enrichment", "routing", "incidents", "delivery", "metrics", "ingestion"];
 
 pub struct Fleet {
     pub kafka: String,

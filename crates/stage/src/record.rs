@@ -1,5 +1,6 @@
 //! Records as a stage sees them and as it makes them. Owns nothing of how they travel.
-use atio_schemas::{Timestamp, header};
+use crate::outcome::Outcome;
+use atio_schemas::{Code, Codec, Timestamp, codec, header};
 use std::sync::Arc;
 
 /// One input record, borrowed from the batch.
@@ -22,6 +23,16 @@ impl Record<'_> {
     pub fn origin(&self) -> String {
         format!("{}/{}/{}", self.topic, self.partition, self.offset)
     }
+    /// The value, for whoever must have one. `what`: as an error calls it, e.g. `a detection`.
+    ///
+    /// # Errors
+    /// How the record ends otherwise: a dead letter, `null_value` or the codec's reason.
+    pub fn decode<R: codec::Record>(&self, codec: &Codec, what: &str) -> Result<R, Outcome> {
+        let Some(value) = self.value else {
+            return Err(Outcome::dead_letter(Code::NullValue, format!("{what} has no value")));
+        };
+        codec.decode(value).map_err(|error| Outcome::dead_letter(error.code(), error.to_string()))
+    }
 }
 
 /// Record headers in order; a name may repeat, the last one counts.
@@ -41,6 +52,17 @@ impl Headers {
     pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
         self.0.retain(|(n, _)| &**n != name);
         self.0.push((Arc::from(name), value.into()));
+    }
+    /// The attributes of an Avro value as CloudEvents 1.0 has them in the binary mode of its Kafka binding (§3.2).
+    pub fn describe(&mut self, kind: &str, id: &str, source: impl Into<Vec<u8>>, time: Option<Timestamp>) {
+        self.set(header::CE_SPECVERSION, "1.0");
+        self.set(header::CE_ID, id);
+        self.set(header::CE_SOURCE, source);
+        self.set(header::CE_TYPE, kind);
+        if let Some(at) = time {
+            self.set(header::CE_TIME, at.rfc3339_micros());
+        }
+        self.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
     }
     /// What a stage hands on from its input to its outputs ([`header::CARRIED`]).
     #[must_use]

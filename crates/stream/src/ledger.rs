@@ -39,8 +39,14 @@ impl Counts {
     }
     #[must_use]
     pub fn balanced(&self) -> bool {
+        self.imbalance() == 0
+    }
+    /// Records in less those that ended and those that are held: 0 where none is missing and none counted twice.
+    #[must_use]
+    pub fn imbalance(&self) -> i64 {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let ended = self.emitted + self.dropped_total() + self.dead_lettered_total();
-        i64::try_from(self.read).ok() == i64::try_from(ended).ok().map(|n| n + self.held)
+        number(self.read).saturating_sub(number(ended)).saturating_sub(self.held)
     }
     pub fn add(&mut self, other: &Self) {
         self.read += other.read;

@@ -5,7 +5,7 @@ use crate::{
     client::publisher::Running,
     config::Kafka,
 };
-use atio_stage::Output;
+use atio_stage::{BoxFuture, Output};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -14,6 +14,17 @@ use std::{
 
 mod transactional;
 pub use transactional::{TransactError, Transactional, TransactionalSpec};
+
+/// Where doors publish: a [`Publisher`], or a test's stand-in. One answer a record, in order.
+pub trait Publish: Send + Sync {
+    fn publish(&self, outputs: Vec<Output>) -> BoxFuture<'_, Vec<Result<Position, PublishError>>>;
+}
+
+impl Publish for Publisher {
+    fn publish(&self, outputs: Vec<Output>) -> BoxFuture<'_, Vec<Result<Position, PublishError>>> {
+        Box::pin(self.send(outputs))
+    }
+}
 
 /// Where a record went.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! one in force, `sink/<name>` likewise for sinks. Owns versions, pointers and the trigger index; whoever runs branches feeds one of these. Must not know: records of detections.
 use crate::{Definition, Index, Known, SinkFacts, compile};
 use atio_schemas::{Code, Codec, command::ObjectKind, definition::Definition as Stored};
-use atio_stage::{StageError, View};
+use atio_stage::{StageError, TableName, TableSpec, View};
 use atio_topics::load::{Declaration, parse};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,6 +63,20 @@ pub struct Definitions {
 }
 
 impl Definitions {
+    /// A stage's name for its table of definitions.
+    pub const TABLE: &str = "workflows";
+
+    /// The table of definitions, from the topic `<prefix>workflows`; the others as for [`Self::new`].
+    #[must_use]
+    pub fn table(prefix: &str, codec: &Codec, base: &Known, only: Option<&str>) -> TableSpec {
+        let (codec, base, only) = (codec.clone(), base.clone(), only.map(str::to_owned));
+        TableSpec {
+            name: TableName::new(Self::TABLE),
+            topic: Arc::from(format!("{prefix}workflows")),
+            make: Arc::new(move || Box::new(Self::new(codec.clone(), base.clone(), only.clone()))),
+        }
+    }
+
     #[must_use]
     pub fn new(codec: Codec, base: Known, only: Option<String>) -> Self {
         Self {
@@ -100,12 +114,13 @@ impl Definitions {
     /// A version of a workflow, in force or not.
     ///
     /// # Errors
-    /// Why there is none here that can run.
-    pub fn version(&self, name: &str, version: i64) -> Result<&Arc<Definition>, String> {
-        match self.versions.get(name).and_then(|versions| versions.get(&version)) {
+    /// `unknown_version`: there is none here that can run.
+    pub fn version(&self, name: &str, version: i64) -> Result<&Arc<Definition>, StageError> {
+        let found = match self.versions.get(name).and_then(|versions| versions.get(&version)) {
             None => Err(format!("workflow {name}@{version} is not known here yet")),
             Some(found) => found.compiled.as_ref().map_err(|why| format!("workflow {name}@{version}: {why}")),
-        }
+        };
+        found.map_err(|message| StageError { code: Code::UnknownVersion, message })
     }
 
     /// Name and version of every workflow that this detection triggers, by name.

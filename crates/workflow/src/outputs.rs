@@ -12,14 +12,8 @@ const WAIT: &str = "atio.wait";
 #[must_use]
 pub fn headers(from: &Headers, detection: &Detection, workflow: &str, kind: &str) -> Headers {
     let mut headers = from.carried();
-    headers.set(header::CE_SPECVERSION, "1.0");
-    headers.set(header::CE_ID, detection.event_id.as_bytes());
-    headers.set(header::CE_SOURCE, format!("/atio/{}/{}", detection.tenant, detection.source));
-    headers.set(header::CE_TYPE, kind);
-    if let Some(at) = detection.occurred_at {
-        headers.set(header::CE_TIME, at.rfc3339_micros());
-    }
-    headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
+    let source = format!("/atio/{}/{}", detection.tenant, detection.source);
+    headers.describe(kind, &detection.event_id, source, detection.occurred_at);
     headers.set(header::WORKFLOW, workflow);
     headers
 }

@@ -58,14 +58,8 @@ impl Enrichment {
             let value =
                 self.codec.encode(d).map_err(|e| StageError { code: e.code(), message: e.to_string() })?;
             let mut headers = record.headers.carried();
-            headers.set(header::CE_SPECVERSION, "1.0");
-            headers.set(header::CE_ID, d.event_id.as_bytes());
-            headers.set(header::CE_SOURCE, format!("/atio/{}/{}", d.tenant, d.source));
-            headers.set(header::CE_TYPE, "atio.detection");
-            headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
-            if let Some(at) = d.occurred_at {
-                headers.set(header::CE_TIME, at.rfc3339_micros());
-            }
+            let source = format!("/atio/{}/{}", d.tenant, d.source);
+            headers.describe("atio.detection", &d.event_id, source, d.occurred_at);
             if let Some(incident_id) = &d.incident_id {
                 let event = incident_event(d, incident_id, *opened);
                 let value = self
@@ -95,12 +89,9 @@ impl Enrichment {
 
 impl Processor for Enrichment {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
-        let Some(value) = record.value else {
-            return Outcome::dead_letter(Code::NullValue, "a detection has no value");
-        };
-        let detection: Detection = match self.codec.decode(value) {
+        let detection: Detection = match record.decode(&self.codec, "a detection") {
             Ok(detection) => detection,
-            Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
+            Err(refused) => return refused,
         };
         // Before anything is remembered of it: what is dead-lettered must leave no state behind.
         let completed = matches!(detection.kind, Kind::Threat | Kind::Vulnerability);

@@ -1,7 +1,6 @@
 //! What a person's answer does, and how a branch goes on. Owns which waits are answered; steps are run by `atio-workflow`, by the version that
 //! the branch started with.
 use crate::{
-    TABLE,
     stage::{Joiner, failed},
     stores::{IncidentState, Waiting, Waits, held},
 };
@@ -78,11 +77,9 @@ impl Joiner {
     /// Runs the remaining steps: the outcome of the record that waited.
     pub(crate) fn resume(&self, waiting: &Waiting, tx: &Tx<'_>) -> Result<Outcome, StageError> {
         let wait = &waiting.wait;
-        let definitions = tx.table::<Definitions>(TABLE)?;
+        let definitions = tx.table::<Definitions>(Definitions::TABLE)?;
         // The table may be a moment behind: whoever runs the stage tries again.
-        let definition = definitions
-            .version(&wait.workflow, wait.version)
-            .map_err(|message| StageError { code: Code::UnknownVersion, message })?;
+        let definition = definitions.version(&wait.workflow, wait.version)?;
         let Some(branch) = definition.branch(&wait.branch) else {
             return Ok(Outcome::Drop(Code::NotInVersion));
         };

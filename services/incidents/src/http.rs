@@ -13,19 +13,19 @@ use atio_runtime::{
             Json, Router,
             body::Bytes,
             extract::{DefaultBodyLimit, Path, Query, State},
-            http::{HeaderMap, HeaderValue, StatusCode, header as names},
+            http::{HeaderMap, StatusCode},
             response::{IntoResponse, Response},
             routing::{get, post},
         },
-        limits::{Rate, refuse},
+        limits::{Rate, refuse, unavailable},
     },
 };
 use atio_schemas::{
     Code, Codec, CodecError, header,
     incident::{Ack, AckAction, Incident, Verdict},
 };
-use atio_stage::{BoxFuture, Headers, Output};
-use atio_stream::publish::{Position, PublishError, Publisher};
+use atio_stage::{Headers, Output};
+use atio_stream::publish::Publish;
 use serde::Deserialize;
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
@@ -35,17 +35,6 @@ const BODY_MAX: usize = 16 << 10;
 /// Incidents of one answer.
 const LIMIT_MAX: usize = 1000;
 const LIMIT: usize = 100;
-
-/// Where answers go: the publisher, or a test's stand-in.
-pub trait Publish: Send + Sync {
-    fn publish(&self, outputs: Vec<Output>) -> BoxFuture<'_, Vec<Result<Position, PublishError>>>;
-}
-
-impl Publish for Publisher {
-    fn publish(&self, outputs: Vec<Output>) -> BoxFuture<'_, Vec<Result<Position, PublishError>>> {
-        Box::pin(self.send(outputs))
-    }
-}
 
 #[derive(Clone)]
 pub struct Deps {
@@ -71,12 +60,7 @@ pub fn router(deps: Deps) -> Router {
 /// The codec's: its schema is not registered.
 pub fn ack_output(codec: &Codec, prefix: &str, ack: &Ack, tenant: &str) -> Result<Output, CodecError> {
     let mut headers = Headers::default();
-    headers.set(header::CE_SPECVERSION, "1.0");
-    headers.set(header::CE_ID, ack.ack_id.as_bytes());
-    headers.set(header::CE_SOURCE, format!("/atio/{tenant}/acks"));
-    headers.set(header::CE_TYPE, "atio.ack");
-    headers.set(header::CE_TIME, ack.sent_at.rfc3339_micros());
-    headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
+    headers.describe("atio.ack", &ack.ack_id, format!("/atio/{tenant}/acks"), Some(ack.sent_at));
     headers.set(header::RUN, header::LIVE);
     headers.set(header::TENANT, tenant.as_bytes());
     let topic = format!("{prefix}acks");
@@ -209,15 +193,8 @@ async fn publish(deps: &Deps, ack: &Ack, tenant: &str) -> Result<Response, Refus
         Some(Ok(_)) => Ok((StatusCode::ACCEPTED, Json(json!({"ack_id": ack.ack_id}))).into_response()),
         Some(Err(error)) => {
             tracing::warn!(service = SERVICE, error_code = error.code(), %error, "an answer could not be published");
-            Err(unavailable())
+            Err(Box::new(unavailable()))
         }
-        None => Err(unavailable()),
+        None => Err(Box::new(unavailable())),
     }
-}
-
-fn unavailable() -> Refused {
-    let message = "the broker does not answer; try again";
-    let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable", message);
-    response.headers_mut().insert(names::RETRY_AFTER, HeaderValue::from_static("2"));
-    Box::new(response)
 }

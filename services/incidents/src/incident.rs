@@ -15,7 +15,7 @@ impl IncidentState {
 
     /// As its first event says.
     pub(crate) fn of_event(event: &IncidentEvent) -> Self {
-        let mut incident = empty(&event.incident_id, &event.tenant, event.kind);
+        let mut incident = Incident::new(&event.incident_id, &event.tenant, event.kind);
         incident.asset.clone_from(&event.asset);
         incident.rule_id.clone_from(&event.rule_id);
         Self::new(incident)
@@ -24,7 +24,7 @@ impl IncidentState {
     /// As a branch that waits saw it: its first event is on the way, in another topic.
     pub(crate) fn of_wait(wait: &Wait) -> Self {
         let seen: &Detection = &wait.original;
-        let mut incident = empty(&wait.incident_id, &wait.tenant, seen.kind);
+        let mut incident = Incident::new(&wait.incident_id, &wait.tenant, seen.kind);
         incident.asset.clone_from(&seen.asset);
         incident.rule_id.clone_from(&seen.rule.id);
         incident.importance = seen.importance;
@@ -87,31 +87,6 @@ pub(crate) fn open_wait(wait: &Wait, opened_at: Timestamp) -> OpenWait {
         deadline: opened_at.plus_millis(wait.within_ms),
         escalated: false,
         joined: 0,
-    }
-}
-
-fn empty(incident_id: &str, tenant: &str, kind: atio_schemas::detection::Kind) -> Incident {
-    Incident {
-        incident_id: incident_id.to_owned(),
-        tenant: tenant.to_owned(),
-        kind,
-        asset: None,
-        rule_id: None,
-        events: 0,
-        importance: None,
-        occurred_at: None,
-        detected_at: None,
-        notified_at: None,
-        acked_at: None,
-        acked_by: None,
-        handed_over_at: None,
-        contained_at: None,
-        closed_at: None,
-        verdict: None,
-        escalated_at: None,
-        acked_as: None,
-        updated_at: None,
-        waits: vec![],
     }
 }
 

@@ -12,7 +12,7 @@ mod stores;
 pub mod view;
 
 use atio_schemas::Codec;
-use atio_stage::{Input, Pace, Run, Stage, StoreSpec, TableName, TableSpec, Timers};
+use atio_stage::{Input, Pace, Run, Stage, StoreSpec, TableSpec, Timers};
 use atio_topics::{Sink, sink::Role};
 use atio_workflow::{Definitions, Known};
 use ipnet::IpNet;
@@ -22,8 +22,6 @@ use std::{
 };
 
 pub const SERVICE: &str = "incidents";
-/// The table of definitions.
-const TABLE: &str = "workflows";
 
 /// What the stage is made of.
 #[derive(Clone)]
@@ -57,12 +55,7 @@ impl Deps {
     }
 
     fn table(&self) -> TableSpec {
-        let (codec, known) = (self.codec.clone(), self.known.clone());
-        TableSpec {
-            name: TableName::new(TABLE),
-            topic: self.topic(TABLE),
-            make: Arc::new(move || Box::new(Definitions::new(codec.clone(), known.clone(), None))),
-        }
+        Definitions::table(&self.prefix, &self.codec, &self.known, None)
     }
 }
 

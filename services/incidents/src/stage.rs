@@ -55,8 +55,8 @@ impl Joiner {
         }
     }
 
-    fn event(&self, record: &Record<'_>, value: &[u8], tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
-        let event: IncidentEvent = match self.read(value) {
+    fn event(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
+        let event: IncidentEvent = match record.decode(&self.codec, "an event of an incident") {
             Ok(event) => event,
             Err(refused) => return Ok(refused),
         };
@@ -73,8 +73,8 @@ impl Joiner {
         self.emit(&state, &event.event_id, record.headers, tx)
     }
 
-    fn wait(&self, record: &Record<'_>, value: &[u8], tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
-        let wait: Wait = match self.read(value) {
+    fn wait(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
+        let wait: Wait = match record.decode(&self.codec, "a wait") {
             Ok(wait) => wait,
             Err(refused) => return Ok(refused),
         };
@@ -132,8 +132,8 @@ impl Joiner {
         Ok(end)
     }
 
-    fn ack(&self, record: &Record<'_>, value: &[u8], tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
-        let ack: Ack = match self.read(value) {
+    fn ack(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
+        let ack: Ack = match record.decode(&self.codec, "an answer") {
             Ok(ack) => ack,
             Err(refused) => return Ok(refused),
         };
@@ -151,8 +151,8 @@ impl Joiner {
         }
     }
 
-    fn receipt(&self, record: &Record<'_>, value: &[u8], tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
-        let receipt: ReceiptRecord = match self.read(value) {
+    fn receipt(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Result<Outcome, StageError> {
+        let receipt: ReceiptRecord = match record.decode(&self.codec, "a receipt") {
             Ok(receipt) => receipt,
             Err(refused) => return Ok(refused),
         };
@@ -284,22 +284,12 @@ impl Joiner {
     fn output(&self, state: &IncidentState, cause: &str, from: &Headers) -> Result<Output, StageError> {
         let incident = &state.incident;
         let mut headers = from.carried();
-        headers.set(header::CE_SPECVERSION, "1.0");
-        headers.set(header::CE_ID, cause);
-        headers.set(header::CE_SOURCE, format!("/atio/{}/incidents", incident.tenant));
-        headers.set(header::CE_TYPE, "atio.incident");
-        if let Some(at) = incident.updated_at {
-            headers.set(header::CE_TIME, at.rfc3339_micros());
-        }
-        headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
+        let source = format!("/atio/{}/incidents", incident.tenant);
+        headers.describe("atio.incident", cause, source, incident.updated_at);
         headers.set(header::RUN, header::LIVE);
         headers.set(header::TENANT, incident.tenant.as_bytes());
         let value = self.codec.encode(incident).map_err(|e| failed(&e))?;
         Ok(Output::new(self.incidents.clone(), incident.incident_id.as_bytes(), value, headers))
-    }
-
-    fn read<R: codec::Record>(&self, value: &[u8]) -> Result<R, Outcome> {
-        self.codec.decode(value).map_err(|e| Outcome::dead_letter(e.code(), e.to_string()))
     }
 
     /// A dead letter of something that was held: the record is gone, so it is written anew.
@@ -320,15 +310,12 @@ impl Processor for Joiner {
         if record.headers.text(header::RUN).is_some_and(|run| run != header::LIVE) {
             return Outcome::Drop(Code::Replay);
         }
-        let Some(value) = record.value else {
-            return Outcome::dead_letter(Code::NullValue, "the record has no value");
-        };
         let [events, waits, acks, receipts] = &self.topics;
         let end = match record.topic {
-            topic if topic == &**events => self.event(record, value, tx),
-            topic if topic == &**waits => self.wait(record, value, tx),
-            topic if topic == &**acks => self.ack(record, value, tx),
-            topic if topic == &**receipts => self.receipt(record, value, tx),
+            topic if topic == &**events => self.event(record, tx),
+            topic if topic == &**waits => self.wait(record, tx),
+            topic if topic == &**acks => self.ack(record, tx),
+            topic if topic == &**receipts => self.receipt(record, tx),
             other => Err(internal(format!("{other} is no input of this stage"))),
         };
         end.unwrap_or_else(Outcome::Fail)

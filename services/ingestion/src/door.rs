@@ -84,12 +84,8 @@ pub fn record(
         return Err(CodecError::TooLarge(event.payload.len()));
     }
     let mut headers = Headers::default();
-    headers.set(header::CE_SPECVERSION, "1.0");
-    headers.set(header::CE_ID, ce_id(event));
-    headers.set(header::CE_SOURCE, format!("/atio/{}/{}", event.tenant, event.source));
-    headers.set(header::CE_TYPE, "atio.raw-event");
-    headers.set(header::CE_TIME, event.received_at.rfc3339_micros());
-    headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
+    let source = format!("/atio/{}/{}", event.tenant, event.source);
+    headers.describe("atio.raw-event", &ce_id(event), source, Some(event.received_at));
     headers.set(header::RUN, header::LIVE);
     headers.set(header::TENANT, event.tenant.as_bytes());
     let topic = format!("{prefix}raw.{}", event.source);

@@ -13,17 +13,16 @@ use atio_runtime::{
             Json, Router,
             body::Bytes,
             extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State},
-            http::{HeaderMap, HeaderValue, StatusCode, header},
+            http::{HeaderMap, StatusCode, header},
             response::{IntoResponse, Response},
             routing::post,
         },
-        limits::{Rate, refuse},
+        limits::{Rate, refuse, unavailable},
     },
 };
 use atio_schemas::{Code, Codec};
-use atio_stage::{BoxFuture, Output};
 use atio_stix::ids;
-use atio_stream::publish::{Position, PublishError, Publisher};
+use atio_stream::publish::{Position, Publish, PublishError};
 use atio_topics::{From, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,17 +30,6 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 /// Longest id and source that a sender may give (CloudEvents 1.0 asks for at least 64 KiB in all; a key this long helps nobody).
 const MAX_NAME: usize = 512;
-
-/// Where events go: the publisher, or a test's stand-in.
-pub trait Publish: Send + Sync {
-    fn publish(&self, outputs: Vec<Output>) -> BoxFuture<'_, Vec<Result<Position, PublishError>>>;
-}
-
-impl Publish for Publisher {
-    fn publish(&self, outputs: Vec<Output>) -> BoxFuture<'_, Vec<Result<Position, PublishError>>> {
-        Box::pin(self.send(outputs))
-    }
-}
 
 /// What the door is built from.
 #[derive(Clone)]
@@ -217,7 +205,10 @@ async fn publish(deps: &Deps, source: &Source, sender: &Sender, pieces: Pieces<'
                 rejected.push(json!({"index": index, "code": Code::TooLarge, "message": "the event with its envelope is more than the topic takes"}));
             }
             // Some may be there: with ce_id, sending again is safe.
-            Err(error) => return unavailable(&error),
+            Err(error) => {
+                tracing::warn!(service = SERVICE, error_code = error.code(), %error, "events could not be published");
+                return unavailable();
+            }
         }
     }
     if sent.is_empty() {
@@ -248,17 +239,6 @@ fn event_id(source: &Source, sender: &Sender, at: &Position, index: usize) -> Va
         None => ids::event_id(tenant, name, &at.topic, at.partition, at.offset, 0),
     };
     Value::String(id.to_string())
-}
-
-fn unavailable(error: &PublishError) -> Response {
-    tracing::warn!(service = SERVICE, error_code = error.code(), %error, "events could not be published");
-    let mut response = refuse(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "broker_unavailable",
-        "the broker does not answer; try again",
-    );
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-    response
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Cluster {
     fn ledger(&self, stage: &str, standing: &Standing) -> Vec<[String; 3]> {
         let (counts, m) = (&standing.counts, &self.metrics);
         m.held.set(&[stage], counts.held as f64);
-        m.imbalance.set(&[stage], imbalance(counts) as f64);
+        m.imbalance.set(&[stage], counts.imbalance() as f64);
         m.parts.follow(&[stage], counts.parts);
         let rows = outcomes(counts);
         for (outcome, reason, n) in &rows {
@@ -76,14 +76,6 @@ fn outcomes(counts: &Counts) -> Vec<(&'static str, &'static str, u64)> {
     rows.extend(counts.dropped.iter().map(|(code, n)| ("dropped", code.as_str(), *n)));
     rows.extend(counts.dead_lettered.iter().map(|(code, n)| ("dead_lettered", code.as_str(), *n)));
     rows
-}
-
-/// Read − emitted − dropped − dead-lettered − held.
-#[must_use]
-pub fn imbalance(counts: &Counts) -> i64 {
-    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let ended = counts.emitted + counts.dropped_total() + counts.dead_lettered_total();
-    number(counts.read).saturating_sub(number(ended)).saturating_sub(counts.held)
 }
 
 fn gone<const N: usize>(

@@ -1,6 +1,6 @@
 //! Histograms and report over the same incidents: once each, compacted or not, read twice, and against a naive computation.
 use crate::{
-    cluster::{Cluster, imbalance},
+    cluster::Cluster,
     incidents::{Incidents, TENANTS_MAX},
     metrics::{ClusterMetrics, IncidentMetrics},
     report::{Filter, nearest_rank, report},
@@ -27,26 +27,10 @@ fn at(seconds: i64) -> Option<Timestamp> {
 
 fn incident(id: &str) -> Incident {
     Incident {
-        incident_id: id.into(),
-        tenant: "default".into(),
-        kind: Kind::Threat,
-        asset: None,
-        rule_id: None,
         events: 1,
-        importance: None,
         occurred_at: at(0),
         detected_at: at(10),
-        notified_at: None,
-        acked_at: None,
-        acked_by: None,
-        handed_over_at: None,
-        contained_at: None,
-        closed_at: None,
-        verdict: None,
-        escalated_at: None,
-        acked_as: None,
-        updated_at: None,
-        waits: vec![],
+        ..Incident::new(id, "default", Kind::Threat)
     }
 }
 
@@ -202,7 +186,7 @@ fn ledgers_are_shown_and_forgotten_with_their_stage() {
     let mut counts = Counts { read: 9, emitted: 4, held: 2, ..Counts::default() };
     counts.count_dropped(Code::Duplicate, 1);
     counts.count_dead_lettered(Code::InvalidJson, 1);
-    assert_eq!(imbalance(&counts), 1, "one record is unaccounted for");
+    assert_eq!(counts.imbalance(), 1, "one record is unaccounted for");
     let standing = Standing { lag: BTreeMap::from([("atio.x".into(), 4)]), counts, ledgers: 1 };
     let seen = Seen {
         groups: BTreeMap::from([("normalization".into(), standing)]),

@@ -131,12 +131,9 @@ impl Commands {
 
 impl Processor for Commands {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
-        let Some(value) = record.value else {
-            return Outcome::dead_letter(Code::NullValue, "a command has no value");
-        };
-        let command: Command = match self.codec.decode(value) {
+        let command: Command = match record.decode(&self.codec, "a command") {
             Ok(command) => command,
-            Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
+            Err(refused) => return refused,
         };
         if let Some(wrong) = wrong_field(&command) {
             return Outcome::dead_letter(Code::InvalidField, wrong);
@@ -268,12 +265,7 @@ fn output<R: codec::Record>(
 
 fn headers(record: &Record<'_>, kind: &str, id: &str, at: Timestamp) -> Headers {
     let mut headers = record.headers.carried();
-    headers.set(header::CE_SPECVERSION, "1.0");
-    headers.set(header::CE_ID, id);
-    headers.set(header::CE_SOURCE, SOURCE);
-    headers.set(header::CE_TYPE, kind);
-    headers.set(header::CE_TIME, at.rfc3339_micros());
-    headers.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
+    headers.describe(kind, id, SOURCE, Some(at));
     headers.set(header::ORIGIN, record.origin());
     headers
 }

@@ -1,6 +1,6 @@
 //! What others want recorded, into the audit log: one chain per input partition. Owns nothing of what is recorded.
 use crate::{chain, commands::audit_output, stores::IntentChains};
-use atio_schemas::{Code, Codec, audit::AuditIntent};
+use atio_schemas::{Codec, audit::AuditIntent};
 use atio_stage::{Outcome, Processor, Record, StageError, Tx};
 use std::sync::Arc;
 
@@ -27,12 +27,9 @@ impl Intents {
 
 impl Processor for Intents {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
-        let Some(value) = record.value else {
-            return Outcome::dead_letter(Code::NullValue, "an intent has no value");
-        };
-        match self.codec.decode::<AuditIntent>(value) {
+        match record.decode::<AuditIntent>(&self.codec, "an intent") {
             Ok(intent) => self.append(&intent, record, tx).unwrap_or_else(Outcome::Fail),
-            Err(error) => Outcome::dead_letter(error.code(), error.to_string()),
+            Err(refused) => refused,
         }
     }
 }

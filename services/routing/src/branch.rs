@@ -1,8 +1,8 @@
 //! One branch of one workflow: a routed detection in, deliveries and waits out, by the version that it was routed with.
 //! Owns which version runs. Must not know: steps.
-use crate::{Definitions, TABLE, router::refused};
+use crate::{Definitions, router::refused};
 use atio_schemas::{Code, Codec, routed::Routed};
-use atio_stage::{Outcome, Processor, Record, StageError, Tx};
+use atio_stage::{Outcome, Processor, Record, Tx};
 use atio_workflow::{Site, outputs, run};
 use ipnet::IpNet;
 
@@ -27,25 +27,22 @@ impl Runner {
 
 impl Processor for Runner {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
-        let Some(value) = record.value else {
-            return Outcome::dead_letter(Code::NullValue, "a routed detection has no value");
-        };
-        let routed: Routed = match self.codec.decode(value) {
+        let routed: Routed = match record.decode(&self.codec, "a routed detection") {
             Ok(routed) => routed,
-            Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
+            Err(refused) => return refused,
         };
         let Some(version) = self.version(&routed) else {
             let message = format!("the list of matches does not name {}", self.workflow);
             return Outcome::dead_letter(Code::MissingField, message);
         };
-        let definitions = match tx.table::<Definitions>(TABLE) {
+        let definitions = match tx.table::<Definitions>(Definitions::TABLE) {
             Ok(definitions) => definitions,
             Err(error) => return Outcome::Fail(error),
         };
         let definition = match definitions.version(&self.workflow, version) {
             Ok(definition) => definition,
             // The table may be a moment behind: whoever runs the stage tries again, and fails after a while.
-            Err(message) => return Outcome::Fail(StageError { code: Code::UnknownVersion, message }),
+            Err(error) => return Outcome::Fail(error),
         };
         let Some(branch) = definition.branch(&self.branch) else { return Outcome::Drop(Code::NotInVersion) };
         let site = Site { version, home_networks: &self.home_networks };

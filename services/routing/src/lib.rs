@@ -1,8 +1,8 @@
 //! Matches detections against workflows and runs their branches.
 //!
 //! The router reads enriched detections and writes each to the topic of every workflow whose trigger holds. Each branch is a stage of its
-//! own, with its own group on its workflow's topic, and writes deliveries, and waits where it comes to one. Both see the definitions through [`Definitions`], a view of the
-//! topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
+//! own, with its own group on its workflow's topic, and writes deliveries, and waits where it comes to one. Both see the definitions
+//! through [`Definitions`], a view of the topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
 
 mod branch;
 mod router;
@@ -10,14 +10,12 @@ mod router;
 pub use atio_workflow::Definitions;
 
 use atio_schemas::Codec;
-use atio_stage::{Input, Pace, Run, Stage, TableName, TableSpec};
+use atio_stage::{Input, Pace, Run, Stage, TableSpec};
 use atio_workflow::{Known, definitions::Reach};
 use ipnet::IpNet;
 use std::sync::Arc;
 
 pub const SERVICE: &str = "routing";
-/// The table of definitions.
-pub const TABLE: &str = "workflows";
 
 /// What the stages are made of.
 #[derive(Clone)]
@@ -41,13 +39,7 @@ impl Deps {
         Definitions::new(self.codec.clone(), self.known.clone(), None)
     }
     fn table(&self, only: Option<&str>) -> TableSpec {
-        let (codec, known) = (self.codec.clone(), self.known.clone());
-        let only = only.map(str::to_owned);
-        TableSpec {
-            name: TableName::new(TABLE),
-            topic: self.topic("workflows"),
-            make: Arc::new(move || Box::new(Definitions::new(codec.clone(), known.clone(), only.clone()))),
-        }
+        Definitions::table(&self.prefix, &self.codec, &self.known, only)
     }
 }
 

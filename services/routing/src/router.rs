@@ -1,5 +1,5 @@
 //! One enriched detection in; one record out for each workflow whose trigger holds. Owns nothing but that.
-use crate::{Definitions, TABLE};
+use crate::Definitions;
 use atio_schemas::{Code, Codec, CodecError, Detection, routed::Routed};
 use atio_stage::{NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
 use atio_workflow::outputs::headers;
@@ -40,14 +40,11 @@ impl Router {
 
 impl Processor for Router {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
-        let Some(value) = record.value else {
-            return Outcome::dead_letter(Code::NullValue, "a detection has no value");
-        };
-        let detection: Detection = match self.codec.decode(value) {
+        let detection: Detection = match record.decode(&self.codec, "a detection") {
             Ok(detection) => detection,
-            Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
+            Err(refused) => return refused,
         };
-        let definitions = match tx.table::<Definitions>(TABLE) {
+        let definitions = match tx.table::<Definitions>(Definitions::TABLE) {
             Ok(definitions) => definitions,
             Err(error) => return Outcome::Fail(error),
         };

@@ -72,9 +72,9 @@ fn stored(kind: ObjectKind, name: &str, version: i64, text: Option<&str>) -> Vec
 /// A version and the pointer to it.
 fn apply<P: Processor>(harness: &mut Harness<P>, name: &str, version: i64, text: &str) {
     let value = stored(ObjectKind::Workflow, name, version, Some(text));
-    harness.table(TABLE, format!("{name}@{version}").as_bytes(), Some(&value)).unwrap();
+    harness.table(Definitions::TABLE, format!("{name}@{version}").as_bytes(), Some(&value)).unwrap();
     let pointer = stored(ObjectKind::Workflow, name, version, None);
-    harness.table(TABLE, name.as_bytes(), Some(&pointer)).unwrap();
+    harness.table(Definitions::TABLE, name.as_bytes(), Some(&pointer)).unwrap();
 }
 
 fn given(value: Option<Vec<u8>>) -> Given {
@@ -152,7 +152,7 @@ fn definitions_advance() {
     apply(&mut harness, "threats", 2, &wider);
     harness.commit(&[of(&unsure)]);
     assert_eq!(harness.outputs[0].headers.text(header::WORKFLOW), Some("threats@2"));
-    harness.table(TABLE, b"threats", None).unwrap();
+    harness.table(Definitions::TABLE, b"threats", None).unwrap();
     harness.commit(&[of(&unsure)]);
     assert_eq!(harness.outputs.len(), 1);
 }
@@ -166,13 +166,13 @@ fn what_does_not_compile_is_told_and_leaves_the_others_alone() {
         2,
         Some(&THREATS.replace("deliver: files", "deliver: nowhere")),
     );
-    let error = harness.table(TABLE, b"threats@2", Some(&broken)).unwrap_err();
+    let error = harness.table(Definitions::TABLE, b"threats@2", Some(&broken)).unwrap_err();
     assert_eq!(error.code, Code::InvalidDefinition);
     assert!(error.message.contains("unknown sink `nowhere`"), "{error}");
     let other = stored(ObjectKind::Workflow, "other", 2, Some(THREATS));
-    assert!(harness.table(TABLE, b"threats@3", Some(&other)).is_err());
-    assert!(harness.table(TABLE, b"threats@x", Some(&other)).is_err());
-    assert!(harness.table(TABLE, b"threats", Some(b"junk")).is_err());
+    assert!(harness.table(Definitions::TABLE, b"threats@3", Some(&other)).is_err());
+    assert!(harness.table(Definitions::TABLE, b"threats@x", Some(&other)).is_err());
+    assert!(harness.table(Definitions::TABLE, b"threats", Some(b"junk")).is_err());
     harness.commit(&[of(&detection())]);
     assert_eq!(harness.outputs.len(), 1);
 }

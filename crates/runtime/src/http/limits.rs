@@ -16,6 +16,15 @@ pub fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(serde_json::json!({"code": code, "message": message}))).into_response()
 }
 
+/// The answer while nothing can be published.
+#[must_use]
+pub fn unavailable() -> Response {
+    let message = "the broker does not answer; try again";
+    let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable", message);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    response
+}
+
 /// Requests under way.
 #[derive(Clone, Debug)]
 pub struct Door {

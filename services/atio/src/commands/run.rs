@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 /// Run services, each its own process and pod: `atio run normalization --kafka k:9092 --registry http://r:8081`
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// delivery, enrichment, ingestion, metrics, monitoring, normalization, registry, routing
+    /// delivery, enrichment, incidents, ingestion, metrics, monitoring, normalization, registry, routing
     #[arg(required = true, value_name = "SERVICE")]
     services: Vec<String>,
     /// Health, metrics and the services' own HTTP

@@ -1,7 +1,7 @@
 //! A Kafka topic as sink: a transform, not a call to the outside. Payload, receipt and offset are one transaction, so that a reader with
 //! `read_committed` sees each delivery exactly once.
 use atio_schemas::{
-    Code, Codec,
+    Codec,
     delivery::{Delivery, ReceiptRecord},
     header,
 };
@@ -22,12 +22,9 @@ impl KafkaSink {
 
 impl Processor for KafkaSink {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
-        let Some(value) = record.value else {
-            return Outcome::dead_letter(Code::NullValue, "a delivery has no value");
-        };
-        let delivery: Delivery = match self.codec.decode(value) {
+        let delivery: Delivery = match record.decode(&self.codec, "a delivery") {
             Ok(delivery) => delivery,
-            Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
+            Err(refused) => return refused,
         };
         let receipt = ReceiptRecord {
             sink: delivery.sink.clone(),

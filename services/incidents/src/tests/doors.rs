@@ -1,7 +1,7 @@
 //! The view and the HTTP door, behind a real listener, with a stand-in for the broker.
 use super::*;
 use crate::{
-    http::{self, Publish},
+    http,
     view::{State, View},
 };
 use atio_metric::Metrics;
@@ -16,7 +16,7 @@ use atio_runtime::{
     },
 };
 use atio_stage::{BoxFuture, Output};
-use atio_stream::publish::{Position, PublishError};
+use atio_stream::publish::{Position, Publish, PublishError};
 use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 fn incident(id: &str, ms: i64) -> Incident {

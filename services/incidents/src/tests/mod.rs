@@ -73,10 +73,10 @@ impl World {
             command_id: "c".into(),
         };
         let value = deps().codec.encode(&stored).unwrap();
-        self.harness.table(TABLE, b"respond@3", Some(&value)).unwrap();
+        self.harness.table(Definitions::TABLE, b"respond@3", Some(&value)).unwrap();
         stored.pointer = true;
         let value = deps().codec.encode(&stored).unwrap();
-        self.harness.table(TABLE, b"respond", Some(&value)).unwrap();
+        self.harness.table(Definitions::TABLE, b"respond", Some(&value)).unwrap();
     }
     /// One record, one transaction, at its own time.
     fn put(&mut self, given: Given) {

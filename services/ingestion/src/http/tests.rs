@@ -7,6 +7,7 @@ use atio_runtime::{
     http::{Server, outbound, serve},
 };
 use atio_schemas::{codec::StaticIds, raw::RawEvent};
+use atio_stage::{BoxFuture, Output};
 use std::{sync::Mutex, time::Duration};
 
 #[derive(Default)]
