@@ -38,7 +38,7 @@ impl Pass {
     pub(crate) fn step(&mut self) -> Option<u64> {
         let mut done = 0;
         while done < STEP {
-            let partition = self.partitions.last()?.clone();
+            let Some(partition) = self.partitions.last().cloned() else { break };
             match self.open.take() {
                 Some(mut open) => {
                     let Some((_, size)) = scrub::stretch(&open.summary, open.entry) else {
@@ -59,7 +59,7 @@ impl Pass {
                 },
             }
         }
-        Some(done)
+        (done > 0).then_some(done)
     }
 
     /// The partition's next segment; one that can't be opened ends the partition's turn, with a word about it.

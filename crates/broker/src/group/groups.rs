@@ -468,3 +468,7 @@ pub(crate) fn by_topic<T>(items: impl IntoIterator<Item = (At, T)>) -> BTreeMap<
     }
     topics
 }
+
+#[cfg(test)]
+#[path = "groups_tests.rs"]
+mod tests;

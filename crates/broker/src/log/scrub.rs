@@ -64,8 +64,7 @@ pub(crate) fn verify(bytes: &[u8], holds: Stretch<'_>) -> Option<Damage> {
         let rest = &bytes[at..];
         let Some(header) = Header::parse(rest) else { return Some(damage) };
         let whole = rest.get(..header.size.min(MAX_BATCH)).unwrap_or_default();
-        let right = header.magic == 2
-            && batch::crc_ok(whole, &header)
+        let right = batch::crc_ok(whole, &header)
             && chain.takes(&header)
             && chain.next <= holds.end
             && header.leader_epoch == epoch_at(holds.epochs, header.base_offset);

@@ -336,7 +336,8 @@ pub(crate) fn read_batch(file: &File, at: u64, size: usize) -> Result<Bytes, Log
     Ok(out.freeze())
 }
 
-/// What must follow what. A batch's base offset lies outside its checksum: only its neighbours and the index tell whether it is right.
+/// What must follow what. A batch's base offset and its version lie outside its checksum: only its neighbours and the
+/// index tell whether the offset is right.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chain {
     pub(crate) next: i64,
@@ -358,7 +359,7 @@ impl Chain {
             true => header.base_offset >= self.next,
             false => header.base_offset == self.next,
         };
-        if !follows || header.last_delta < 0 || header.last_offset() == i64::MAX {
+        if !follows || header.magic != 2 || header.last_delta < 0 || header.last_offset() == i64::MAX {
             return false;
         }
         (self.next, self.fresh) = (header.last_offset() + 1, false);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use atio_broker::Config;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::*;
@@ -130,29 +131,59 @@ impl Client {
         self.receive_fetch()
     }
 
+    /// What clients make of a fetch: markers are not shown, and of aborted transactions nothing.
     pub(crate) fn receive_fetch(&mut self) -> Fetched {
         let response = self.receive::<FetchRequest>(12);
         let one = &response.responses[0].partitions[0];
         let mut records = one.records.clone().unwrap_or_default();
         let sets = kafka_protocol::records::RecordBatchDecoder::decode_all(&mut records).expect("records");
-        let aborted = one.aborted_transactions.clone().unwrap_or_default();
-        let mut values = Vec::new();
+        let mut begin: Vec<(i64, i64)> =
+            one.aborted_transactions.iter().flatten().map(|a| (a.first_offset, a.producer_id.0)).collect();
+        begin.sort_unstable();
+        let mut begin = begin.into_iter().peekable();
+        let mut aborted = std::collections::BTreeSet::new();
+        let mut rows = Vec::new();
         let mut next = offset_of(one.error_code);
+        let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("text");
         for record in sets.into_iter().flat_map(|set| set.records) {
             next = record.offset + 1;
-            let aborted = aborted.iter().any(|a| a.producer_id.0 == record.producer_id);
-            let hidden = record.control || (aborted && record.transactional);
-            if !hidden {
-                let value = record.value.unwrap_or_default();
-                values.push(String::from_utf8(value.to_vec()).expect("text"));
+            while let Some((_, pid)) = begin.next_if(|(first, _)| *first <= record.offset) {
+                aborted.insert(pid);
+            }
+            if record.control {
+                aborted.remove(&record.producer_id);
+            } else if !record.transactional || !aborted.contains(&record.producer_id) {
+                rows.push((record.offset, record.key.map(text).unwrap_or_default(), record.value.map(text)));
             }
         }
         Fetched {
             error: one.error_code,
-            values,
+            values: rows.iter().map(|(_, _, value)| value.clone().unwrap_or_default()).collect(),
+            rows,
             next,
             high: one.high_watermark,
             stable: one.last_stable_offset,
+            start: one.log_start_offset,
+        }
+    }
+
+    /// Everything from `offset` on to the end as it is now.
+    pub(crate) fn read_all(&mut self, name: &str, mut offset: i64, committed: bool) -> Vec<Row> {
+        let mut all = Vec::new();
+        loop {
+            let read = self.fetch(name, offset, committed, 0);
+            assert_eq!(read.error, 0, "{name} at {offset}");
+            let end = if committed { read.stable } else { read.high };
+            // Of a batch, what lies before the offset comes along.
+            all.extend(read.rows.into_iter().filter(|row| row.0 >= offset));
+            if read.next <= offset {
+                assert!(
+                    offset >= end || all.is_empty() || read.next == 0,
+                    "{name}: nothing at {offset} of {end}"
+                );
+                return all;
+            }
+            offset = read.next;
         }
     }
 
@@ -271,10 +302,15 @@ fn offset_of(error: i16) -> i64 {
 pub(crate) struct Fetched {
     pub(crate) error: i16,
     pub(crate) values: Vec<String>,
+    pub(crate) rows: Vec<Row>,
     pub(crate) next: i64,
     pub(crate) high: i64,
     pub(crate) stable: i64,
+    pub(crate) start: i64,
 }
+
+/// Offset, key, value.
+pub(crate) type Row = (i64, String, Option<String>);
 
 pub(crate) fn produce_request(id: Option<&str>, name: &str, index: i32, batch: Bytes) -> ProduceRequest {
     use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -304,11 +340,17 @@ pub(crate) fn fetch_request(name: &str, offset: i64, committed: bool, wait_ms: i
 
 /// A batch of values; with a producer (id, epoch, sequence, transactional).
 pub(crate) fn batch(values: &[&str], producer: Option<(i64, i16, i32, bool)>) -> Bytes {
+    let rows: Vec<_> = values.iter().map(|value| ("k", Some(*value))).collect();
+    keyed(&rows, producer)
+}
+
+/// A batch of keys and values.
+pub(crate) fn keyed(rows: &[(&str, Option<&str>)], producer: Option<(i64, i16, i32, bool)>) -> Bytes {
     let (pid, epoch, sequence, transactional) = producer.unwrap_or((-1, -1, -1, false));
-    let records: Vec<Record> = values
+    let records: Vec<Record> = rows
         .iter()
         .enumerate()
-        .map(|(n, value)| Record {
+        .map(|(n, (key, value))| Record {
             transactional,
             delete_horizon: false,
             control: false,
@@ -320,8 +362,8 @@ pub(crate) fn batch(values: &[&str], producer: Option<(i64, i16, i32, bool)>) ->
             // Without a producer too: the encoder takes a break in the sequence for a new batch.
             sequence: sequence + n as i32,
             timestamp: 1_700_000_000_000,
-            key: Some(Bytes::from_static(b"k")),
-            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+            key: Some(Bytes::copy_from_slice(key.as_bytes())),
+            value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())),
             headers: IndexMap::new(),
         })
         .collect();
@@ -339,8 +381,20 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(data: &Path) -> Process {
+        Process::start_with(data, "")
+    }
+
+    /// With settings, `name=number` each; see [`configured`].
+    pub(crate) fn start_with(data: &Path, settings: &str) -> Process {
         let exe = std::env::current_exe().expect("exe");
-        Process::spawn(Command::new(exe), data)
+        Process::spawn(Command::new(exe), data, settings, Stdio::inherit())
+    }
+
+    /// Its log goes to a file.
+    pub(crate) fn start_logging(data: &Path, settings: &str, log: &Path) -> Process {
+        let exe = std::env::current_exe().expect("exe");
+        let log = std::fs::File::create(log).expect("log");
+        Process::spawn(Command::new(exe), data, settings, log.into())
     }
 
     /// With files of at most so many KiB: writing past that fails as a full disk does.
@@ -350,14 +404,14 @@ impl Process {
         // dash counts in blocks of 512 bytes.
         let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
         command.arg("-c").arg(script).arg(exe);
-        Process::spawn(command, data)
+        Process::spawn(command, data, "", Stdio::inherit())
     }
 
-    fn spawn(mut command: Command, data: &Path) -> Process {
-        let command = command.arg("child");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("child");
+    fn spawn(mut command: Command, data: &Path, settings: &str, log: Stdio) -> Process {
+        let command = command.arg("child").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().expect("child");
         let mut stdin = child.stdin.take().expect("stdin");
-        writeln!(stdin, "{}", data.display()).expect("stdin");
+        writeln!(stdin, "{}\t{settings}", data.display()).expect("stdin");
         std::mem::forget(stdin);
         let stdout = BufReader::new(child.stdout.take().expect("stdout"));
         let addr = stdout
@@ -370,6 +424,10 @@ impl Process {
 
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.addr)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// `kill -9`.
@@ -386,14 +444,41 @@ impl Drop for Process {
     }
 }
 
-/// What the child does: a broker on the data directory named on stdin, until killed.
+/// A configuration changed by settings, times in milliseconds.
+fn configured(mut config: Config, settings: &str) -> Config {
+    for setting in settings.split_whitespace() {
+        let (name, value) = setting.split_once('=').expect("name=number");
+        let number: u64 = value.parse().expect("a number");
+        let time = Duration::from_millis(number);
+        match name {
+            "upkeep" => config.upkeep = time,
+            "expiry" => config.expiry = time,
+            "metadata_retention" => config.metadata_retention = time,
+            "producer_retention" => config.producer_retention = time,
+            "metadata_rewrite" => config.metadata_rewrite = number,
+            "checkpoint" => config.checkpoint = number,
+            "scrub_rate" => config.scrub_rate = number,
+            "scrub_every" => config.scrub_every = time,
+            _ => unreachable!("no setting: {name}"),
+        }
+    }
+    config
+}
+
+/// What the child does: a broker on the data directory named on stdin, with the settings named there, until killed.
 pub(crate) fn child() {
-    let mut data = String::new();
-    std::io::stdin().read_line(&mut data).expect("stdin");
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .init();
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("stdin");
+    let (data, settings) = line.trim_end().split_once('\t').unwrap_or((line.trim_end(), ""));
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     runtime.block_on(async {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = atio_broker::Config::new(data.trim(), listen);
+        let config = configured(Config::new(data, listen), settings);
         let broker = atio_broker::Broker::start(config).await.expect("start");
         println!("listening on {}", broker.addr());
         std::future::pending::<()>().await;
