@@ -147,7 +147,7 @@ impl Driver {
         let wait = Duration::from_millis(self.machine.wait(self.clock.now()));
         match self.gather(consumer, wait) {
             Ok(batch) => {
-                let event = Event::Polled { ends: batch.ends.clone(), bytes: batch.bytes };
+                let event = Event::Polled { ends: batch.ends(), bytes: batch.bytes };
                 self.feed(consumer, Some(&batch), event);
             }
             Err(end) => self.feed(consumer, None, Event::Refused(Refusal::Final(end))),

@@ -41,10 +41,12 @@ impl SchemaSource for StaticIds {
 pub struct Limits {
     /// From the first record to the commit at the latest; none: by the stage's pace (20 ms interactive, 100 ms bulk).
     pub commit_interval: Option<Duration>,
-    /// Interactive lanes commit so long after the input ran dry.
+    /// Interactive lanes commit so long after the input ran dry; after a rest sooner (see the machine).
     pub quiet: Duration,
     /// Records taken from the consumer at once, and in one transaction.
     pub batch_records: usize,
+    /// Input bytes taken from the consumer at once; one record can be larger.
+    pub batch_bytes: usize,
     /// Input bytes of one transaction.
     pub transaction_bytes: usize,
     /// The longest record that the producer takes.
@@ -68,7 +70,8 @@ impl Default for Limits {
             commit_interval: None,
             quiet: Duration::from_millis(5),
             batch_records: 500,
-            transaction_bytes: 4 * 1024 * 1024,
+            batch_bytes: 4 * 1024 * 1024,
+            transaction_bytes: 16 * 1024 * 1024,
             message_bytes: 26 * 1024 * 1024,
             outputs_per_record: 10_000,
             poison_window: 1000,

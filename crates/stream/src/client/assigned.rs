@@ -1,5 +1,5 @@
 //! A consumer without a group: reads given partitions from given offsets (changelogs, tables). Owns its settings; must not know what it reads.
-use super::consumer::{CALL, Incoming};
+use super::consumer::{CALL, FETCH_BYTES, FETCH_WAIT_MS, Incoming, QUEUE_KIB};
 use crate::{
     config::Kafka,
     fault::{Fault, FaultKind, Tp},
@@ -48,9 +48,10 @@ impl Assigned {
         let mut config = super::base(kafka, client_id);
         config
             .set("fetch.queue.backoff.ms", "5")
-            .set("fetch.wait.max.ms", "100")
+            .set("fetch.wait.max.ms", FETCH_WAIT_MS)
+            .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("queued.min.messages", "2000")
-            .set("queued.max.messages.kbytes", "16384");
+            .set("queued.max.messages.kbytes", QUEUE_KIB);
         super::pass_through(&mut config, kafka);
         let level = if isolation == Isolation::Committed { "read_committed" } else { "read_uncommitted" };
         config

@@ -25,6 +25,12 @@ use std::{
 
 /// A call to a broker ends within this.
 pub const CALL: Duration = Duration::from_secs(10);
+/// What is sought again, or given to us while a fetch waits, comes after this at the latest.
+pub(super) const FETCH_WAIT_MS: &str = "500";
+/// Of one partition, in one answer.
+pub(super) const FETCH_BYTES: &str = "262144";
+/// Records that wait for the driver.
+pub(super) const QUEUE_KIB: &str = "4096";
 
 /// What the group told, in its order; each is to be acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,11 +130,13 @@ impl LaneConsumer {
         let mut config = super::base(&spec.kafka, &spec.client_id);
         config
             .set("fetch.queue.backoff.ms", "5")
-            .set("fetch.wait.max.ms", "100")
+            // A fetch ends when something comes; without that, this often for nothing.
+            .set("fetch.wait.max.ms", FETCH_WAIT_MS)
             .set("fetch.min.bytes", "1")
-            .set("fetch.message.max.bytes", "4194304")
+            // As compressed: in memory a partition's answer is five to ten times that. A larger batch still comes, alone.
+            .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("queued.min.messages", "2000")
-            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.max.messages.kbytes", QUEUE_KIB)
             .set("retry.backoff.ms", "20")
             .set("heartbeat.interval.ms", "1000")
             .set("max.poll.interval.ms", "600000");

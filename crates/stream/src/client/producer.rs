@@ -36,6 +36,7 @@ const INIT_LONG: Duration = Duration::from_secs(30);
 const INIT_QUICK_TRIES: u32 = 10;
 /// Unwritten records that the client holds; above, `send` waits.
 const QUEUE_WAIT: Duration = Duration::from_micros(300);
+const QUEUE_RECORDS: &str = "2000";
 
 /// What the callbacks saw.
 #[derive(Default)]
@@ -84,16 +85,21 @@ pub struct ProducerSpec {
     pub batch_bytes: usize,
     /// The longest record.
     pub message_bytes: usize,
+    /// Whole milliseconds that a batch waits for more. It lengthens the drain before a commit; shorter, there are more requests.
+    pub linger: Duration,
 }
 
 impl ProducerSpec {
     fn create(&self) -> Result<TxnProducer, Fault> {
         let mut config = super::base(&self.kafka, &self.client_id);
         config
-            .set("linger.ms", "1")
+            .set("linger.ms", self.linger.as_millis().to_string())
             .set("compression.type", "lz4")
             .set("batch.size", self.batch_bytes.to_string())
-            .set("message.max.bytes", self.message_bytes.to_string());
+            .set("message.max.bytes", self.message_bytes.to_string())
+            // `send` waits above; the longest record must fit.
+            .set("queue.buffering.max.messages", QUEUE_RECORDS)
+            .set("queue.buffering.max.kbytes", (self.message_bytes / 1024 + 1024).to_string());
         super::pass_through(&mut config, &self.kafka);
         config
             .set("partitioner", "murmur2_random")

@@ -7,10 +7,15 @@ const TROUBLE_EVERY: Millis = 5000;
 /// The records that one poll gave.
 pub(super) struct Batch<'a> {
     pub(super) records: Vec<(usize, Incoming<'a>)>,
-    /// Their partitions, by the index in `records`.
-    pub(super) partitions: Vec<Tp>,
+    /// Their partitions, by the index in `records`, and the positions after them.
+    pub(super) partitions: Vec<(Tp, i64)>,
     pub(super) bytes: usize,
-    pub(super) ends: Positions,
+}
+
+impl Batch<'_> {
+    pub(super) fn ends(&self) -> Positions {
+        self.partitions.iter().cloned().collect()
+    }
 }
 
 impl Driver {
@@ -20,10 +25,10 @@ impl Driver {
         consumer: &'a LaneConsumer,
         wait: Duration,
     ) -> Result<Batch<'a>, End> {
-        let mut batch = Batch { records: vec![], partitions: vec![], bytes: 0, ends: Positions::new() };
+        let mut batch = Batch { records: vec![], partitions: vec![], bytes: 0 };
         let mut wait = wait;
-        let limits = self.config.limits.clone();
-        while batch.records.len() < limits.batch_records && batch.bytes < limits.transaction_bytes {
+        let limits = &self.config.limits;
+        while batch.records.len() < limits.batch_records && batch.bytes < limits.batch_bytes {
             match consumer.poll(wait) {
                 Polled::Record(record) => {
                     self.keep(&mut batch, record);
@@ -41,9 +46,6 @@ impl Driver {
                     return Err(consumer.ended().unwrap_or_else(|| End::Failed(format!("consumer: {text}"))));
                 }
             }
-        }
-        for (index, record) in &batch.records {
-            batch.ends.insert(batch.partitions[*index].clone(), record.offset() + 1);
         }
         Ok(batch)
     }
@@ -67,15 +69,16 @@ impl Driver {
 
     pub(super) fn keep<'a>(&self, batch: &mut Batch<'a>, record: Incoming<'a>) {
         let same = |tp: &Tp| tp.partition == record.partition() && *tp.topic == *record.topic();
-        let known = batch.partitions.iter().position(same);
+        let known = batch.partitions.iter().position(|(tp, _)| same(tp));
         let index = known.or_else(|| {
             // Of partitions that were taken from us nothing is processed any more.
             let tp = self.machine.owned().find(|tp| same(tp))?.clone();
-            batch.partitions.push(tp);
+            batch.partitions.push((tp, 0));
             Some(batch.partitions.len() - 1)
         });
         if let Some(index) = index {
             batch.bytes += record.value().map_or(0, <[u8]>::len) + record.key().map_or(0, <[u8]>::len);
+            batch.partitions[index].1 = record.offset() + 1;
             batch.records.push((index, record));
         }
     }
@@ -112,7 +115,7 @@ impl Driver {
             cx.fire(&firing)?;
         }
         for (index, record) in records {
-            let Some(tp) = batch.map(|b| &b.partitions[*index]) else { continue };
+            let Some((tp, _)) = batch.map(|b| &b.partitions[*index]) else { continue };
             let input = stage.inputs.iter().find(|i| i.topic == tp.topic);
             let Some(input) = input else { continue };
             cx.record(tp, record, &input.dead_letters)?;

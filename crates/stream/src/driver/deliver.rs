@@ -27,9 +27,7 @@ impl Driver {
             self.config.metrics.retried(&self.stage.name);
         }
         let ends = deliveries.finished();
-        if !ends.is_empty() {
-            self.feed(consumer, None, Event::Polled { ends, bytes: 0 });
-        }
+        self.feed(consumer, None, Event::Polled { ends, bytes: 0 });
         if stopping {
             return clock::pause(WHILE_FLYING);
         }
@@ -68,7 +66,7 @@ impl Driver {
                         return self.feed(consumer, None, Event::Refused(refusal));
                     }
                     if let Some(deliveries) = &mut self.deliveries {
-                        deliveries.push(&batch.partitions[*index], record);
+                        deliveries.push(&batch.partitions[*index].0, record);
                     }
                 }
             }

@@ -38,6 +38,7 @@ pub(super) fn start(
         transaction_timeout: if fixed { STATIC_SESSION } else { DYNAMIC_TRANSACTION },
         batch_bytes: BATCH_BYTES.min(smallest - smallest / 10),
         message_bytes: config.limits.message_bytes,
+        linger: linger(timing(&stage, &config).commit_interval),
     };
     let membership = ConsumerSpec {
         kafka: config.kafka.clone(),
@@ -99,6 +100,11 @@ pub(super) fn start(
         ended: None,
     };
     Ok(Some((consumer, driver)))
+}
+
+/// A twentieth of the interval: 1 ms interactive, 5 ms bulk.
+fn linger(interval: Millis) -> Duration {
+    Duration::from_millis((interval / 20).clamp(1, 5))
 }
 
 /// Again until it works, it is of no use, or we are stopped.

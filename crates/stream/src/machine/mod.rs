@@ -14,6 +14,8 @@ mod world;
 pub use words::{Base, Command, Committed, End, Event, Millis, Positions, Refusal, Timing};
 
 const IDLE: Millis = 1000;
+/// How long the input must be dry after a rest.
+const SOON: Millis = 1;
 const FENCE_WINDOW: Millis = 60_000;
 const ORPHAN_LIMIT: Millis = 60_000;
 const RETRIES: u32 = 600;
@@ -80,6 +82,10 @@ pub struct Machine {
     bare: bool,
     stopping: bool,
     opened: Millis,
+    /// Before the open transaction nothing had come for a while.
+    rested: bool,
+    /// The last poll returned nothing. Time alone does not say so: processing what was at hand can take longer than the usual wait.
+    dry: bool,
     last_record: Millis,
     last_idle: Millis,
     bytes: usize,
@@ -108,6 +114,8 @@ impl Machine {
             bare: false,
             stopping: false,
             opened: 0,
+            rested: false,
+            dry: false,
             last_record: 0,
             last_idle: 0,
             bytes: 0,
@@ -153,7 +161,7 @@ impl Machine {
         match self.phase {
             Phase::Open => {
                 let late = (self.opened + self.timing.commit_interval).saturating_sub(now);
-                let quiet = self.timing.quiet.map(|q| (self.last_record + q).saturating_sub(now));
+                let quiet = self.quiet().map(|q| (self.last_record + q).saturating_sub(now));
                 quiet.map_or(late, |q| q.min(late))
             }
             Phase::Waiting { until, .. } => until.saturating_sub(now).min(100),
@@ -203,7 +211,7 @@ impl Machine {
 
     fn answer(&mut self, now: Millis, event: Event, out: &mut Vec<Command>) {
         match event {
-            Event::Polled { ends, .. } if ends.is_empty() => {}
+            Event::Polled { ends, .. } if ends.is_empty() => self.dry = true,
             Event::Polled { ends, bytes } => self.polled(now, ends, bytes, out),
             Event::Due => self.polled(now, Positions::new(), 0, out),
             Event::Restored(result) => self.restored(result, out),
@@ -239,6 +247,8 @@ impl Machine {
     }
 
     fn polled(&mut self, now: Millis, ends: Positions, bytes: usize, out: &mut Vec<Command>) {
+        self.dry = false;
+        let rested = self.timing.quiet.is_some_and(|quiet| now >= self.last_record + 2 * quiet);
         self.last_record = now;
         self.bytes += bytes;
         self.polls += 1;
@@ -247,6 +257,7 @@ impl Machine {
             self.ask(Ask::Process, Command::Process, out);
         } else {
             self.opened = now;
+            self.rested = rested;
             self.bare = false;
             self.ask(Ask::Begin, Command::Begin, out);
         }
@@ -383,9 +394,16 @@ impl Machine {
         self.stopping
             || !self.pending.is_empty()
             || now >= self.opened + self.timing.commit_interval
-            || self.timing.quiet.is_some_and(|quiet| now >= self.last_record + quiet)
+            || (self.dry && self.quiet().is_some_and(|quiet| now >= self.last_record + quiet))
             || self.bytes >= self.timing.max_bytes
             || self.polls >= self.timing.max_polls
+    }
+
+    /// What comes after a rest is the burst of one upstream transaction: nothing follows at once, so nothing is waited for. As the rest is
+    /// twice the usual wait, there are no more commits than with that.
+    fn quiet(&self) -> Option<Millis> {
+        let quiet = self.timing.quiet?;
+        Some(if self.rested { quiet.min(SOON) } else { quiet })
     }
 
     fn lost(&self) -> bool {

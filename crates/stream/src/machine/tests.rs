@@ -60,6 +60,40 @@ fn an_early_commit_when_the_input_runs_dry_and_a_late_one_under_load() {
 }
 
 #[test]
+fn a_batch_that_takes_long_does_not_end_its_transaction_while_more_is_at_hand() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
+    world.records(0, 1);
+    for read in 2..=3 {
+        // Processing took longer than an input may be dry.
+        world.now += 6;
+        world.feed(Event::Tick);
+        assert!(!world.committed.contains_key(&tp(0)), "nobody has polled since");
+        assert_eq!(world.machine.wait(world.now), 0, "what is at hand is taken at once");
+        world.records(0, 1);
+        assert_eq!(world.position[&tp(0)], read);
+    }
+    world.now += 6;
+    world.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
+    assert_eq!(world.committed[&tp(0)], 3);
+}
+
+#[test]
+fn what_comes_after_a_rest_is_committed_as_soon_as_the_input_is_dry() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
+    world.now += 100;
+    world.records(0, 1);
+    assert_eq!(world.machine.wait(world.now), 1);
+    world.now += 1;
+    world.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
+    assert_eq!(world.committed[&tp(0)], 1);
+    world.now += 4;
+    world.records(0, 1);
+    assert_eq!(world.machine.wait(world.now), 5, "no rest: more may follow");
+}
+
+#[test]
 fn a_lost_revocation_aborts_and_an_ordinary_one_commits() {
     for lost in [false, true] {
         let mut world = World::new();

@@ -102,6 +102,7 @@ impl Transactional {
             transaction_timeout: spec.transaction_timeout,
             batch_bytes: smallest.saturating_sub(4096).clamp(1, 1_000_000),
             message_bytes: (largest + 4096).min(1_000_000_000),
+            linger: Duration::from_millis(1),
         };
         let mut made = Self { spec, limits, producer: None, fenced_at: None };
         made.recover()?;
