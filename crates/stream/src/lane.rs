@@ -8,7 +8,11 @@ use crate::{
     machine,
     metrics::StreamMetrics,
 };
-use atio_schemas::{Codec, SchemaIds, Timestamp, codec::StaticIds, state::TableOffset};
+use atio_schemas::{
+    Codec, SchemaIds, Timestamp,
+    codec::{StaticIds, schema_id},
+    state::TableOffset,
+};
 use atio_stage::Stage;
 use std::{
     sync::{
@@ -19,6 +23,9 @@ use std::{
     time::Duration,
 };
 
+/// A registry that can't be asked is asked again after this.
+const SCHEMA_AGAIN: Duration = Duration::from_millis(500);
+
 /// Where schema ids come from.
 pub trait SchemaSource: SchemaIds {
     /// Fetches what an id stands for. Blocks, under a deadline of its own. Ok also when the registry says that there is no such id: then
@@ -27,6 +34,30 @@ pub trait SchemaSource: SchemaIds {
     /// # Errors
     /// Text for people: the registry can't be asked now. The lane waits and tries again.
     fn ensure(&self, id: i32) -> Result<(), String>;
+    /// For whoever follows a topic outside of a stage: what a value's id stands for, waited for while the registry can't be asked.
+    ///
+    /// # Errors
+    /// `stop` said so meanwhile: why it could not be had.
+    fn ensure_of(&self, value: &[u8], stop: &dyn Fn() -> bool) -> Result<(), String> {
+        let Some(id) = schema_id(value) else { return Ok(()) };
+        let mut told = false;
+        while let Err(error) = self.ensure(id) {
+            if stop() {
+                return Err(error);
+            }
+            if !told {
+                tracing::warn!(
+                    error_code = "registry_unreachable",
+                    error,
+                    schema = id,
+                    "a schema can't be fetched; trying again"
+                );
+                told = true;
+            }
+            std::thread::park_timeout(SCHEMA_AGAIN);
+        }
+        Ok(())
+    }
 }
 
 /// Nothing to fetch: for tests, and where every schema is ours.
@@ -264,4 +295,39 @@ pub(crate) fn instance_name(stage: &Stage, identity: &Identity) -> String {
         None => format!("{}-{:x}", std::process::id(), clock::wall().0),
     };
     format!("{}{}.{group}.{who}.{}", identity.prefix, stage.service, identity.lane)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    /// A registry that is away for the first two questions.
+    #[derive(Default)]
+    struct Late(AtomicU32);
+    impl SchemaIds for Late {
+        fn id_of(&self, _: &str) -> Option<i32> {
+            None
+        }
+        fn schema_of(&self, _: i32) -> Option<Arc<apache_avro::Schema>> {
+            None
+        }
+    }
+    impl SchemaSource for Late {
+        fn ensure(&self, id: i32) -> Result<(), String> {
+            assert_eq!(id, 7);
+            let asked = self.0.fetch_add(1, SeqCst);
+            if asked < 2 { Err("away".into()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_follower_waits_for_the_registry_until_it_is_told_to_stop() {
+        let value = [0, 0, 0, 0, 7, 1];
+        let late = Late::default();
+        assert_eq!(late.ensure_of(&value, &|| false), Ok(()));
+        assert_eq!(late.0.load(SeqCst), 3);
+        assert_eq!(Late::default().ensure_of(&value, &|| true), Err("away".into()));
+        assert_eq!(Late::default().ensure_of(b"bare", &|| true), Ok(()), "it names no schema");
+    }
 }

@@ -1,6 +1,6 @@
 //! The incidents in memory, as their topic says: for looking. Owns what is kept when there are too many; must not know HTTP.
 use crate::SERVICE;
-use atio_schemas::{Codec, Timestamp, codec::schema_id, incident::Incident};
+use atio_schemas::{Codec, Timestamp, incident::Incident};
 use atio_stream::{
     Kafka, SchemaSource,
     read::{ReadError, ReadSpec, TopicReader, Until},
@@ -160,8 +160,7 @@ fn read(
             view.put(&id, None);
             return ControlFlow::Continue(());
         };
-        let ensured = schema_id(&value).map_or(Ok(()), |schema| schemas.ensure(schema));
-        let read = ensured.and_then(|()| codec.decode::<Incident>(&value).map_err(|e| e.to_string()));
+        let read = schemas.ensure_of(&value, stop).and_then(|()| codec.decode::<Incident>(&value).map_err(|e| e.to_string()));
         match read {
             Ok(incident) => view.put(&id, Some(incident)),
             Err(error) => {

@@ -8,7 +8,7 @@ use crate::{
 };
 use atio_metric::{MetricError, Service};
 use atio_runtime::{Tasks, clock};
-use atio_schemas::{Codec, Timestamp, codec::schema_id, incident::Incident};
+use atio_schemas::{Codec, Timestamp, incident::Incident};
 use atio_stream::{
     Kafka, SchemaSource,
     read::{Next, ReadError, ReadSpec, TopicReader, Until},
@@ -159,20 +159,7 @@ fn show(incidents: &Incidents, now: Timestamp) -> (bool, Instant) {
 /// A registry that does not answer is waited for; what can't be read is an error.
 fn decode(deps: &Deps, value: Option<&[u8]>) -> Result<Option<Incident>, String> {
     let Some(value) = value else { return Ok(None) };
-    if let Some(id) = schema_id(value) {
-        while let Err(error) = deps.schemas.ensure(id) {
-            if deps.tasks.is_stopping() {
-                return Err(error);
-            }
-            tracing::warn!(
-                service = SERVICE,
-                error_code = "registry_unreachable",
-                error,
-                "a schema can't be fetched; trying again"
-            );
-            pause(deps, AGAIN);
-        }
-    }
+    deps.schemas.ensure_of(value, &|| deps.tasks.is_stopping())?;
     deps.codec.decode(value).map(Some).map_err(|e| e.to_string())
 }
 
