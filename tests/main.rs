@@ -1,7 +1,7 @@
 //! The integration tests: one binary, one named trial a sample or scenario.
 //!
 //! What lacks something on this machine is listed as ignored, with the reason in brackets; with `ATIO_REQUIRE=all` it fails instead.
-//! Layers: `repo` (architecture, tidiness, drift), `corpus` (third-party data), `conformance` (exactly-once on both brokers),
+//! Layers: `broker` (the embedded broker's process), `repo` (architecture, tidiness, drift), `corpus` (third-party data), `conformance` (exactly-once on both brokers),
 //! `pipeline` (the real program, end to end), `peers` (other people's clients), `soak` (whoever dies, under load).
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@
     unreachable_pub
 )]
 
+mod broker;
 mod conformance;
 mod corpus;
 mod peers;
@@ -27,6 +28,7 @@ fn main() {
     conformance::run_if_asked();
     let arguments = Arguments::from_args();
     let mut trials = vec![];
+    trials.extend(broker::trials());
     trials.extend(conformance::trials());
     trials.extend(corpus::trials());
     trials.extend(peers::trials());

@@ -15,6 +15,8 @@ pub enum Need {
     Kcat,
     /// promtool, of Prometheus, on the PATH or where `.ci/run` puts it.
     Promtool,
+    /// strace on the PATH, and allowed to look at a child.
+    Strace,
     /// The client program beside the samples that asks a broker hard questions.
     KafkaCheck,
 }
@@ -49,6 +51,9 @@ static KAFKA: LazyLock<bool> = LazyLock::new(|| {
 });
 static PROMTOOL: LazyLock<bool> =
     LazyLock::new(|| promtool().to_str().is_some_and(|program| runs(program, "--version")));
+static STRACE: LazyLock<bool> = LazyLock::new(|| {
+    Command::new("strace").args(["-D", "-o", "/dev/null", "true"]).status().is_ok_and(|s| s.success())
+});
 static KCAT: LazyLock<bool> = LazyLock::new(|| runs("kcat", "-V"));
 
 impl Need {
@@ -60,6 +65,7 @@ impl Need {
             Self::Oracles => python().is_file(),
             Self::Kcat => *KCAT,
             Self::Promtool => *PROMTOOL,
+            Self::Strace => *STRACE,
             Self::KafkaCheck => root().join("../shared/tools/kafka-check/Cargo.toml").is_file(),
         };
         let reason = match self {
@@ -68,6 +74,7 @@ impl Need {
             Self::Oracles => "needs the Python oracles",
             Self::Kcat => "needs kcat",
             Self::Promtool => "needs promtool",
+            Self::Strace => "needs strace",
             Self::KafkaCheck => "needs kafka-check",
         };
         (!there).then_some(reason)

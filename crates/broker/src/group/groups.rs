@@ -429,7 +429,9 @@ impl Groups {
             let (idle, expired, left) = {
                 let mut entry = lock(&entry);
                 let empty_ms = now.mono - entry.empty_since;
-                let idle = entry.machine.state == State::Empty && empty_ms >= retention_ms;
+                let idle = entry.machine.state == State::Empty
+                    && entry.offsets.pending.is_empty()
+                    && empty_ms >= retention_ms;
                 if entry.machine.state == State::Empty && !entry.empty_saved && !entry.dead {
                     let since = vec![(empty_key(&name), value(&(now.steady - empty_ms)))];
                     entry.empty_saved = self.store.put(since).is_ok();

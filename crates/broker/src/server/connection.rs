@@ -237,9 +237,13 @@ async fn wait_for_data(
             return Ok((response, memory));
         }
         drop(memory);
-        // Time over: one more look, then the answer as it is.
-        tokio::time::timeout_at(deadline, waiter.notified()).await.ok();
+        let woken = tokio::time::timeout_at(deadline, waiter.notified()).await.is_ok();
         drop(waiting);
+        // Nothing was there and nothing has happened: what most of the waits of an idle consumer come to. Where there was
+        // something, too little, its memory has been given back: one more look, then the answer as it is.
+        if !woken && size == 0 {
+            return Ok((response, None));
+        }
     }
 }
 
