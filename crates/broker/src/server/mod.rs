@@ -103,6 +103,12 @@ impl Broker {
         self.shared.node.health()
     }
 
+    /// [`Broker::health`] for who looks now and then; none once the broker is gone.
+    pub fn watch(&self) -> impl Fn() -> Option<Health> + Send + Sync + 'static {
+        let node = Arc::downgrade(&self.shared.node);
+        move || node.upgrade().map(|node| node.health())
+    }
+
     /// Stops: connections close, everything is synced, the data directory is free again.
     pub async fn shutdown(self) {
         self.shared.cancel.cancel();

@@ -2,7 +2,7 @@
 use crate::{
     endpoints::Target,
     exit::{Exit, Failure},
-    system::{self, System, boot, page, services},
+    system::{self, System, boot, disk, page, services},
 };
 use atio_runtime::{Config, Tasks};
 use std::{net::SocketAddr, path::PathBuf};
@@ -67,7 +67,6 @@ async fn up(
     config.data = absolute(&config.data)?;
     let _lock = boot::lock(&config.data)?;
     let receiver = if args.demo { Some(crate::demo::prepare(&mut config).await?) } else { None };
-    let embedded = bootstrap.is_none();
     let broker = match &bootstrap {
         None => Some(
             boot::broker(
@@ -82,7 +81,7 @@ async fn up(
     let bootstrap = bootstrap.or_else(|| broker.as_ref().map(|b| b.addr().to_string())).unwrap_or_default();
     let kafka = system::kafka(&config, &bootstrap);
     boot::reachable(&kafka).await?;
-    let result = on_broker(config, kafka, registry, embedded, receiver, args).await;
+    let result = on_broker(config, kafka, registry, broker.as_ref(), receiver, args).await;
     if let Some(broker) = broker {
         broker.shutdown().await;
     }
@@ -93,7 +92,7 @@ async fn on_broker(
     config: Config,
     kafka: atio_stream::Kafka,
     registry: Option<String>,
-    embedded: bool,
+    broker: Option<&atio_broker::Broker>,
     receiver: Option<crate::demo::Receiver>,
     args: &Args,
 ) -> anyhow::Result<Exit> {
@@ -104,7 +103,10 @@ async fn on_broker(
     };
     let mut system = System::new(config, kafka, &url, Some(0)).await?;
     system.tasks = tasks;
-    let result = whole(&system, &url, embedded, receiver, args).await;
+    if let Some(broker) = broker {
+        disk::watch(&system, broker.watch())?;
+    }
+    let result = whole(&system, &url, broker.is_some(), receiver, args).await;
     // Clients first, also after a failure: a broker that goes before them is a storm of log lines.
     boot::down(&system).await;
     result

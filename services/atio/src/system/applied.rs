@@ -35,7 +35,12 @@ fn here(system: &System) -> Option<i64> {
         .filter(|s| s.service == atio_routing::SERVICE && !s.name.starts_with("routing."));
     let mut least = None;
     for router in routers {
-        let at = router.status.tables.iter().find(|t| t.table == atio_workflow::Definitions::TABLE).map(|t| t.offset)?;
+        let at = router
+            .status
+            .tables
+            .iter()
+            .find(|t| t.table == atio_workflow::Definitions::TABLE)
+            .map(|t| t.offset)?;
         least = Some(least.map_or(at, |l: i64| l.min(at)));
     }
     least

@@ -4,6 +4,7 @@
 pub mod applied;
 pub mod boot;
 pub mod declared;
+pub mod disk;
 pub mod files;
 pub mod lanes;
 pub mod page;
