@@ -1,7 +1,7 @@
 //! Asks and changes the cluster: topics, settings, watermarks, committed offsets. Owns the errors and the order of changes; must not know
 //! what the topics are for. Every call blocks for up to [`CALL`] and a little more: call it where blocking is allowed.
 use crate::{
-    client::{admin::Connection, consumer::CALL},
+    client::admin::{CALL, Connection},
     config::Kafka,
 };
 use atio_topics::{Change, ClusterState, Plan};
@@ -93,6 +93,11 @@ impl Admin {
     /// `refused`: settings that the client does not take.
     pub fn connect(kafka: &Kafka, client_id: &str) -> Result<Self, AdminError> {
         Connection::open(kafka, client_id).map(Self)
+    }
+
+    /// Lets go of it without waiting for its threads: for who has more to do.
+    pub fn retire(self) {
+        crate::client::retire(self);
     }
 
     /// Topics with their partition counts, internal ones (`__…`) aside.

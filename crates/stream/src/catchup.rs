@@ -11,17 +11,18 @@ use std::{
 
 /// Without any progress for so long, it has failed.
 const STUCK: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(100);
+/// Short: what is no record (a marker, behind the last) moves the position and does not end the client's wait.
+const POLL: Duration = Duration::from_millis(5);
 const AT_ONCE: u32 = 5000;
 
-/// `alive` is called now and then: where a group must see that we are.
+/// `wanted` is asked now and then, where a group must see that we live, and whether to go on.
 ///
 /// # Errors
-/// `Retry`: the broker went quiet. `Fatal`: a record that `each` refused, with its place.
+/// `Retry`: the broker went quiet, or it is no longer wanted. `Fatal`: a record that `each` refused, with its place.
 pub(crate) fn read_to(
     reader: &Assigned,
     ends: &BTreeMap<Tp, i64>,
-    alive: &dyn Fn(),
+    wanted: &dyn Fn() -> bool,
     mut each: impl FnMut(&Incoming<'_>) -> Result<(), String>,
 ) -> Result<(), Fault> {
     let mut each = |record: &Incoming<'_>| {
@@ -43,10 +44,12 @@ pub(crate) fn read_to(
             each(&record)?;
             wait = Duration::ZERO;
         }
-        alive();
         let positions = reader.positions();
         if ends.iter().all(|(tp, end)| positions.get(tp).is_some_and(|at| at >= end)) {
             return Ok(());
+        }
+        if !wanted() {
+            return Err(Fault::new(FaultKind::Retry, "stopped while reading"));
         }
         if positions != last {
             progress = Instant::now();

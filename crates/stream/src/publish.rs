@@ -190,7 +190,9 @@ impl Publisher {
 
 fn limits(spec: &PublisherSpec, topics: &[Arc<str>]) -> Result<HashMap<Arc<str>, usize>, PublishError> {
     let admin = Admin::connect(&spec.kafka, &spec.client_id)?;
-    let limits = admin.max_message_bytes(topics)?;
+    let limits = admin.max_message_bytes(topics);
+    admin.retire();
+    let limits = limits?;
     match topics.iter().find(|t| !limits.contains_key(*t)) {
         Some(topic) => Err(PublishError::Refused(format!("{topic} does not exist"))),
         None => Ok(limits),

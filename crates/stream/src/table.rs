@@ -57,6 +57,7 @@ impl TableReader {
         kafka: &Kafka,
         client_id: &str,
         ensure: Ensure<'_>,
+        wanted: &dyn Fn() -> bool,
     ) -> Result<Self, Fault> {
         if specs.is_empty() {
             return Ok(Self::none());
@@ -87,7 +88,7 @@ impl TableReader {
         reader.assign(&from)?;
         let mut touched = HashSet::new();
         if !ends.is_empty() {
-            read_to(&reader, &ends, &|| (), |record| made.apply(record, ensure, &mut touched))?;
+            read_to(&reader, &ends, wanted, |record| made.apply(record, ensure, &mut touched))?;
         }
         made.settle(touched);
         made.applied.extend(reader.positions());

@@ -1,5 +1,4 @@
 //! The admin client and its helpers of a consumer. Owns how librdkafka is asked and how its refusals read; must not know what is planned.
-use super::consumer::CALL;
 use crate::{
     admin::{AdminError, Committed, Group, Marks},
     config::Kafka,
@@ -23,6 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A call ends within this.
+pub(crate) const CALL: Duration = Duration::from_secs(10);
 /// Settings of so many topics are asked for at once.
 const DESCRIBE: usize = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

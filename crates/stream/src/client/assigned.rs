@@ -3,6 +3,7 @@ use super::consumer::{CALL, FETCH_BYTES, FETCH_WAIT_MS, Incoming, QUEUE_KIB};
 use crate::{
     config::Kafka,
     fault::{Fault, FaultKind, Tp},
+    ledger::Span,
 };
 use rdkafka::{
     ClientContext,
@@ -64,7 +65,16 @@ impl Assigned {
         made.map(Self).map_err(|e| Fault::new(FaultKind::Fatal, e.to_string()))
     }
 
-    /// Reads these from here on, and nothing else.
+    /// Finds the leaders of these. What is assigned before the client knows its topic waits for a look that it takes once a second.
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time, or an error of a partition.
+    pub fn find<'a>(&self, partitions: impl Iterator<Item = &'a Tp>) -> Result<(), Fault> {
+        let partitions: Vec<Tp> = partitions.cloned().collect();
+        self.at(&partitions, Offset::Beginning).map(drop)
+    }
+
+    /// Reads these from here on, and nothing else. For a quick start they are to be found, or their ends asked for, before.
     ///
     /// # Errors
     /// What the client says.
@@ -117,6 +127,38 @@ impl Assigned {
         self.0
             .fetch_watermarks(&tp.topic, tp.partition, CALL)
             .map_err(|e| Fault::new(FaultKind::Retry, format!("watermarks of {tp}: {e}")))
+    }
+
+    /// The same of many partitions, with two requests a broker.
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time, or an error of a partition.
+    pub fn spans(&self, partitions: &[Tp]) -> Result<BTreeMap<Tp, Span>, Fault> {
+        // Kafka's ListOffsets takes these two in the place of a time.
+        let (lows, ends) = (self.at(partitions, Offset::Beginning)?, self.at(partitions, Offset::End)?);
+        let span = |(tp, low): (Tp, i64)| Some((tp.clone(), Span { low, end: *ends.get(&tp)? }));
+        Ok(lows.into_iter().filter_map(span).collect())
+    }
+
+    fn at(&self, partitions: &[Tp], which: Offset) -> Result<BTreeMap<Tp, i64>, Fault> {
+        let retry = |e: String| Fault::new(FaultKind::Retry, format!("ends of partitions: {e}"));
+        let mut list = TopicPartitionList::new();
+        for tp in partitions {
+            list.add_partition_offset(&tp.topic, tp.partition, which).map_err(|e| retry(e.to_string()))?;
+        }
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found = self.0.offsets_for_times(list, CALL).map_err(|e| retry(e.to_string()))?;
+        let each = found.elements().into_iter().map(|e| {
+            let tp = Tp::new(e.topic(), e.partition());
+            e.error().map_err(|error| retry(format!("{tp}: {error}")))?;
+            match e.offset() {
+                Offset::Offset(n) => Ok((tp, n)),
+                other => Err(retry(format!("{tp}: {other:?}"))),
+            }
+        });
+        each.collect()
     }
 
     /// How many partitions a topic has; 0 where there is none.

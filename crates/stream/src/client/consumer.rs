@@ -23,8 +23,8 @@ use std::{
     time::Duration,
 };
 
-/// A call to a broker ends within this.
-pub const CALL: Duration = Duration::from_secs(10);
+/// A call to a broker ends within this: a lane that is stopped while its broker is away may be in the middle of one.
+pub const CALL: Duration = Duration::from_secs(5);
 /// What is sought again, or given to us while a fetch waits, comes after this at the latest.
 pub(super) const FETCH_WAIT_MS: &str = "500";
 /// Of one partition, in one answer.

@@ -30,7 +30,9 @@ pub fn max_message_bytes(
         config.create().map_err(|e| Fault::new(FaultKind::Fatal, e.to_string()))?;
     let asked: Vec<_> = topics.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
     let options = AdminOptions::new().request_timeout(Some(CALL));
-    let answers = io.block_on(admin.describe_configs(&asked, &options)).map_err(|e| retry(e.to_string()))?;
+    let answers = io.block_on(admin.describe_configs(&asked, &options));
+    super::retire(admin);
+    let answers = answers.map_err(|e| retry(e.to_string()))?;
     let mut limits = HashMap::new();
     for (topic, answer) in topics.iter().zip(answers) {
         // A topic that is not there yet has no limit yet: writing to it will say so.

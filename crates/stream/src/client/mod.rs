@@ -38,6 +38,15 @@ pub fn pass_through(config: &mut ClientConfig, kafka: &Kafka) {
     }
 }
 
+/// Lets go of a client that is no longer needed. Its threads take up to 100 ms to end, which nobody should wait for.
+pub(crate) fn retire<T: Send + 'static>(client: T) {
+    let ending = std::thread::Builder::new().name("kafka-retire".to_owned()).spawn(move || drop(client));
+    if let Err(error) = ending {
+        // The closure is gone, and the client with it.
+        tracing::debug!(error_code = "thread", %error, "a client ended here");
+    }
+}
+
 /// librdkafka's log, into ours.
 fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     use RDKafkaLogLevel as L;

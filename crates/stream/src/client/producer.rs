@@ -29,10 +29,16 @@ const DEADLINE: Duration = Duration::from_secs(3);
 const SOCKET_TIMEOUT_MS: &str = "4000";
 /// librdkafka's own retries wait so long; an Ok that took three quarters of it may have been one (rule 7).
 const RETRY_BACKOFF_MS: u64 = 100;
+/// An Ok that took so long is counted; of itself it means nothing, for what the client repeats is in its log (rule 7).
 const SLOW: Duration = Duration::from_millis(RETRY_BACKOFF_MS * 3 / 4);
-const LOG_LINES: u32 = 16;
+/// The client's log has a line for every connection that fails only so: otherwise the same error twice within 30 s is told once, and a
+/// connection that is closed on purpose (its broker has another address now) not at all.
+const DEBUG: &str = "broker";
+/// Lines that one look takes in at most.
+const LINES_MAX: u32 = 10_000;
 const INIT_QUICK: Duration = Duration::from_millis(60);
-const INIT_LONG: Duration = Duration::from_secs(30);
+/// The last try: so many waits of so long, with a look in between whether anybody still wants it.
+const INIT_LONG: (u32, Duration) = (30, Duration::from_secs(1));
 const INIT_QUICK_TRIES: u32 = 10;
 /// Unwritten records that the client holds; above, `send` waits.
 const QUEUE_WAIT: Duration = Duration::from_micros(300);
@@ -43,6 +49,8 @@ const QUEUE_RECORDS: &str = "2000";
 struct Seen {
     /// FAIL and REQTMOUT lines of the log.
     trouble: AtomicU64,
+    /// Whatever came through the client's queue.
+    events: AtomicU64,
     failed: AtomicU64,
     first: Mutex<Option<String>>,
 }
@@ -52,12 +60,14 @@ struct Watch(Arc<Seen>);
 
 impl ClientContext for Watch {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.events.fetch_add(1, Relaxed);
         if facility == "FAIL" || facility == "REQTMOUT" {
             self.0.trouble.fetch_add(1, Relaxed);
         }
         super::log(level, facility, message);
     }
     fn error(&self, error: KafkaError, reason: &str) {
+        self.0.events.fetch_add(1, Relaxed);
         // What matters of it comes back from the calls.
         tracing::debug!(error_code = "kafka_producer", error = %error, reason, "kafka producer");
     }
@@ -66,6 +76,7 @@ impl ClientContext for Watch {
 impl ProducerContext for Watch {
     type DeliveryOpaque = ();
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.events.fetch_add(1, Relaxed);
         if let Err((error, _)) = result {
             self.0.failed.fetch_add(1, Relaxed);
             let mut first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,6 +120,8 @@ impl ProducerSpec {
             .set("message.timeout.ms", self.transaction_timeout.as_millis().to_string())
             .set("transactional.id", &self.transactional_id)
             .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string());
+        let debug = self.kafka.properties.get("debug").map(|theirs| format!("{DEBUG},{theirs}"));
+        config.set("debug", debug.as_deref().unwrap_or(DEBUG)).set_log_level(RDKafkaLogLevel::Debug);
         let watch = Watch::default();
         let producer = config
             .create_with_context(watch.clone())
@@ -120,18 +133,21 @@ impl ProducerSpec {
     /// producer asks at once (rule 9).
     ///
     /// # Errors
-    /// What the last try said.
-    pub fn init(&self) -> Result<TxnProducer, Fault> {
+    /// What the last try said; at the latest a second after it is no longer `wanted`.
+    pub fn init(&self, wanted: &dyn Fn() -> bool) -> Result<TxnProducer, Fault> {
         let mut last = Fault::new(FaultKind::Fatal, "no try");
         for tried in 0..=INIT_QUICK_TRIES {
-            let limit = if tried < INIT_QUICK_TRIES { INIT_QUICK } else { INIT_LONG };
+            let (waits, limit) = if tried < INIT_QUICK_TRIES { (1, INIT_QUICK) } else { INIT_LONG };
             let made = self.create()?;
-            match made.producer.init_transactions(limit) {
-                Ok(()) => return Ok(made),
-                Err(e) => last = error::of_call(Call::Init, &e),
-            }
-            if !matches!(last.kind, FaultKind::Unknown | FaultKind::Retry) {
-                break;
+            for _ in 0..waits {
+                match made.producer.init_transactions(limit) {
+                    Ok(()) => return Ok(made),
+                    Err(e) => last = error::of_call(Call::Init, &e),
+                }
+                let again = matches!(last.kind, FaultKind::Unknown | FaultKind::Retry);
+                if !again || !wanted() {
+                    return Err(last);
+                }
             }
         }
         Err(last)
@@ -155,6 +171,13 @@ pub struct Committing {
     pub next: i64,
     /// ASCII, at most 4,096 (rule 14).
     pub metadata: String,
+}
+
+impl Drop for TxnProducer {
+    fn drop(&mut self) {
+        // What is left in its queue counts as in flight, and the client would wait 100 ms for it.
+        self.take_in();
+    }
 }
 
 impl TxnProducer {
@@ -213,7 +236,7 @@ impl TxnProducer {
         let deadline = Instant::now() + DEADLINE;
         let mut wait = Duration::from_micros(200);
         loop {
-            self.producer.poll(Duration::ZERO);
+            self.take_in();
             if self.producer.in_flight_count() == 0 {
                 break;
             }
@@ -277,30 +300,39 @@ impl TxnProducer {
         self.watched(Call::Abort, |p| p.abort_transaction(DEADLINE))
     }
 
-    /// librdkafka retries by itself and says Ok, and the late first copy acts on the next transaction: an Ok that was slow, or during which
-    /// a connection failed, is as good as unknown (rule 7).
+    /// librdkafka retries by itself and says Ok, and the late first copy acts on the next transaction: an Ok during which a connection failed
+    /// or a request timed out is as good as unknown (rule 7). It repeats what it has sent after one of these only, or after an answer.
     fn watched(
         &mut self,
         call: Call,
         f: impl FnOnce(&BaseProducer<Watch>) -> Result<(), KafkaError>,
     ) -> Result<(), Fault> {
+        self.take_in();
         let before = self.seen.trouble.load(Relaxed);
         let started = Instant::now();
         f(&self.producer).map_err(|e| error::of_call(call, &e))?;
         let took = started.elapsed();
-        // Log lines come through the main queue, one a poll: serve it before looking.
-        for _ in 0..LOG_LINES {
-            self.producer.poll(Duration::ZERO);
-        }
+        self.take_in();
         let troubled = self.seen.trouble.load(Relaxed) != before;
         let slow = took >= SLOW;
         self.troubled += u64::from(troubled);
         self.slow += u64::from(slow);
-        if troubled || slow {
-            let why = if troubled { "a connection failed meanwhile" } else { "slow" };
-            return Err(Fault::new(FaultKind::Unknown, format!("{call:?} said ok after {took:?}: {why}")));
+        if troubled {
+            let text = format!("{call:?} said ok after {took:?}: a connection failed meanwhile");
+            return Err(Fault::new(FaultKind::Unknown, text));
         }
         Ok(())
+    }
+
+    /// Log lines come through the client's queue, in their order, one a poll: all of them, so that the next look sees only what is new.
+    fn take_in(&self) {
+        for _ in 0..LINES_MAX {
+            let before = self.seen.events.load(Relaxed);
+            self.producer.poll(Duration::ZERO);
+            if self.seen.events.load(Relaxed) == before {
+                return;
+            }
+        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Driver {
     /// They have threads, connections and queues: only what has timers keeps them.
     fn spare_restorer(&mut self) {
         if !self.stage.stores.iter().any(|s| s.name == Timers::NAME) {
-            self.restorer = None;
+            self.restorer.take().into_iter().for_each(crate::client::retire);
         }
     }
 
@@ -65,12 +65,14 @@ impl Driver {
         partitions: &[Tp],
     ) -> Result<BTreeMap<Tp, Base>, Trouble> {
         let committed = consumer.committed(partitions)?;
+        let ends = self.restorer()?.ends(partitions)?;
         let mut bases = BTreeMap::new();
         let mut ledgers = vec![];
         for tp in partitions {
             let found = committed.get(tp).cloned().flatten();
-            let (low, high) = self.restorer()?.watermarks(tp)?;
-            let mut base = self.base(tp, found.as_ref().map(|(n, _)| *n), low, high)?;
+            let log = ends.get(tp).copied();
+            let log = log.ok_or_else(|| Fault::new(FaultKind::Retry, format!("{tp}: no ends")))?;
+            let mut base = self.base(tp, found.as_ref().map(|(n, _)| *n), log.low, log.end)?;
             let ledger = self.ledger(tp, found.map(|(_, metadata)| metadata));
             base.mark = ledger.commits;
             ledgers.push((tp.clone(), ledger));
@@ -120,11 +122,15 @@ impl Driver {
         let schemas = self.config.schemas.clone();
         let ensure = |bytes: &[u8]| start::fetch_schema(&*schemas, Some(bytes));
         // Nothing is delivered while an event waits to be acknowledged (rule 2), so this poll only shows that we live.
-        let alive = || drop(consumer.poll(Duration::ZERO));
+        let stop = self.stop.clone();
+        let go_on = || {
+            drop(consumer.poll(Duration::ZERO));
+            !stop.is_stopped()
+        };
         let (specs, codec) = (self.stage.stores.clone(), self.config.codec.clone());
         let mut spans = self.restorer()?.spans(&wanted, &specs)?;
         self.whole(ledgers, &spans)?;
-        let states = self.restorer()?.restore(&spans, &specs, &codec, &ensure, &alive)?;
+        let states = self.restorer()?.restore(&spans, &specs, &codec, &ensure, &go_on)?;
         for (partition, state) in states {
             self.deadlines.restored(partition, &state);
             self.states.restored(partition, state, spans.remove(&partition).unwrap_or_default());

@@ -1,6 +1,10 @@
 //! How a lane starts: names, clients, limits (exactly-once, rules 9, 13). Owns the order; waits for brokers that are not there yet.
 use super::*;
-use crate::{client::limits::max_message_bytes, lane::SchemaSource};
+use crate::{
+    client::limits::max_message_bytes,
+    lane::{SchemaSource, panic_text},
+};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const STATIC_SESSION: Duration = Duration::from_secs(10);
 const DYNAMIC_SESSION: Duration = Duration::from_secs(6);
@@ -17,52 +21,17 @@ pub(super) fn start(
     stop: Stop,
     shared: &Shared,
 ) -> Result<Option<(LaneConsumer, Driver)>, StreamError> {
-    let fixed = config.identity.ordinal.is_some();
     let name = instance_name(&stage, &config.identity);
     let topics = written(&stage);
-    let Some(limits) =
-        patiently(&stop, shared, || max_message_bytes(&config.kafka, &name, &topics, &config.io))?
-    else {
-        return Ok(None);
-    };
-    let limits = TopicLimits(limits);
-    let restorer = Restorer::new(&config.kafka, &name).map_err(|fault| StreamError::Start(fault.text))?;
-    if patiently(&stop, shared, || check(&stage, &restorer, &limits))?.is_none() {
-        return Ok(None);
-    }
+    // It connects while the limits are asked for.
+    let restorer = Restorer::new(&config.kafka, &name).map_err(refused)?;
+    let wanted = || !stop.is_stopped();
+    let limits = || max_message_bytes(&config.kafka, &name, &topics, &config.io);
+    let Some(limits) = patiently(&wanted, shared, limits)?.map(TopicLimits) else { return Ok(None) };
     let smallest = topics.iter().map(|t| limits.of(t)).min().unwrap_or(BATCH_BYTES);
-    let spec = ProducerSpec {
-        kafka: config.kafka.clone(),
-        client_id: name.clone(),
-        transactional_id: name.clone(),
-        transaction_timeout: if fixed { STATIC_SESSION } else { DYNAMIC_TRANSACTION },
-        batch_bytes: BATCH_BYTES.min(smallest - smallest / 10),
-        message_bytes: config.limits.message_bytes,
-        linger: linger(timing(&stage, &config).commit_interval),
-    };
-    let membership = ConsumerSpec {
-        kafka: config.kafka.clone(),
-        client_id: name.clone(),
-        group: stage.group.clone(),
-        instance: fixed.then(|| name.clone()),
-        session: if fixed { STATIC_SESSION } else { DYNAMIC_SESSION },
-        together: stage.inputs.len() > 1 && !stage.stores.is_empty(),
-    };
-    // Before the group is joined: partitions do not wait for tables.
-    let schemas = config.schemas.clone();
-    let ensure = |value: Option<&[u8]>| fetch_schema(&*schemas, value);
-    let Some(tables) =
-        patiently(&stop, shared, || TableReader::load(&stage.tables, &config.kafka, &name, &ensure))?
-    else {
-        return Ok(None);
-    };
-    let inputs: Vec<&str> = stage.inputs.iter().map(|i| &*i.topic).collect();
-    let refused = |fault: Fault| StreamError::Start(fault.text);
-    let consumer = LaneConsumer::join(&membership, &inputs).map_err(refused)?;
-    let Some(producer) = patiently(&stop, shared, || spec.init())? else {
-        consumer.close();
-        return Ok(None);
-    };
+    let spec = producer_spec(&stage, &config, name, smallest);
+    let clients = clients(&stage, &config, &stop, shared, (&restorer, &limits, &spec))?;
+    let Some((consumer, producer, tables)) = clients else { return Ok(None) };
     let deliveries = Deliveries::new(&stage, &config.io, config.limits.in_flight);
     let driver = Driver {
         deliveries,
@@ -102,18 +71,97 @@ pub(super) fn start(
     Ok(Some((consumer, driver)))
 }
 
+fn refused(fault: Fault) -> StreamError {
+    StreamError::Start(fault.text)
+}
+
 /// A twentieth of the interval: 1 ms interactive, 5 ms bulk.
 fn linger(interval: Millis) -> Duration {
     Duration::from_millis((interval / 20).clamp(1, 5))
 }
 
-/// Again until it works, it is of no use, or we are stopped.
-fn patiently<T>(
+fn producer_spec(stage: &Stage, config: &LaneConfig, name: String, smallest: usize) -> ProducerSpec {
+    let fixed = config.identity.ordinal.is_some();
+    ProducerSpec {
+        kafka: config.kafka.clone(),
+        client_id: name.clone(),
+        transactional_id: name,
+        transaction_timeout: if fixed { STATIC_SESSION } else { DYNAMIC_TRANSACTION },
+        batch_bytes: BATCH_BYTES.min(smallest - smallest / 10),
+        message_bytes: config.limits.message_bytes,
+        linger: linger(timing(stage, config).commit_interval),
+    }
+}
+
+type Clients = (LaneConsumer, TxnProducer, TableReader);
+
+/// The predecessor's transaction is ended while topics are checked, tables read and the group is joined: most of a restart is waiting.
+fn clients(
+    stage: &Stage,
+    config: &LaneConfig,
     stop: &Stop,
+    shared: &Shared,
+    (restorer, limits, spec): (&Restorer, &TopicLimits, &ProducerSpec),
+) -> Result<Option<Clients>, StreamError> {
+    let failed = AtomicBool::new(false);
+    let wanted = || !stop.is_stopped() && !failed.load(Relaxed);
+    std::thread::scope(|scope| {
+        let initialising = scope.spawn(|| {
+            let made = patiently(&wanted, shared, || spec.init(&wanted));
+            failed.fetch_or(made.is_err(), Relaxed);
+            made
+        });
+        let joined = join(stage, config, shared, &wanted, (restorer, limits, &spec.client_id));
+        failed.fetch_or(joined.is_err(), Relaxed);
+        let producer = initialising.join();
+        let producer = producer.unwrap_or_else(|panic| Err(StreamError::Panicked(panic_text(&*panic))));
+        match (joined, producer) {
+            (Ok(Some((consumer, tables))), Ok(Some(producer))) => Ok(Some((consumer, producer, tables))),
+            (Ok(joined), producer) => {
+                joined.into_iter().for_each(|(consumer, _)| consumer.close());
+                producer.map(|_| None)
+            }
+            (Err(error), _) => Err(error),
+        }
+    })
+}
+
+/// The group comes last: partitions do not wait for tables.
+fn join(
+    stage: &Stage,
+    config: &LaneConfig,
+    shared: &Shared,
+    wanted: &dyn Fn() -> bool,
+    (restorer, limits, name): (&Restorer, &TopicLimits, &str),
+) -> Result<Option<(LaneConsumer, TableReader)>, StreamError> {
+    if patiently(wanted, shared, || check(stage, restorer, limits))?.is_none() {
+        return Ok(None);
+    }
+    let schemas = config.schemas.clone();
+    let ensure = |value: Option<&[u8]>| fetch_schema(&*schemas, value);
+    let load = || TableReader::load(&stage.tables, &config.kafka, name, &ensure, wanted);
+    let Some(tables) = patiently(wanted, shared, load)? else { return Ok(None) };
+    let fixed = config.identity.ordinal.is_some();
+    let membership = ConsumerSpec {
+        kafka: config.kafka.clone(),
+        client_id: name.to_owned(),
+        group: stage.group.clone(),
+        instance: fixed.then(|| name.to_owned()),
+        session: if fixed { STATIC_SESSION } else { DYNAMIC_SESSION },
+        together: stage.inputs.len() > 1 && !stage.stores.is_empty(),
+    };
+    let inputs: Vec<&str> = stage.inputs.iter().map(|i| &*i.topic).collect();
+    let consumer = LaneConsumer::join(&membership, &inputs).map_err(refused)?;
+    Ok(Some((consumer, tables)))
+}
+
+/// Again until it works, it is of no use, or nobody wants it any more.
+fn patiently<T>(
+    wanted: &dyn Fn() -> bool,
     shared: &Shared,
     mut call: impl FnMut() -> Result<T, Fault>,
 ) -> Result<Option<T>, StreamError> {
-    while !stop.is_stopped() {
+    while wanted() {
         match call() {
             Ok(value) => return Ok(Some(value)),
             Err(fault) if matches!(fault.kind, FaultKind::Retry | FaultKind::Unknown) => {
@@ -121,7 +169,7 @@ fn patiently<T>(
                 shared.update(|s| s.state = LaneState::Stalled { why: fault.text });
                 clock::pause(AGAIN);
             }
-            Err(fault) => return Err(StreamError::Start(fault.text)),
+            Err(fault) => return Err(refused(fault)),
         }
     }
     Ok(None)

@@ -19,7 +19,8 @@ const SOON: Millis = 1;
 const FENCE_WINDOW: Millis = 60_000;
 const ORPHAN_LIMIT: Millis = 60_000;
 const RETRIES: u32 = 600;
-const RETRIES_STOPPING: u32 = 20;
+/// Who is stopped while the broker is away tries for so long, then leaves things as they are: a crash would do no harm either.
+const STOP_LIMIT: Millis = 4000;
 /// Longer waits pause the partitions (rule 15).
 const PAUSE_ABOVE: Millis = 1000;
 
@@ -81,6 +82,8 @@ pub struct Machine {
     /// Begun without records, to move the positions only.
     bare: bool,
     stopping: bool,
+    /// Since when it is stopping.
+    stop_asked: Millis,
     opened: Millis,
     /// Before the open transaction nothing had come for a while.
     rested: bool,
@@ -113,6 +116,7 @@ impl Machine {
             sent: None,
             bare: false,
             stopping: false,
+            stop_asked: 0,
             opened: 0,
             rested: false,
             dry: false,
@@ -179,7 +183,8 @@ impl Machine {
             Event::Revoked { partitions, lost } => {
                 self.pending.push_back(Pending::Revoked { partitions, lost })
             }
-            Event::Stop => self.stopping = true,
+            Event::Stop if self.stopping => {}
+            Event::Stop => (self.stopping, self.stop_asked) = (true, now),
             Event::Tick => {}
             answer => self.answer(now, answer, &mut out),
         }

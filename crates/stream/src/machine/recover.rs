@@ -1,7 +1,7 @@
 //! The machine's other half: what follows from a fault (exactly-once, rules 6 to 8).
 use super::{
     Ask, Command, Committed, End, FENCE_WINDOW, Fault, FaultKind, Machine, Millis, PAUSE_ABOVE, Pending,
-    Phase, Positions, RETRIES, RETRIES_STOPPING,
+    Phase, Positions, RETRIES, STOP_LIMIT,
 };
 use crate::fault::Tp;
 use std::collections::BTreeMap;
@@ -43,9 +43,11 @@ impl Machine {
 
     fn retry(&mut self, now: Millis, at: Ask, fault: Fault, out: &mut Vec<Command>) {
         self.retries += 1;
-        let limit = if self.stopping { RETRIES_STOPPING } else { RETRIES };
-        if self.retries > limit {
-            return self.exit(End::Failed(format!("tried {limit} times: {}", fault.text)), out);
+        if self.retries > RETRIES {
+            return self.exit(End::Failed(format!("tried {RETRIES} times: {}", fault.text)), out);
+        }
+        if self.stopping && now >= self.stop_asked + STOP_LIMIT {
+            return self.exit(End::Failed(format!("stopped without an answer: {}", fault.text)), out);
         }
         self.why = Some(fault.text);
         self.hold(now, self.timing.back_off.min(PAUSE_ABOVE), at, false, out);

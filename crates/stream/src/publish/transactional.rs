@@ -89,7 +89,9 @@ impl Transactional {
     /// `unavailable`; `fatal` where a topic does not exist or settings are refused.
     pub fn open(spec: TransactionalSpec) -> Result<Self, TransactError> {
         let admin = Admin::connect(&spec.kafka, &spec.client_id)?;
-        let limits = admin.max_message_bytes(&spec.topics)?;
+        let limits = admin.max_message_bytes(&spec.topics);
+        admin.retire();
+        let limits = limits?;
         if let Some(topic) = spec.topics.iter().find(|t| !limits.contains_key(*t)) {
             return Err(TransactError::Fatal(format!("{topic} does not exist")));
         }
@@ -115,7 +117,7 @@ impl Transactional {
     /// `unavailable`: try again, later. `fatal`.
     pub fn recover(&mut self) -> Result<(), TransactError> {
         self.producer = None;
-        match self.spec.init() {
+        match self.spec.init(&|| true) {
             Ok(producer) => {
                 self.producer = Some(producer);
                 Ok(())

@@ -5,14 +5,17 @@
 use super::apply;
 use crate::{
     catchup::read_to,
-    client::assigned::{Assigned, Isolation},
+    client::{
+        assigned::{Assigned, Isolation},
+        consumer::Incoming,
+    },
     config::Kafka,
-    fault::{Fault, Tp},
+    fault::{Fault, FaultKind, Tp},
     ledger::{Span, Spans},
 };
 use atio_schemas::Codec;
 use atio_stage::{State, StoreSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Reads changelogs; kept for the life of a lane.
 pub(crate) struct Restorer {
@@ -30,7 +33,15 @@ impl Restorer {
         })
     }
 
-    /// The ends of the log, also above the last stable offset.
+    /// What there is of these partitions, also above the last stable offset.
+    ///
+    /// # Errors
+    /// `Retry`: no answer in time.
+    pub(crate) fn ends(&self, partitions: &[Tp]) -> Result<BTreeMap<Tp, Span>, Fault> {
+        self.uncommitted.spans(partitions)
+    }
+
+    /// The same of one.
     ///
     /// # Errors
     /// `Retry`: no answer in time.
@@ -61,17 +72,18 @@ impl Restorer {
         partitions: &[i32],
         specs: &[StoreSpec],
     ) -> Result<BTreeMap<i32, Spans>, Fault> {
-        let mut spans: BTreeMap<i32, Spans> = partitions.iter().map(|p| (*p, Spans::new())).collect();
-        for (partition, of) in &mut spans {
-            for spec in specs {
-                let (low, end) = self.watermarks(&Tp::new(spec.changelog.clone(), *partition))?;
-                of.insert(spec.name.to_owned(), Span { low, end });
-            }
-        }
-        Ok(spans)
+        let of = |spec: &StoreSpec, partition: i32| Tp::new(spec.changelog.clone(), partition);
+        let all: Vec<Tp> =
+            partitions.iter().flat_map(|p| specs.iter().map(move |spec| of(spec, *p))).collect();
+        let found = self.uncommitted.spans(&all)?;
+        let named = |partition: i32| {
+            let span = |spec: &StoreSpec| Some((spec.name.to_owned(), *found.get(&of(spec, partition))?));
+            (partition, specs.iter().filter_map(span).collect())
+        };
+        Ok(partitions.iter().map(|p| named(*p)).collect())
     }
 
-    /// The states of these input partitions, from so much of their changelogs. `alive` is called now and then: the group must see that we are.
+    /// The states of these input partitions, from so much of their changelogs. `wanted`: see [`read_to`].
     ///
     /// # Errors
     /// `Retry`: the broker did not answer or went quiet. `Fatal`: a changelog that does not fit (partitions, records).
@@ -81,9 +93,8 @@ impl Restorer {
         specs: &[StoreSpec],
         codec: &Codec,
         ensure: &dyn Fn(&[u8]) -> Result<(), String>,
-        alive: &dyn Fn(),
+        wanted: &dyn Fn() -> bool,
     ) -> Result<BTreeMap<i32, State>, Fault> {
-        let mut states: BTreeMap<i32, State> = spans.keys().map(|p| (*p, State::default())).collect();
         let mut from = BTreeMap::new();
         let mut to = BTreeMap::new();
         for (partition, of) in spans {
@@ -95,21 +106,46 @@ impl Restorer {
                 }
             }
         }
-        if from.is_empty() {
-            return Ok(states);
+        let mut latest = Latest::default();
+        if !from.is_empty() {
+            self.committed.find(from.keys())?;
+            self.committed.assign(&from)?;
+            let read = read_to(&self.committed, &to, wanted, |record| {
+                if let Some(spec) = specs.iter().find(|s| *s.changelog == *record.topic()) {
+                    latest.put(spec.name, record);
+                }
+                Ok(())
+            });
+            self.committed.assign(&BTreeMap::new())?;
+            read?;
         }
-        self.committed.assign(&from)?;
-        let read = read_to(&self.committed, &to, alive, |record| {
-            let spec = specs.iter().find(|s| *s.changelog == *record.topic());
-            let (Some(spec), Some(state)) = (spec, states.get_mut(&record.partition())) else {
-                return Ok(());
-            };
-            if let Some(value) = record.value() {
-                ensure(value)?;
+        let mut states: BTreeMap<i32, State> = spans.keys().map(|p| (*p, State::default())).collect();
+        for ((partition, store), entries) in latest.0 {
+            let Some(state) = states.get_mut(&partition) else { continue };
+            for (key, (offset, value)) in entries {
+                let read = value.as_deref().map_or(Ok(()), ensure);
+                read.and_then(|()| apply(state, store, &key, value.as_deref(), codec)).map_err(|e| {
+                    Fault::new(FaultKind::Fatal, format!("store {store}/{partition} at {offset}: {e}"))
+                })?;
             }
-            apply(state, spec.name, record.key().unwrap_or_default(), record.value(), codec)
-        });
-        self.committed.assign(&BTreeMap::new())?;
-        read.map(|()| states)
+        }
+        Ok(states)
+    }
+}
+
+/// The last record of each key, with its offset: what was overwritten since is not decoded.
+#[derive(Default)]
+struct Latest(BTreeMap<(i32, &'static str), Entries>);
+type Entries = HashMap<Vec<u8>, (i64, Option<Vec<u8>>)>;
+
+impl Latest {
+    fn put(&mut self, store: &'static str, record: &Incoming<'_>) {
+        let entries = self.0.entry((record.partition(), store)).or_default();
+        let key = record.key().unwrap_or_default();
+        let last = (record.offset(), record.value().map(<[u8]>::to_vec));
+        match entries.get_mut(key) {
+            Some(entry) => *entry = last,
+            None => drop(entries.insert(key.to_vec(), last)),
+        }
     }
 }

@@ -35,8 +35,8 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     let registry_alone = args.services.iter().all(|s| s == services::REGISTRY);
     crate::commands::block_on(async move {
         let kafka = system::kafka(&config, &target.kafka(&config)?);
-        boot::reachable(&kafka).await?;
         if registry_alone {
+            boot::reachable(&kafka).await?;
             registry(&config, &kafka, args.http).await
         } else {
             all(config, &kafka, target, args).await
@@ -76,7 +76,9 @@ async fn all(
     } else {
         target.registry(&config)?
     };
-    let mut system = System::new(config, kafka.clone(), &url, args.ordinal).await?;
+    // A restart is waited for by everybody: both at once.
+    let making = System::new(config, kafka.clone(), &url, args.ordinal);
+    let (mut system, ()) = tokio::try_join!(making, boot::reachable(kafka))?;
     system.tasks = tasks;
     let result = serve(&system, &url, args).await;
     boot::down(&system).await;

@@ -127,7 +127,7 @@ pub async fn ready(system: &System, limit: Duration) -> anyhow::Result<()> {
             return Err(error);
         }
         anyhow::ensure!(Instant::now() < deadline, "not ready within {} s: {why}", limit.as_secs());
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
 }
@@ -209,7 +209,10 @@ pub async fn reachable(kafka: &Kafka) -> anyhow::Result<()> {
         let admin = atio_stream::admin::Admin::connect(&kafka, "atio-start").map_err(wanted::unreachable)?;
         loop {
             match admin.topics() {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    admin.retire();
+                    return Ok(());
+                }
                 Err(error) if Instant::now() >= deadline || !error.is_unreachable() => {
                     return Err(system::wanted::unreachable(error));
                 }
