@@ -14,6 +14,7 @@ mod alerts;
 mod broker;
 mod contest;
 mod figures;
+mod hops;
 mod instructions;
 mod peers;
 mod pipeline;

@@ -4,6 +4,7 @@ use crate::{
     alerts,
     broker::Broker,
     figures::Figures,
+    hops::Hops,
     process,
     support::{Deadline, Fleet, Running, atio, unique},
 };
@@ -136,6 +137,18 @@ impl<'a> Pipeline<'a> {
         consumer
     }
 
+    /// CPU so far, in microseconds, of each service and of the broker.
+    fn cpu(&self) -> Vec<(&'static str, f64)> {
+        let services = self.fleet.pids().into_iter().map(|(name, pid)| (name, process::cpu_us(pid)));
+        services.chain([("broker", process::cpu_us(self.broker.pid()))]).collect()
+    }
+
+    fn hops(&self) -> Hops {
+        let way = WAY.iter().map(|(topic, _)| self.fleet.topic(topic));
+        let all = std::iter::once(self.source.clone()).chain(way).chain([self.sink.clone()]);
+        Hops::before(self.broker, all.collect(), PARTITIONS)
+    }
+
     /// CPU of services and of the broker in microseconds, bytes that the broker gave to the disk.
     fn spent(&self) -> [f64; 3] {
         let services = self.fleet.pids().iter().map(|(_, pid)| process::cpu_us(*pid)).sum();
@@ -172,6 +185,14 @@ impl<'a> Pipeline<'a> {
     }
 }
 
+/// The topics of the way, and what each is called as the end of a hop.
+const WAY: [(&str, &str); 4] = [
+    ("detections", "normalization"),
+    ("enriched", "enrichment"),
+    ("workflow.bench", "routing"),
+    ("delivery.bench", "branch"),
+];
+
 /// The alert's number, out of its URL.
 fn number(payload: &[u8]) -> Option<u64> {
     let mark = b"index.action?id=";
@@ -185,16 +206,23 @@ pub fn part(broker: &Broker, figures: &mut Figures, quick: bool) {
     let mut pipeline = Pipeline::start(broker);
     pipeline.rate(3000);
     let (alerts, times) = if quick { (40_000, 2) } else { (150_000, 3) };
+    let before = pipeline.cpu();
     let rates: Vec<f64> = (0..times).map(|_| pipeline.rate(alerts)).collect();
+    for ((who, before), (_, after)) in before.into_iter().zip(pipeline.cpu()) {
+        let each = (after - before) / (alerts * times) as f64;
+        figures.add(&name(&format!("cpu.{who}")), vec![each], "us/event");
+    }
     let most = rates.iter().copied().fold(f64::NAN, f64::max);
     figures.add(&name("rate"), rates, "alerts/s");
     for load in [25, 50, 80] {
         let time = Duration::from_secs(if quick { 8 } else { 30 });
+        let hops = pipeline.hops();
         let all = pipeline.latencies(most * f64::from(load) / 100.0, time);
         for (of, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
             let at = ((all.len() as f64 * share) as usize).min(all.len() - 1);
             figures.add(&name(&format!("load{load}.{of}")), vec![all[at]], "ms");
         }
+        where_time_goes(figures, &name(&format!("load{load}.hop")), hops.after(broker));
     }
     let mut largest: f64 = 0.0;
     for (service, pid) in pipeline.fleet.pids() {
@@ -204,6 +232,17 @@ pub fn part(broker: &Broker, figures: &mut Figures, quick: bool) {
     }
     figures.add(&name("rss.largest"), vec![largest], "MB");
     pipeline.trickle(figures, Duration::from_secs(if quick { 10 } else { 30 }));
+}
+
+/// Of each hop, how long it took the alerts of the sample.
+fn where_time_goes(figures: &mut Figures, name: &str, hops: Vec<(String, Vec<f64>)>) {
+    let names = WAY.iter().map(|(_, name)| *name).chain(["delivery"]);
+    for (hop, (_, took)) in names.zip(hops) {
+        for (of, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let at = ((took.len() as f64 * share) as usize).min(took.len().saturating_sub(1));
+            figures.add(&format!("{name}.{hop}.{of}"), took.get(at).copied().into_iter().collect(), "ms");
+        }
+    }
 }
 
 /// What `atio up` costs while nothing happens.

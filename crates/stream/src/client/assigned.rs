@@ -1,5 +1,5 @@
 //! A consumer without a group: reads given partitions from given offsets (changelogs, tables). Owns its settings; must not know what it reads.
-use super::consumer::{CALL, FETCH_BYTES, FETCH_WAIT_MS, Incoming, QUEUE_KIB};
+use super::consumer::{CALL, FETCH_BYTES, FETCH_WAIT_MS, Incoming, QUEUE_KIB, whole};
 use crate::{
     config::Kafka,
     fault::{Fault, FaultKind, Tp},
@@ -92,7 +92,7 @@ impl Assigned {
     /// # Errors
     /// `Retry`: what the client says of the topic or a broker.
     pub fn poll(&self, wait: Duration) -> Result<Option<Incoming<'_>>, Fault> {
-        match self.0.poll(wait) {
+        match self.0.poll(whole(wait)) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(Incoming::of(message))),
             // The client connects again by itself; whoever waits has a deadline.

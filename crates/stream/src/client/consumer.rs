@@ -165,9 +165,9 @@ impl LaneConsumer {
         self.stored.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// One record, waiting up to `wait` (whole milliseconds; the client spins through a fraction).
+    /// One record, waiting up to `wait`.
     pub fn poll(&self, wait: Duration) -> Polled<'_> {
-        match self.consumer.poll(wait) {
+        match self.consumer.poll(whole(wait)) {
             None => Polled::Nothing,
             Some(Ok(message)) => Polled::Record(Incoming::of(message)),
             Some(Err(e)) => match e {
@@ -290,6 +290,11 @@ impl LaneConsumer {
         self.stored.closing.store(true, SeqCst);
         drop(self.consumer);
     }
+}
+
+/// Up to the next millisecond: the client spins through a fraction.
+pub(super) fn whole(wait: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
 fn list<'a>(partitions: impl Iterator<Item = (&'a Tp, Option<i64>)>) -> Result<TopicPartitionList, Fault> {
