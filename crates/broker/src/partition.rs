@@ -18,8 +18,8 @@ use crate::log::segment::Checkpoints;
 
 /// Broken batches that are remembered, and logged, by partition.
 const MAX_DAMAGE: usize = 1_000;
-/// How long upkeep that failed waits: a full disk is full for longer than a tick.
-const UPKEEP_AGAIN_MS: i64 = 10_000;
+/// How long upkeep that failed waits, and how often a write that failed is logged: a full disk is full for longer than a tick.
+const AGAIN_MS: i64 = 10_000;
 
 /// One partition.
 pub(crate) struct Partition {
@@ -31,6 +31,8 @@ pub(crate) struct Partition {
     damage: Mutex<BTreeSet<i64>>,
     /// Upkeep has failed and is not tried before this.
     upkeep_from: AtomicI64,
+    /// Writes that failed are not logged before this.
+    complain_from: AtomicI64,
 }
 
 /// A topic without its partitions.
@@ -77,6 +79,7 @@ impl Partition {
             waiting: Mutex::new(Vec::new()),
             damage: Mutex::new(BTreeSet::new()),
             upkeep_from: AtomicI64::new(i64::MIN),
+            complain_from: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -139,7 +142,7 @@ impl Partition {
         if let Err(LogError::Corrupt { offset }) = done {
             self.note_damage(offset, None);
         }
-        let from = if done.is_err() { now.saturating_add(UPKEEP_AGAIN_MS) } else { i64::MIN };
+        let from = if done.is_err() { now.saturating_add(AGAIN_MS) } else { i64::MIN };
         self.upkeep_from.store(from, Ordering::Relaxed);
         done
     }
@@ -169,6 +172,14 @@ impl Partition {
             file.sync_data()?;
         }
         Ok(())
+    }
+
+    /// A client's write has failed; it is told each time, the log now and then.
+    pub(crate) fn note_failure(&self, error: &std::io::Error, mono: i64) {
+        if mono >= self.complain_from.load(Ordering::Relaxed) {
+            self.complain_from.store(mono + AGAIN_MS, Ordering::Relaxed);
+            error!(topic = self.topic.name, partition = self.index, %error, "write failed");
+        }
     }
 
     /// Notes a batch that is broken on disk; each is reported once. `at` says where, if that is known.

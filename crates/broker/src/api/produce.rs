@@ -45,7 +45,13 @@ fn append(
     let config = partition.topic.config();
     let records = data.records.as_ref().ok_or(ResponseError::InvalidRecord)?;
     let header = validate(records, &config, call.now.wall)?;
-    let write = || partition.log().append(records, &header, &config, call.now.wall);
+    let write = || {
+        let appended = partition.log().append(records, &header, &config, call.now.wall);
+        if let Err(LogError::Io(error)) = &appended {
+            partition.note_failure(error, call.now.mono);
+        }
+        appended
+    };
     let appended = match (header.is_transactional(), id) {
         (false, _) => write()?,
         (true, None) => return Err(ResponseError::InvalidTxnState.into()),
@@ -76,16 +82,11 @@ fn run(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
                     .with_base_offset(appended.base_offset)
                     .with_log_append_time_ms(appended.append_time)
                     .with_log_start_offset(appended.start),
-                Err(error) => {
-                    if let LogError::Io(error) = &error {
-                        tracing::error!(topic = topic.name.as_str(), %error, "write failed");
-                    }
-                    answer
-                        .with_error_code(error.response().code())
-                        .with_base_offset(-1)
-                        .with_log_append_time_ms(-1)
-                        .with_log_start_offset(-1)
-                }
+                Err(error) => answer
+                    .with_error_code(error.response().code())
+                    .with_base_offset(-1)
+                    .with_log_append_time_ms(-1)
+                    .with_log_start_offset(-1),
             }
         });
         let partitions = partitions.collect();

@@ -2,7 +2,8 @@
 //! less on disk than was acknowledged. Works outside the partition's lock; must not know topics or requests.
 //!
 //! Below the stable offset every transaction is decided. What was aborted goes, what was committed stays and loses its
-//! transactional mark, so that no marker is needed for it: markers go too, and with them the aborted index. Tombstones
+//! transactional mark, so that no marker is needed for it: markers go too, but for one at the very end, and with them the
+//! aborted index. Tombstones
 //! stay for delete.retention.ms from the first cleaning that met them (kept as the batch's delete horizon).
 
 use std::collections::HashMap;
@@ -72,6 +73,9 @@ struct Job<'a> {
     sources: Vec<Source>,
     aborted: Vec<Aborted>,
     start: i64,
+    /// Where the sources end. Their last batch stays, if with one record: nothing may follow it, and a reader that is to
+    /// come to the end needs a batch that ends there.
+    end: i64,
     now: i64,
     config: &'a TopicConfig,
     latest: Latest,
@@ -118,9 +122,10 @@ pub(crate) fn run(
     max_keys: usize,
 ) -> Result<bool, LogError> {
     let Some((sources, aborted, start)) = due(log, config, now)? else { return Ok(false) };
-    let mut job = Job { log, sources, aborted, start, now, config, latest: Latest::new(max_keys) };
+    let mut job = Job { log, sources, aborted, start, end: 0, now, config, latest: Latest::new(max_keys) };
     let cleanable = job.read_keys()?;
     job.sources.truncate(cleanable);
+    job.end = job.sources.last().map_or(start, |s| s.summary.end);
     let mut group_from = 0;
     while group_from < job.sources.len() {
         let mut size = 0;
@@ -285,16 +290,20 @@ impl Job<'_> {
 
     /// What is left of a batch.
     fn keep(&self, batch: &[u8], header: &Header) -> Result<Option<Vec<u8>>, LogError> {
-        if header.is_control() || self.is_aborted(header) || header.last_offset() < self.start {
+        let last = header.last_offset() == self.end - 1;
+        if self.is_aborted(header) || header.last_offset() < self.start || (header.is_control() && !last) {
             return Ok(None);
+        }
+        if header.is_control() {
+            return Ok(Some(batch.to_vec()));
         }
         let due = header.delete_horizon().is_some_and(|horizon| self.now >= horizon);
         let mut tombstones = false;
         let (mut kept, mut total) = (0, 0);
         let wanted = |record: &records::Record<'_>| {
-            record.offset >= self.start
-                && !(due && record.value.is_none())
-                && record.key.is_some_and(|key| self.latest.is_latest(key, record.offset))
+            let outlived = due && record.value.is_none();
+            let latest = record.key.is_some_and(|key| self.latest.is_latest(key, record.offset));
+            record.offset >= self.start && (latest && !outlived || record.offset == self.end - 1)
         };
         let read = records::for_each(batch, header, MAX_PLAIN, |record| {
             total += 1;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 
+use super::batch::Header;
 use super::config::TopicConfig;
 use super::partition::PartitionLog;
 use super::records::tests::batch_of;
@@ -227,4 +228,53 @@ proptest! {
         prop_assert_eq!(last(&log), expected);
         prop_assert_eq!(log.next(), next + 1);
     }
+}
+
+/// A reader that goes from batch to batch, as clients do, comes to the end, whatever the end was: a lag that never
+/// becomes 0 would be a restore that never ends.
+#[test]
+fn the_end_can_be_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&[
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0"),
+        ("delete.retention.ms", "0"),
+    ]);
+    let mut log = open(dir.path());
+    let reached = |log: &PartitionLog| {
+        let mut at = 0;
+        while let Some(plan) = log.plan(at, true).unwrap().read {
+            let bytes = segment::read(&plan, 1 << 20, true).unwrap();
+            let mut rest = &bytes[..];
+            while let Some(header) = Header::parse(rest) {
+                at = header.last_offset() + 1;
+                rest = &rest[header.size..];
+            }
+            assert!(!bytes.is_empty());
+        }
+        at
+    };
+    for turn in 0..3 {
+        transactional(&mut log, 1, turn * 2, "a", &config);
+        log.end_transaction(1, 0, true, &config, NOW).unwrap();
+        log = clean(log, &config, NOW);
+        assert_eq!(reached(&log), log.next(), "a marker of a commit");
+        transactional(&mut log, 1, turn * 2 + 1, "a", &config);
+        log.end_transaction(1, 0, false, &config, NOW).unwrap();
+        log = clean(log, &config, NOW);
+        assert_eq!(reached(&log), log.next(), "a marker of an abort");
+        for _ in 0..2 {
+            put(&mut log, &plain("a", None), &config, NOW).unwrap();
+            log = clean(log, &config, NOW + 10);
+            assert_eq!(reached(&log), log.next(), "a tombstone");
+        }
+    }
+    // What was kept for the end goes once it is not the end any more.
+    put(&mut log, &plain("b", Some("1")), &config, NOW).unwrap();
+    let log = clean(log, &config, NOW + 20);
+    assert_eq!(rows(&log, false).len(), 1);
+    assert_eq!((reached(&log), log.segments[0].summary.aborted.len()), (log.next(), 0));
+    drop(log);
+    let log = open(dir.path());
+    assert_eq!(reached(&log), log.next());
 }

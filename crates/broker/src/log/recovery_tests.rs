@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use proptest::prelude::*;
+
 use super::batch::Header;
 use super::partition::PartitionLog;
 use super::records::tests::batch_of;
@@ -303,4 +305,134 @@ fn times_of_a_future_that_never_came_do_not_keep_segments() {
     assert_eq!(log.retain(&aged, NOW).unwrap(), None);
     assert_eq!(log.retain(&aged, NOW + 1_000).unwrap(), None);
     assert_eq!(log.retain(&aged, NOW + 1_001).unwrap(), Some(1));
+}
+
+/// What becomes of a file: bytes that change, an end that goes, an end that comes.
+#[derive(Debug, Clone)]
+enum Harm {
+    Flip(prop::sample::Index, u8),
+    Zeros(prop::sample::Index, usize),
+    Cut(prop::sample::Index),
+    Grow(Vec<u8>),
+    Gone,
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let at = any::<prop::sample::Index>;
+    prop_oneof![
+        6 => (at(), 1u8..).prop_map(|(at, bits)| Harm::Flip(at, bits)),
+        2 => (at(), 1usize..400).prop_map(|(at, size)| Harm::Zeros(at, size)),
+        2 => at().prop_map(Harm::Cut),
+        1 => proptest::collection::vec(any::<u8>(), 1..200).prop_map(Harm::Grow),
+        1 => Just(Harm::Gone),
+    ]
+}
+
+fn inflict(path: &Path, harm: &Harm) {
+    let Ok(mut bytes) = std::fs::read(path) else { return };
+    let size = bytes.len();
+    match harm {
+        Harm::Gone => return std::fs::remove_file(path).unwrap(),
+        Harm::Grow(more) => bytes.extend_from_slice(more),
+        _ if size == 0 => return,
+        Harm::Flip(at, bits) => bytes[at.index(size)] ^= bits,
+        Harm::Zeros(at, count) => {
+            let from = at.index(size);
+            bytes[from..(from + count).min(size)].fill(0);
+        }
+        Harm::Cut(at) => bytes.truncate(at.index(size)),
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// All that a reader gets who seeks on, offset by offset, where it meets damage.
+fn stubborn_rows(log: &PartitionLog) -> Vec<(i64, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut at = log.start;
+    while at < log.next() {
+        let read = log.plan(at, false).and_then(|planned| match planned.read {
+            Some(plan) => segment::read(&plan, 1 << 20, true),
+            None => Ok(bytes::Bytes::new()),
+        });
+        let from = at;
+        let bytes = read.unwrap_or_default();
+        let mut rest = &bytes[..];
+        while let Some(header) = Header::parse(rest) {
+            super::records::for_each(&rest[..header.size], &header, 1 << 20, |r| {
+                found.push((r.offset, r.value.unwrap_or_default().to_vec()));
+                true
+            })
+            .unwrap();
+            at = header.last_offset() + 1;
+            rest = &rest[header.size..];
+        }
+        at = at.max(from + 1);
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    /// Whatever happens to one or two files, closed or not, with or without their indexes: the start is refused, or
+    /// every record that is served is one that was written there, in order, and new ones can be written.
+    #[test]
+    fn nothing_is_served_that_was_not_written(
+        harms in proptest::collection::vec((any::<prop::sample::Index>(), harm()), 1..3),
+        indexes in any::<bool>(),
+        cleaned in any::<bool>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let compacting = config(&[("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")]);
+        let mut log = open(dir.path());
+        for n in 0..23 {
+            let value = format!("value {n}");
+            let records = [(Some("k"), Some(value.as_str())), (Some(["x", "y"][n % 2]), Some(value.as_str()))];
+            let batch = batch_of(&records, NOW, (-1, -1, -1), false, [0, 4][n % 2]);
+            put(&mut log, &batch, &compacting, NOW).unwrap();
+            if n % 6 == 5 {
+                log.roll().unwrap();
+            }
+        }
+        seal(&mut log);
+        let log = Mutex::new(log);
+        if cleaned {
+            compact::run(&log, &compacting, NOW, 1_000).unwrap();
+            let mut log = log.lock().unwrap();
+            log.roll().unwrap();
+            seal(&mut log);
+        }
+        drop(log);
+        let mut files: Vec<PathBuf> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        for (which, harm) in &harms {
+            inflict(&files[which.index(files.len())], harm);
+        }
+        if !indexes {
+            files.iter().filter(|p| p.extension().is_some_and(|e| e == "idx")).for_each(|p| drop(std::fs::remove_file(p)));
+        }
+        let mut log = match recovery::open(dir.path(), 0, false) {
+            Ok((log, _)) => log,
+            Err(error) => {
+                prop_assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+                return Ok(());
+            }
+        };
+        let rows = stubborn_rows(&log);
+        let mut last = -1;
+        for (offset, value) in rows {
+            prop_assert!(offset > last, "{offset} after {last}");
+            let value = String::from_utf8_lossy(&value);
+            // After a cleaning, an offset that moved within its gap looks right where the index is lost as well.
+            let written = match cleaned {
+                true => (0..23).any(|n| value == format!("value {n}")),
+                false => value == format!("value {}", offset / 2),
+            };
+            prop_assert!(written, "{offset}: {value}");
+            last = offset;
+        }
+        let appended = put(&mut log, &plain("k", Some("new")), &compacting, NOW).unwrap();
+        prop_assert!(appended.base_offset > last);
+        prop_assert_eq!(log.next(), appended.base_offset + 1);
+    }
 }

@@ -1,14 +1,16 @@
-//! A client of one request at a time on the protocol's codec, and a broker in a process of its own that can be killed.
+//! A client of one request at a time on the protocol's codec; `process` is a broker in a process of its own.
 #![allow(dead_code)] // each test binary uses its part
 #![allow(clippy::print_stdout)] // the child names its address
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod process;
+
+#[allow(unused_imports)] // as above
+pub(crate) use process::{Process, child};
+
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use atio_broker::Config;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::*;
@@ -136,6 +138,7 @@ impl Client {
         let response = self.receive::<FetchRequest>(12);
         let one = &response.responses[0].partitions[0];
         let mut records = one.records.clone().unwrap_or_default();
+        let next = end_of(&records).unwrap_or_else(|| offset_of(one.error_code));
         let sets = kafka_protocol::records::RecordBatchDecoder::decode_all(&mut records).expect("records");
         let mut begin: Vec<(i64, i64)> =
             one.aborted_transactions.iter().flatten().map(|a| (a.first_offset, a.producer_id.0)).collect();
@@ -143,10 +146,8 @@ impl Client {
         let mut begin = begin.into_iter().peekable();
         let mut aborted = std::collections::BTreeSet::new();
         let mut rows = Vec::new();
-        let mut next = offset_of(one.error_code);
         let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("text");
         for record in sets.into_iter().flat_map(|set| set.records) {
-            next = record.offset + 1;
             while let Some((_, pid)) = begin.next_if(|(first, _)| *first <= record.offset) {
                 aborted.insert(pid);
             }
@@ -168,21 +169,30 @@ impl Client {
     }
 
     /// Everything from `offset` on to the end as it is now.
-    pub(crate) fn read_all(&mut self, name: &str, mut offset: i64, committed: bool) -> Vec<Row> {
+    pub(crate) fn read_all(&mut self, name: &str, offset: i64, committed: bool) -> Vec<Row> {
+        self.try_read_all(name, offset, committed).expect("read")
+    }
+
+    /// Or the error that a fetch on the way was answered with.
+    pub(crate) fn try_read_all(
+        &mut self,
+        name: &str,
+        mut offset: i64,
+        committed: bool,
+    ) -> Result<Vec<Row>, i16> {
         let mut all = Vec::new();
         loop {
             let read = self.fetch(name, offset, committed, 0);
-            assert_eq!(read.error, 0, "{name} at {offset}");
+            if read.error != 0 {
+                return Err(read.error);
+            }
             let end = if committed { read.stable } else { read.high };
             // Of a batch, what lies before the offset comes along.
             all.extend(read.rows.into_iter().filter(|row| row.0 >= offset));
-            if read.next <= offset {
-                assert!(
-                    offset >= end || all.is_empty() || read.next == 0,
-                    "{name}: nothing at {offset} of {end}"
-                );
-                return all;
+            if offset >= end {
+                return Ok(all);
             }
+            assert!(read.next > offset, "{name}: nothing at {offset} of {end}");
             offset = read.next;
         }
     }
@@ -294,6 +304,18 @@ impl Client {
     }
 }
 
+/// Where the last whole batch ends: a cleaning may have taken its last records, and its end says so.
+fn end_of(records: &[u8]) -> Option<i64> {
+    let (mut rest, mut end) = (records, None);
+    while let (Some(base), Some(length), Some(delta)) = (rest.get(0..8), rest.get(8..12), rest.get(23..27)) {
+        let base = i64::from_be_bytes(base.try_into().ok()?);
+        let length = i32::from_be_bytes(length.try_into().ok()?) as usize;
+        end = Some(base + i64::from(i32::from_be_bytes(delta.try_into().ok()?)) + 1);
+        rest = rest.get(12 + length..).unwrap_or_default();
+    }
+    end
+}
+
 fn offset_of(error: i16) -> i64 {
     if error == 0 { 0 } else { -1 }
 }
@@ -371,116 +393,4 @@ pub(crate) fn keyed(rows: &[(&str, Option<&str>)], producer: Option<(i64, i16, i
     let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     RecordBatchEncoder::encode(&mut out, &records, &options).expect("batch");
     out.freeze()
-}
-
-/// The broker in a process of its own: this test binary again, with the one argument `child`.
-pub(crate) struct Process {
-    pub(crate) addr: SocketAddr,
-    child: Child,
-}
-
-impl Process {
-    pub(crate) fn start(data: &Path) -> Process {
-        Process::start_with(data, "")
-    }
-
-    /// With settings, `name=number` each; see [`configured`].
-    pub(crate) fn start_with(data: &Path, settings: &str) -> Process {
-        let exe = std::env::current_exe().expect("exe");
-        Process::spawn(Command::new(exe), data, settings, Stdio::inherit())
-    }
-
-    /// Its log goes to a file.
-    pub(crate) fn start_logging(data: &Path, settings: &str, log: &Path) -> Process {
-        let exe = std::env::current_exe().expect("exe");
-        let log = std::fs::File::create(log).expect("log");
-        Process::spawn(Command::new(exe), data, settings, log.into())
-    }
-
-    /// With files of at most so many KiB: writing past that fails as a full disk does.
-    pub(crate) fn start_limited(data: &Path, kib: u32) -> Process {
-        let exe = std::env::current_exe().expect("exe");
-        let mut command = Command::new("sh");
-        // dash counts in blocks of 512 bytes.
-        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
-        command.arg("-c").arg(script).arg(exe);
-        Process::spawn(command, data, "", Stdio::inherit())
-    }
-
-    fn spawn(mut command: Command, data: &Path, settings: &str, log: Stdio) -> Process {
-        let command = command.arg("child").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().expect("child");
-        let mut stdin = child.stdin.take().expect("stdin");
-        writeln!(stdin, "{}\t{settings}", data.display()).expect("stdin");
-        std::mem::forget(stdin);
-        let stdout = BufReader::new(child.stdout.take().expect("stdout"));
-        let addr = stdout
-            .lines()
-            .map(|line| line.expect("line"))
-            .find_map(|line| Some(line.split_once("listening on ")?.1.trim().parse().expect("address")))
-            .expect("the child names its address");
-        Process { addr, child }
-    }
-
-    pub(crate) fn client(&self) -> Client {
-        Client::connect(self.addr)
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// `kill -9`.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("kill");
-        self.child.wait().expect("wait");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-/// A configuration changed by settings, times in milliseconds.
-fn configured(mut config: Config, settings: &str) -> Config {
-    for setting in settings.split_whitespace() {
-        let (name, value) = setting.split_once('=').expect("name=number");
-        let number: u64 = value.parse().expect("a number");
-        let time = Duration::from_millis(number);
-        match name {
-            "upkeep" => config.upkeep = time,
-            "expiry" => config.expiry = time,
-            "metadata_retention" => config.metadata_retention = time,
-            "producer_retention" => config.producer_retention = time,
-            "metadata_rewrite" => config.metadata_rewrite = number,
-            "checkpoint" => config.checkpoint = number,
-            "scrub_rate" => config.scrub_rate = number,
-            "scrub_every" => config.scrub_every = time,
-            _ => unreachable!("no setting: {name}"),
-        }
-    }
-    config
-}
-
-/// What the child does: a broker on the data directory named on stdin, with the settings named there, until killed.
-pub(crate) fn child() {
-    tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
-        .init();
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).expect("stdin");
-    let (data, settings) = line.trim_end().split_once('\t').unwrap_or((line.trim_end(), ""));
-    let runtime = tokio::runtime::Runtime::new().expect("runtime");
-    runtime.block_on(async {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = configured(Config::new(data, listen), settings);
-        let broker = atio_broker::Broker::start(config).await.expect("start");
-        println!("listening on {}", broker.addr());
-        std::future::pending::<()>().await;
-    });
 }
