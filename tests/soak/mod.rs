@@ -1,7 +1,8 @@
 //! Whoever dies, under load: services and brokers are killed and frozen at random, and nothing may be lost, doubled or torn.
 //!
 //! `bed`: the system under test; `load`: what goes in; `look`: what is seen from outside; `chaos`: who is hit, how
-//! and when; `oracle`: what judges; `mutant`: that it can say no; `hostile`: bad input under load. `docs/soak.md` says how to run it.
+//! and when; `oracle`: what judges; `mutant`: that it can say no; `hostile`: bad input under load; `session`: a broker
+//! that is away. `docs/soak.md` says how to run it.
 mod bed;
 mod chaos;
 mod hostile;
@@ -10,6 +11,7 @@ mod look;
 mod mutant;
 mod oracle;
 mod random;
+mod session;
 
 use crate::support::{On, trial};
 use libtest_mimic::{Failed, Trial};
@@ -31,6 +33,8 @@ pub fn trials() -> Vec<Trial> {
         alone("kafka", On::Kafka, chaos::run),
         alone("mutant", On::Embedded, mutant::run),
         alone("hostile", On::Embedded, hostile::run),
+        alone("outlived", On::Embedded, session::outlived),
+        alone("stopped", On::Embedded, session::stopped),
     ]
 }
 

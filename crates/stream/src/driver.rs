@@ -24,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod again;
 mod assign;
 mod batch;
 mod deliver;
@@ -31,6 +32,7 @@ mod start;
 mod timers;
 mod transaction;
 
+use again::Ended;
 use batch::Batch;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -44,12 +46,32 @@ pub(crate) fn run(
     stop: Stop,
     shared: &Shared,
 ) -> Result<(), StreamError> {
-    let Some((consumer, mut driver)) = start::start(stage, config, stop, shared)? else { return Ok(()) };
-    driver.tell_tables();
-    while !driver.machine.exited() {
-        driver.turn(&consumer);
+    let mut last = None;
+    loop {
+        let started = start::start(stage.clone(), config.clone(), stop.clone(), shared)?;
+        let Some((consumer, mut driver)) = started else { return Ok(()) };
+        driver.tell_tables();
+        while !driver.machine.exited() {
+            driver.turn(&consumer);
+        }
+        let ended = Ended {
+            name: driver.spec.client_id.clone(),
+            member: consumer.member().to_owned(),
+            overdue: consumer.overdue(),
+        };
+        match driver.end(consumer) {
+            Err(StreamError::Lane(End::Fenced(why))) if again::may(&ended, &stage, &config, &stop, last) => {
+                tracing::warn!(
+                    stage = stage.name,
+                    why,
+                    "its session ran out and nobody has its name: begins anew"
+                );
+                shared.update(|s| s.state = LaneState::Stalled { why });
+                last = Some(Instant::now());
+            }
+            other => return other,
+        }
     }
-    driver.end(consumer)
 }
 
 /// See the module's head.
@@ -266,7 +288,7 @@ impl Driver {
     }
 
     fn end(mut self, consumer: LaneConsumer) -> Result<(), StreamError> {
-        if self.open && !matches!(self.ended, Some(End::Fenced(_) | End::Torn(_))) {
+        if self.open && !matches!(self.ended, Some(End::Fenced(_) | End::Torn(_) | End::Left(_))) {
             // So that readers don't wait for the broker to time it out.
             let aborted = self.abort_quietly();
             self.tell(aborted);
@@ -275,6 +297,15 @@ impl Driver {
         consumer.close();
         match self.ended {
             None | Some(End::Asked) => Ok(()),
+            Some(End::Left(why)) => {
+                tracing::warn!(
+                    stage = self.stage.name,
+                    error_code = "stopped_unanswered",
+                    why,
+                    "stopped; what was under way is left"
+                );
+                Ok(())
+            }
             Some(end) => Err(StreamError::Lane(end)),
         }
     }

@@ -149,6 +149,7 @@ impl StreamError {
             Self::Start(_) => "lane_start",
             Self::Panicked(_) => "lane_panicked",
             Self::Lane(S::Asked) => "stopped",
+            Self::Lane(S::Left(_)) => "stopped_unanswered",
             Self::Lane(S::Fenced(_)) => "fenced",
             Self::Lane(S::Torn(_)) => "torn_transaction",
             Self::Lane(S::Moved { .. }) => "offset_moved",

@@ -20,11 +20,13 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A call to a broker ends within this: a lane that is stopped while its broker is away may be in the middle of one.
 pub const CALL: Duration = Duration::from_secs(5);
+/// A session that ran out longer ago explains nothing any more.
+const OVERDUE: Duration = Duration::from_secs(60);
 /// What is sought again, or given to us while a fetch waits, comes after this at the latest.
 pub(super) const FETCH_WAIT_MS: &str = "500";
 /// Of one partition, in one answer.
@@ -42,6 +44,8 @@ pub enum Rebalance {
 #[derive(Default)]
 struct Stored {
     events: Mutex<VecDeque<Rebalance>>,
+    /// When the client last said that its session ran out.
+    overdue: Mutex<Option<Instant>>,
     closing: AtomicBool,
 }
 
@@ -50,6 +54,9 @@ pub struct Membership(Arc<Stored>);
 
 impl ClientContext for Membership {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "SESSTMOUT" {
+            *self.0.overdue.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         super::log(level, facility, message);
     }
     fn error(&self, error: KafkaError, reason: &str) {
@@ -108,6 +115,7 @@ pub struct ConsumerSpec {
 pub struct LaneConsumer {
     consumer: BaseConsumer<Membership>,
     stored: Arc<Stored>,
+    client_id: String,
 }
 
 /// What a poll gave.
@@ -157,7 +165,13 @@ impl LaneConsumer {
         let stored = membership.0.clone();
         let consumer: BaseConsumer<Membership> = config.create_with_context(membership).map_err(fatal)?;
         consumer.subscribe(topics).map_err(fatal)?;
-        Ok(Self { consumer, stored })
+        Ok(Self { consumer, stored, client_id: spec.client_id.clone() })
+    }
+
+    /// What the group calls this member's client.
+    #[must_use]
+    pub fn member(&self) -> &str {
+        &self.client_id
     }
 
     #[must_use]
@@ -188,6 +202,14 @@ impl LaneConsumer {
             RDKafkaErrorCode::FencedInstanceId => End::Fenced(text),
             code => End::Failed(format!("consumer: {code}: {text}")),
         })
+    }
+
+    /// Whether its session ran out a short while ago: it then joins anew, and what it still asked as the old member is answered as if
+    /// another had its name.
+    #[must_use]
+    pub fn overdue(&self) -> bool {
+        let last = *self.stored.overdue.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|at| at.elapsed() < OVERDUE)
     }
 
     /// Whether the group has given our partitions to others already.

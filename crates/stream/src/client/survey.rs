@@ -40,6 +40,13 @@ impl Connection {
         Ok(list.groups().iter().map(|g| g.name().to_owned()).collect())
     }
 
+    /// The client ids of a group's members.
+    pub(crate) fn members(&self, group: &str, limit: Duration) -> Result<Vec<String>, AdminError> {
+        let found = self.consumer.fetch_group_list(Some(group), limit).map_err(|e| self.error(group, &e))?;
+        let members = found.groups().iter().filter(|g| g.name() == group).flat_map(|g| g.members());
+        Ok(members.map(|m| m.client_id().to_owned()).collect())
+    }
+
     /// First offsets, or last stable ones. A partition without an answer is left out.
     pub(crate) fn ends(
         &self,

@@ -144,7 +144,7 @@ fn join(
     let fixed = config.identity.ordinal.is_some();
     let membership = ConsumerSpec {
         kafka: config.kafka.clone(),
-        client_id: name.to_owned(),
+        client_id: if fixed { again::member_of(name) } else { name.to_owned() },
         group: stage.group.clone(),
         instance: fixed.then(|| name.to_owned()),
         session: if fixed { STATIC_SESSION } else { DYNAMIC_SESSION },

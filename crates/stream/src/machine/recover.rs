@@ -47,7 +47,7 @@ impl Machine {
             return self.exit(End::Failed(format!("tried {RETRIES} times: {}", fault.text)), out);
         }
         if self.stopping && now >= self.stop_asked + STOP_LIMIT {
-            return self.exit(End::Failed(format!("stopped without an answer: {}", fault.text)), out);
+            return self.exit(End::Left(fault.text), out);
         }
         self.why = Some(fault.text);
         self.hold(now, self.timing.back_off.min(PAUSE_ABOVE), at, false, out);

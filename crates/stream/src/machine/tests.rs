@@ -120,6 +120,27 @@ fn an_unknown_commit_is_looked_up() {
 }
 
 #[test]
+fn who_is_stopped_while_the_broker_is_away_leaves_after_some_seconds() {
+    for kind in [FaultKind::Unknown, FaultKind::Retry] {
+        let mut world = World::new();
+        world.act(Act::Assign(1));
+        for call in [Call::Offsets, Call::Rebuild, Call::Resolve, Call::Abort] {
+            world.act(Act::FailOn(call, kind));
+        }
+        world.records(0, 4);
+        world.act(Act::Wait(20));
+        assert!(world.exit.is_none(), "it waits for the broker");
+        let asked = world.now;
+        while world.exit.is_none() && world.now < asked + 60_000 {
+            world.feed(Event::Stop);
+            world.now += 50;
+        }
+        assert!(matches!(world.exit, Some(End::Left(_))), "{:?}", world.exit);
+        assert!((4000..6000).contains(&(world.now - asked)), "after {} ms", world.now - asked);
+    }
+}
+
+#[test]
 fn fenced_twice_within_a_minute_ends_the_lane() {
     let mut world = World::new();
     world.act(Act::Assign(1));

@@ -118,6 +118,9 @@ pub enum Command {
 pub enum End {
     #[error("stopped")]
     Asked,
+    /// What was under way is left to whoever comes next: as after a crash.
+    #[error("stopped without an answer from the broker: {0}")]
+    Left(String),
     #[error("fenced: another instance runs under this name ({0})")]
     Fenced(String),
     #[error("a transaction was torn: {0}")]
