@@ -109,19 +109,3 @@ pub fn workers(on: On) {
 pub fn deliveries(on: On) {
     soak(on, Kind::Deliver, oracle::judge_deliveries);
 }
-
-/// SIGKILL of the broker under load; feeder and worker live through it. Not asked of Apache Kafka: alone in its cluster and started after a
-/// crash, 4.3.1 may complete the abort of a transaction before it knows its partitions' leaders, and leaves their markers out for ever.
-pub fn brokers(on: On) {
-    let mut broker = Broker::shared(on);
-    let world = World::new(&broker.bootstrap, Kind::Count, 4);
-    let feeder = Feeder::start(&world, 500, u64::MAX);
-    let worker = Worker::start(&world, &broker.bootstrap, Some(0));
-    for _ in 0..3 * rounds() {
-        world.further(600, Deadline::after(60));
-        broker.kill();
-        broker.up();
-    }
-    world.further(600, Deadline::after(60));
-    finish(&world, feeder, worker, oracle::judge);
-}

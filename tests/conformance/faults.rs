@@ -3,13 +3,15 @@ use super::{
     Random, finish,
     lane::Worker,
     oracle,
-    proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, INIT_PRODUCER, OFFSET_COMMIT, PRODUCE, Proxy},
+    proxy::{
+        ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, HEARTBEAT, INIT_PRODUCER, OFFSET_COMMIT, PRODUCE, Proxy,
+    },
     rounds,
     stages::Kind,
     world::{Feeder, World},
 };
 use crate::support::{Broker, Deadline, On};
-use std::{thread, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 const ACTS: [Act; 7] = [
     Act::Delay(300),
@@ -42,8 +44,10 @@ fn spoil_one(broker: &Broker, pace: u64, faults: impl Iterator<Item = (i16, Act)
     let proxy = Proxy::start(&broker.bootstrap);
     let feeder = Feeder::start(&world, pace, u64::MAX);
     let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    let mut asked = BTreeMap::<i16, usize>::new();
     for (key, act) in faults {
         println!("{act:?} on {key}");
+        *asked.entry(key).or_default() += 1;
         world.further(50, Deadline::after(60));
         let fault = proxy.arm(&world.clients(), key, act);
         fault.met(Deadline::after(60));
@@ -51,6 +55,7 @@ fn spoil_one(broker: &Broker, pace: u64, faults: impl Iterator<Item = (i16, Act)
     }
     world.further(200, Deadline::after(60));
     finish(&world, feeder, worker, oracle::judge);
+    assert_eq!(proxy.spoilt(), asked, "requests that were spoilt, by API key");
 }
 
 /// Everything that can happen to the request that ends a transaction.
@@ -76,10 +81,55 @@ pub fn requests(on: On) {
     spoil(on, always.into_iter().chain(more));
 }
 
-/// Held up for longer than a commit may take (3 s) and than the client waits for an answer (4 s).
+/// Held up for longer than a commit may take (3 s) and than the client waits for an answer (4 s); a commit also for longer than its transaction
+/// lasts (10 s).
 pub fn late(on: On) {
     let late = Act::Delay(5000);
-    spoil_each(on, &[(END_TXN, late), (OFFSET_COMMIT, late), (PRODUCE, late), (ADD_PARTITIONS, late)]);
+    let faults = [
+        (END_TXN, late),
+        (END_TXN, Act::Delay(12_000)),
+        (OFFSET_COMMIT, late),
+        (PRODUCE, late),
+        (ADD_PARTITIONS, late),
+    ];
+    spoil_each(on, &faults);
+}
+
+/// Cut, and repeated by the client; the first copy arrives when the next transaction is about to be committed. (A commit itself: `late_commit`.)
+pub fn late_copies(on: On) {
+    let broker = Broker::shared(on);
+    let one = |key| {
+        let world = World::new(&broker.bootstrap, Kind::Count, 4);
+        let proxy = Proxy::start(&broker.bootstrap);
+        let feeder = Feeder::start(&world, 200, u64::MAX);
+        let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+        for _ in 0..2 * rounds() {
+            world.further(100, Deadline::after(60));
+            let first = proxy.arm(&world.clients(), key, Act::CutThenHold);
+            first.met(Deadline::after(60));
+            let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
+            commit.met(Deadline::after(60));
+            first.deliver();
+            first.over(Deadline::after(60));
+            commit.deliver();
+            commit.over(Deadline::after(60));
+        }
+        world.further(200, Deadline::after(60));
+        finish(&world, feeder, worker, oracle::judge);
+    };
+    thread::scope(|all| {
+        let one = &one;
+        for key in [OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS, ADD_OFFSETS] {
+            all.spawn(move || one(key));
+        }
+    });
+}
+
+/// The coordinator is loading, not to be had, or another.
+pub fn moved(on: On) {
+    let errors = [14, 15, 16].map(Act::Refuse);
+    let of = |key| errors.into_iter().map(move |act| (key, act));
+    spoil(on, of(END_TXN).chain(of(ADD_OFFSETS)).chain(of(HEARTBEAT)));
 }
 
 /// The answers that the others do not lose: of what opens a transaction, and of what fetches an epoch.

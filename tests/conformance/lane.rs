@@ -74,11 +74,15 @@ impl Inside {
 }
 
 /// A lane in a process of its own.
-pub struct Worker(Option<Child>);
+pub struct Worker {
+    child: Option<Child>,
+    /// What it goes through to the broker.
+    bootstrap: String,
+}
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let Some(child) = self.0.take().filter(|_| std::thread::panicking()) {
+        if let Some(child) = self.child.take().filter(|_| std::thread::panicking()) {
             eprintln!("worker {}: {:?}\n{}", child.pid(), child.stdout(), child.stderr());
         }
     }
@@ -87,14 +91,20 @@ impl Drop for Worker {
 impl Worker {
     /// Through `bootstrap`, which may be a proxy's; with an ordinal a static member.
     pub fn start(world: &World, bootstrap: &str, ordinal: Option<u32>) -> Self {
+        Self::with(world, bootstrap, ordinal, &[])
+    }
+    /// With more in its environment.
+    pub fn with(world: &World, bootstrap: &str, ordinal: Option<u32>, env: &[(&str, String)]) -> Self {
         let asked = json!({
             "bootstrap": bootstrap, "name": world.name, "kind": format!("{:?}", world.kind), "ordinal": ordinal,
         });
         let program = std::env::current_exe().expect("this program");
-        Self(Some(Child::start(Command::new(program).env(WORKER, asked.to_string()))))
+        let mut command = Command::new(program);
+        command.env(WORKER, asked.to_string()).envs(env.iter().map(|(name, value)| (name, value)));
+        Self { child: Some(Child::start(&mut command)), bootstrap: bootstrap.to_owned() }
     }
     fn child(&mut self) -> &mut Child {
-        self.0.as_mut().expect("not ended yet")
+        self.child.as_mut().expect("not ended yet")
     }
     /// SIGKILL, and gone.
     pub fn kill(&mut self) {
@@ -115,16 +125,25 @@ impl Worker {
     pub fn ended(&mut self) -> Option<bool> {
         self.child().exited().map(|status| status.success())
     }
+    /// Starts another static one in its place where it has ended, which must be as `fenced`: an outage was longer than its session.
+    pub fn mend(&mut self, world: &World) {
+        if self.ended().is_some() {
+            let successor = Self::start(world, &self.bootstrap, Some(0));
+            let said = std::mem::replace(self, successor).failed(Deadline::after(60));
+            assert!(said.contains("fenced"), "{said}");
+            println!("the worker was started again");
+        }
+    }
     /// Waits for its own end, which is a failure; its last words.
     pub fn failed(mut self, deadline: Deadline) -> String {
-        let ended = self.0.take().expect("not ended yet").finish(deadline);
+        let ended = self.child.take().expect("not ended yet").finish(deadline);
         assert!(!ended.status.success(), "it ends with a failure: {ended:?}");
         ended.stderr
     }
     /// SIGTERM, and the end in order.
     pub fn stop(mut self) {
         self.child().signal("TERM");
-        let ended = self.0.take().expect("not ended yet").finish(Deadline::after(60));
+        let ended = self.child.take().expect("not ended yet").finish(Deadline::after(60));
         assert!(ended.status.success(), "the worker ends in order: {}\n{}", ended.status, ended.stderr);
     }
 }

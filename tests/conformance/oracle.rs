@@ -2,11 +2,11 @@
 use super::{
     fate::{BAD_PART, Fate, number},
     stages::codec,
-    world::{Position, Seen, World},
+    world::{Position, Seen, Stored, World},
 };
 use atio_schemas::delivery::ReceiptRecord;
 use atio_stream::Counts;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// All that there is to see of a world that is done.
 #[derive(Clone, Debug)]
@@ -17,17 +17,21 @@ pub struct Evidence {
     pub out: Vec<Seen>,
     pub dead: Vec<Seen>,
     pub positions: Vec<Position>,
+    /// What the changelogs hold.
+    pub state: Stored,
 }
 
 impl Evidence {
     pub fn of(world: &World, fed: u64) -> Self {
         let positions = world.positions().expect("the broker answers");
-        Self { fed, input: world.read("in"), out: world.read("out"), dead: world.read("in.dlq"), positions }
+        let (input, out, dead) = (world.read("in"), world.read("out"), world.read("in.dlq"));
+        Self { fed, input, out, dead, positions, state: world.stored() }
     }
 }
 
 /// Findings are kept to so many of a sort.
 const KEPT: usize = 5;
+const COUNT: &str = "count that does not go up by one";
 
 #[derive(Default)]
 struct Findings(BTreeMap<&'static str, (usize, Vec<String>)>);
@@ -62,6 +66,7 @@ pub fn judge(e: &Evidence) -> Result<(), String> {
         f.check(seen <= wanted, "twice", || n.to_string());
     }
     f.check(times.is_empty(), "from nowhere", || format!("{times:?}"));
+    state(e, f);
     let notes = ledger(e, parts, f);
     f.check(notes == e.out.len() as u64, "notes", || format!("{notes}, seen {}", e.out.len()));
     findings.end()
@@ -91,14 +96,26 @@ fn counted(e: &Evidence, times: &mut HashMap<u64, u32>, f: &mut Findings) {
             format!("{key} {text}")
         });
         let before = counts.insert(key.clone(), count).unwrap_or(0);
-        f.check(count == before + 1, "count that does not go up by one", || {
-            format!("{key} {text} after {before}")
-        });
+        f.check(count == before + 1, COUNT, || format!("{key} {text} after {before}"));
         if fate != Fate::Held {
             let before = last.insert(key, n);
             f.check(before.is_none_or(|b| b < n), "order", || format!("{n} after {before:?}"));
         }
     }
+}
+
+/// State: how often each key was emitted, as its changelog has it; nothing waits, in whatever store.
+fn state(e: &Evidence, f: &mut Findings) {
+    let mut model: BTreeMap<String, u64> = BTreeMap::new();
+    for n in (0..e.fed).filter(|n| Fate::of(*n).is_emitted()) {
+        *model.entry(super::fate::key(n)).or_default() += 1;
+    }
+    let keys: BTreeSet<&String> = model.keys().chain(e.state.counts.keys()).collect();
+    for key in keys {
+        let (wanted, stored) = (model.get(key), e.state.counts.get(key));
+        f.check(wanted == stored, "state", || format!("{key}: {stored:?}, not {wanted:?}"));
+    }
+    f.check(e.state.waiting.is_empty(), "state of what is over", || format!("{:?}", e.state.waiting));
 }
 
 /// Dead letters: whole, where the original lies, and with the reason. How many are parts.
@@ -219,52 +236,98 @@ pub fn judge_deliveries(e: &Evidence) -> Result<(), String> {
     findings.end()
 }
 
-/// What a broken stream layer would leave behind. The oracle must see each.
-type Doctor = (&'static str, fn(&mut Evidence));
+/// What a broken stream layer would leave behind, and a sort of finding that the oracle must come to.
+type Doctor = (&'static str, &'static str, fn(&mut Evidence));
 const DOCTORS: &[Doctor] = &[
-    ("an output is gone", |e| drop(e.out.remove(e.out.len() / 2))),
-    ("the last output is gone", |e| drop(e.out.pop())),
-    ("an output is there twice", |e| e.out.push(e.out[e.out.len() / 3].clone())),
-    ("a batch is there twice", |e| {
+    ("an output is gone", "lost", |e| drop(e.out.remove(e.out.len() / 2))),
+    ("the last output is gone", "lost", |e| drop(e.out.pop())),
+    ("an output is there twice", "twice", |e| e.out.push(e.out[e.out.len() / 3].clone())),
+    // Torn: the positions of a batch were committed and its outputs were not, or the other way round.
+    ("a batch is gone", "lost", |e| drop(e.out.drain(10..20))),
+    ("a batch is there twice", "twice", |e| {
         let again = e.out[10..20].to_vec();
         drop(e.out.splice(20..20, again));
     }),
-    ("an output is another's", |e| {
+    ("a batch is there twice, and counted on", COUNT, |e| {
+        let mut again = e.out[10..20].to_vec();
+        again.iter_mut().for_each(count_on);
+        drop(e.out.splice(20..20, again));
+    }),
+    ("state of an aborted batch has stayed", COUNT, |e| {
+        let (key, half) = (e.out[e.out.len() - 1].key.clone(), e.out.len() / 2);
+        e.out[half..].iter_mut().filter(|s| s.key == key).for_each(count_on);
+    }),
+    ("an output is another's", "lost", |e| {
         let value = e.out[7].value.clone();
         e.out[8].value = value;
     }),
-    ("two of a key change places", |e| {
+    ("an output is nobody's", "from nowhere", |e| e.out[8].value = Some(b"999999:1".to_vec())),
+    ("an output is cut", "garbled", |e| e.out[8].value = Some(b"17".to_vec())),
+    ("two of a key change places", "order", |e| {
         let key = e.out[0].key.clone();
         let next = (1..e.out.len()).find(|i| e.out[*i].key == key).expect("another of the key");
         e.out.swap(0, next);
     }),
-    ("a dead letter is gone", |e| drop(e.dead.pop())),
-    ("a dead letter is there twice", |e| e.dead.push(e.dead[0].clone())),
-    ("a dead letter is cut", |e| {
+    ("an input is gone", "feed", |e| drop(e.input.pop())),
+    ("a dead letter is gone", "lost", |e| {
+        let whole = e.dead.iter().rposition(|l| l.value() != BAD_PART).expect("a whole one");
+        drop(e.dead.remove(whole));
+    }),
+    ("a dead letter is there twice", "twice", |e| e.dead.push(e.dead[0].clone())),
+    ("a dead part is gone", "parts of one record", |e| {
+        let part = e.dead.iter().position(|l| l.value() == BAD_PART).expect("a part");
+        drop(e.dead.remove(part));
+    }),
+    ("a dead letter is cut", "dead letter", |e| {
         let whole = e.dead.iter_mut().find(|l| l.value() != BAD_PART).expect("a whole one");
         whole.value.as_mut().expect("a value").pop();
     }),
-    ("a dead letter lost a header", |e| e.dead[0].headers.retain(|(name, _)| name != "atio.errors.offset")),
-    ("the ledger counts one more", |e| counts(e).emitted += 1),
-    ("the ledger counts one less", |e| counts(e).read -= 1),
-    ("a position is behind", |e| e.positions[0].next = e.positions[0].next.map(|n| n - 1)),
-    ("something is held", |e| {
+    ("a dead letter lost a header", "dead letter of nothing", |e| {
+        e.dead[0].headers.retain(|(name, _)| name != "atio.errors.offset");
+    }),
+    ("the ledger counts one more", "ledger", |e| counts(e).emitted += 1),
+    ("the ledger counts one less", "balance", |e| counts(e).read -= 1),
+    ("the ledger counts one more, in balance", "ledger", |e| {
+        counts(e).emitted += 1;
+        counts(e).read += 1;
+    }),
+    ("a partition has no ledger", "no ledger", |e| e.positions[0].ledger = None),
+    ("a note is missing", "notes", |e| {
+        let ledger = e.positions[0].ledger.as_mut().expect("a ledger");
+        ledger.note = ledger.note.as_ref().map(|n| (n.parse::<u64>().expect("a number") - 1).to_string());
+    }),
+    ("a position is behind", "position", |e| e.positions[0].next = e.positions[0].next.map(|n| n - 1)),
+    ("something is held", "ledger", |e| {
         counts(e).held += 1;
         counts(e).read += 1;
     }),
+    ("a state is one too high", "state", |e| *e.state.counts.get_mut("k7").expect("a count") += 1),
+    ("a state is one too low", "state", |e| *e.state.counts.get_mut("k7").expect("a count") -= 1),
+    ("a state is gone", "state", |e| e.state.counts.retain(|key, _| key != "k7")),
+    ("a state is nobody's", "state", |e| e.state.counts.extend([("nobody".to_owned(), 1)])),
+    ("a timer has stayed", "state of what is over", |e| e.state.waiting.push("timers/k7".into())),
 ];
+
+/// One more than it was.
+fn count_on(seen: &mut Seen) {
+    let text = String::from_utf8_lossy(seen.value()).into_owned();
+    let (n, count) = text.split_once(':').expect("number and count");
+    let count: u64 = count.parse().expect("a count");
+    seen.value = Some(format!("{n}:{}", count + 1).into_bytes());
+}
 
 fn counts(e: &mut Evidence) -> &mut Counts {
     &mut e.positions[0].ledger.as_mut().expect("a ledger").counts
 }
 
-/// That the oracle can say no: each doctored copy of good evidence is found out.
+/// That the oracle can say no: each doctored copy of good evidence is found out, and for what it is.
 pub fn prove(good: &Evidence) {
     judge(good).unwrap_or_else(|found| panic!("{found}"));
-    for (what, doctor) in DOCTORS {
+    for (what, sort, doctor) in DOCTORS {
         let mut bad = good.clone();
         doctor(&mut bad);
-        let found = judge(&bad);
-        assert!(found.is_err(), "the oracle does not see that {what}");
+        let found = judge(&bad).expect_err(what);
+        let seen = found.lines().any(|line| line.starts_with(&format!("{sort} × ")));
+        assert!(seen, "the oracle does not see that {what}: {found}");
     }
 }

@@ -1,8 +1,9 @@
 //! A TCP proxy before a broker that reads Kafka's frames and spoils requests by API key and client. In answers that name the broker it puts
-//! its own port, so that clients come back to it; everything else passes as it is.
+//! its own port, so that clients come back to it; everything else passes as it is. Owns the evidence of what it did: whether a spoilt request
+//! has reached the broker and was answered there, which [`Fault::over`] compares with what was asked for.
 use crate::support::Deadline;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
@@ -17,11 +18,12 @@ pub const END_TXN: i16 = 26;
 pub const INIT_PRODUCER: i16 = 22;
 /// Of a consumer.
 pub const JOIN_GROUP: i16 = 11;
+pub const HEARTBEAT: i16 = 12;
 pub const OFFSET_COMMIT: i16 = 28;
 /// Metadata, FindCoordinator, DescribeCluster: their answers name the broker.
 const NAMING: [i16; 3] = [3, 10, 60];
 /// What was delivered late is answered in that time, or its connection is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What happens to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub enum Act {
     CutThenReorder,
     /// Let through; its answer releases an earlier one.
     Releases,
+    /// Not delivered; answered in the broker's place with this error. Only where an answer is a throttle time and an error.
+    Refuse(i16),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,32 +61,58 @@ enum Step {
     Over,
 }
 
+/// What has become of a spoilt request.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    step: Step,
+    discarded: bool,
+    /// It is with the broker.
+    reached: bool,
+    /// The broker has answered it.
+    answered: bool,
+}
+
 /// A fault, from the trial's side.
 #[derive(Clone)]
-pub struct Fault(Arc<(Mutex<Step>, Condvar)>);
+pub struct Fault {
+    key: i16,
+    act: Act,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
 
 impl Fault {
-    fn new() -> Self {
-        Self(Arc::new((Mutex::new(Step::Armed), Condvar::new())))
+    fn new(key: i16, act: Act) -> Self {
+        let state = State { step: Step::Armed, discarded: false, reached: false, answered: false };
+        Self { key, act, state: Arc::new((Mutex::new(state), Condvar::new())) }
+    }
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.0.lock().unwrap());
+        self.state.1.notify_all();
     }
     fn set(&self, step: Step) {
-        let mut now = self.0.0.lock().unwrap();
-        *now = step.max(*now);
-        self.0.1.notify_all();
+        self.change(|now| now.step = step.max(now.step));
     }
-    /// The step, once it is this one or a later one, or the time is over.
-    fn wait(&self, step: Step, limit: Duration) -> Step {
-        *self.0.1.wait_timeout_while(self.0.0.lock().unwrap(), limit, |now| *now < step).unwrap().0
+    /// How it is, once it is at this step or a later one, or the time is over.
+    fn wait(&self, step: Step, limit: Duration) -> State {
+        let guard = self.state.0.lock().unwrap();
+        *self.state.1.wait_timeout_while(guard, limit, |now| now.step < step).unwrap().0
     }
     /// Waits until the request has come; panics where it does not.
     pub fn met(&self, deadline: Deadline) {
-        let step = self.wait(Step::Met, deadline.left().unwrap_or_default());
-        assert!(step >= Step::Met, "such a request comes in time");
+        let state = self.wait(Step::Met, deadline.left().unwrap_or_default());
+        assert!(state.step >= Step::Met, "a request {} comes in time", self.key);
     }
-    /// Waits until the broker has answered it, or it is given up.
+    /// Waits until it is over, and looks whether that is what was asked for: the broker has got it and answered it, or never saw it.
     pub fn over(&self, deadline: Deadline) {
-        let step = self.wait(Step::Over, deadline.left().unwrap_or_default());
-        assert!(step >= Step::Over, "the broker answers in time");
+        let state = self.wait(Step::Over, deadline.left().unwrap_or_default());
+        assert!(state.step >= Step::Over, "{:?} on {} is over in time", self.act, self.key);
+        let wanted = match self.act {
+            Act::CutBefore | Act::Refuse(_) => false,
+            Act::Hold | Act::CutThenHold => !state.discarded,
+            _ => true,
+        };
+        let seen = (state.reached, state.answered);
+        assert_eq!(seen, (wanted, wanted), "{:?} on {}: reached the broker, answered", self.act, self.key);
     }
     /// Lets a held request go.
     pub fn deliver(&self) {
@@ -90,13 +120,12 @@ impl Fault {
     }
     /// A held request never arrives; its connection ends.
     pub fn discard(&self) {
-        self.set(Step::Discard);
+        self.change(|now| (now.step, now.discarded) = (Step::Discard.max(now.step), true));
     }
 }
 
 struct Rule {
     client: String,
-    key: i16,
     act: Act,
     fault: Fault,
 }
@@ -114,6 +143,7 @@ type Open = Arc<(Mutex<HashMap<i32, (Act, Fault)>>, Condvar)>;
 #[derive(Clone)]
 pub struct Proxy {
     rules: Arc<Mutex<Vec<Rule>>>,
+    spoilt: Arc<Mutex<BTreeMap<i16, usize>>>,
     connections: Arc<Mutex<Connections>>,
     upstream: String,
     /// Where clients find it.
@@ -144,6 +174,7 @@ impl Proxy {
         let bootstrap = listener.local_addr().expect("an address").to_string();
         let proxy = Self {
             rules: Arc::default(),
+            spoilt: Arc::default(),
             connections: Arc::default(),
             upstream: upstream.to_owned(),
             bootstrap,
@@ -161,9 +192,13 @@ impl Proxy {
     }
     /// The next such request of a client whose id starts so.
     pub fn arm(&self, client: &str, key: i16, act: Act) -> Fault {
-        let fault = Fault::new();
-        self.rules.lock().unwrap().push(Rule { client: client.to_owned(), key, act, fault: fault.clone() });
+        let fault = Fault::new(key, act);
+        self.rules.lock().unwrap().push(Rule { client: client.to_owned(), act, fault: fault.clone() });
         fault
+    }
+    /// How many requests were spoilt, by API key.
+    pub fn spoilt(&self) -> BTreeMap<i16, usize> {
+        self.spoilt.lock().unwrap().clone()
     }
 
     /// The broker can't be reached: cuts all connections and lets nobody in for so long.
@@ -183,8 +218,11 @@ impl Proxy {
 
     fn pick(&self, client: &str, key: i16) -> Option<(Act, Fault)> {
         let mut rules = self.rules.lock().unwrap();
-        let index = rules.iter().position(|r| r.key == key && client.starts_with(&r.client))?;
+        let index = rules.iter().position(|r| r.fault.key == key && client.starts_with(&r.client))?;
         let rule = rules.remove(index);
+        if rule.act != Act::Releases {
+            *self.spoilt.lock().unwrap().entry(key).or_default() += 1;
+        }
         rule.fault.set(Step::Met);
         if rule.act == Act::CutThenReorder {
             rules.push(Rule { act: Act::Releases, fault: rule.fault.clone(), ..rule });
@@ -216,9 +254,21 @@ impl Proxy {
             if let Some(picked) = picked.clone() {
                 open.0.lock().unwrap().insert(correlation, picked);
             }
-            let delivered = picked.is_none_or(|(act, fault)| spoil(act, &fault, &client));
+            if let Some((Act::Refuse(error), _)) = &picked {
+                let refused = client.write_all(&refusal(&request, *error));
+                give_up(open, correlation, false);
+                if refused.is_ok() {
+                    continue;
+                }
+                break;
+            }
+            let delivered = picked.as_ref().is_none_or(|(act, fault)| spoil(*act, fault, &client));
+            if let Some((_, fault)) = picked.filter(|(act, _)| delivered && *act != Act::Releases) {
+                // Before it is written: the answer may be quicker than the note.
+                fault.change(|now| now.reached = true);
+            }
             if !delivered || server.write_all(&request).is_err() {
-                give_up(open, correlation);
+                give_up(open, correlation, false);
                 break;
             }
         }
@@ -240,7 +290,7 @@ impl Proxy {
             if named {
                 self.rename(&mut answer);
             }
-            match give_up(open, correlation) {
+            match give_up(open, correlation, true) {
                 Some(Act::SwallowAnswer) => continue,
                 Some(Act::CutAfter) => break,
                 _ => {}
@@ -252,7 +302,7 @@ impl Proxy {
         }
         let left: Vec<i32> = open.0.lock().unwrap().keys().copied().collect();
         for correlation in left {
-            give_up(open, correlation);
+            give_up(open, correlation, false);
         }
         drop(server.shutdown(Shutdown::Both));
         drop(client.shutdown(Shutdown::Both));
@@ -282,7 +332,7 @@ fn spoil(act: Act, fault: &Fault, client: &TcpStream) -> bool {
             std::thread::sleep(left);
         }
     };
-    let told = || fault.wait(Step::Deliver, Duration::from_secs(120)) == Step::Deliver;
+    let told = || fault.wait(Step::Deliver, Duration::from_secs(120)).step == Step::Deliver;
     match act {
         Act::Delay(ms) => wait(ms),
         Act::Hold => return told(),
@@ -295,15 +345,32 @@ fn spoil(act: Act, fault: &Fault, client: &TcpStream) -> bool {
             drop(client.shutdown(Shutdown::Both));
             wait(ms);
         }
-        Act::SwallowAnswer | Act::CutAfter | Act::Releases => {}
+        Act::SwallowAnswer | Act::CutAfter | Act::Releases | Act::Refuse(_) => {}
     }
     true
 }
 
 /// The request is answered, or never will be.
-fn give_up(open: &Open, correlation: i32) -> Option<Act> {
+fn give_up(open: &Open, correlation: i32, answered: bool) -> Option<Act> {
     let (act, fault) = open.0.lock().unwrap().remove(&correlation)?;
-    fault.set(if act == Act::Releases { Step::Deliver } else { Step::Over });
+    if act == Act::Releases {
+        fault.set(Step::Deliver);
+    } else {
+        fault.change(|now| (now.step, now.answered) = (Step::Over, answered));
+    }
     open.1.notify_all();
     Some(act)
+}
+
+/// The answer to a request: no throttling, and this error.
+fn refusal(request: &[u8], error: i16) -> Vec<u8> {
+    let (key, version) =
+        (i16::from_be_bytes([request[4], request[5]]), i16::from_be_bytes([request[6], request[7]]));
+    let plain = match key {
+        ADD_OFFSETS | END_TXN => 0..=2,
+        HEARTBEAT => 1..=3,
+        _ => panic!("no answer of that shape to {key}"),
+    };
+    assert!(plain.contains(&version), "version {version} of {key} is answered in another shape");
+    [&10_i32.to_be_bytes()[..], &request[8..12], &[0; 4], &error.to_be_bytes()].concat()
 }

@@ -1,9 +1,11 @@
 //! What a scenario has: topics of its own, a feeder, and a look at them with a client that knows nothing of ATIO.
 use super::{
     fate::key,
-    stages::{Kind, delivery},
+    stages::{Counted, Kind, codec, delivery},
 };
 use crate::support::{Deadline, topic, unique};
+use atio_schemas::state::StateEntry;
+use atio_stage::Store as _;
 use atio_stream::Ledger;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -15,6 +17,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
 };
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -25,7 +28,7 @@ use std::{
 
 const CALL: Duration = Duration::from_secs(15);
 
-fn client(bootstrap: &str) -> ClientConfig {
+pub fn client(bootstrap: &str) -> ClientConfig {
     let mut c = ClientConfig::new();
     c.set("bootstrap.servers", bootstrap)
         .set("broker.address.family", "v4")
@@ -38,6 +41,8 @@ fn client(bootstrap: &str) -> ClientConfig {
 pub struct Seen {
     pub partition: i32,
     pub offset: i64,
+    /// Milliseconds since 1970; 0 where it has none.
+    pub at: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, Vec<u8>)>,
@@ -65,6 +70,15 @@ pub struct Position {
     pub end: i64,
     /// What the offset carries.
     pub ledger: Option<Ledger>,
+}
+
+/// What the changelogs of a counting stage hold.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// By key.
+    pub counts: BTreeMap<String, u64>,
+    /// What is left in the other stores.
+    pub waiting: Vec<String>,
 }
 
 pub struct World {
@@ -101,19 +115,24 @@ impl World {
         Self::with(bootstrap, kind, partitions, &[])
     }
 
+    fn admin(&self) -> (AdminClient<DefaultClientContext>, AdminOptions, tokio::runtime::Runtime) {
+        let admin = client(&self.bootstrap).create().expect("a client");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        (admin, AdminOptions::new().operation_timeout(Some(CALL)), runtime)
+    }
+
     fn create(&self, topics: &[(&str, i32, bool)], configs: &[(&str, &str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.bootstrap).create().expect("a client");
+        let (admin, options, runtime) = self.admin();
         let names: Vec<String> = topics.iter().map(|t| self.topic(t.0)).collect();
         let new = topics.iter().zip(&names).map(|((ending, partitions, compact), name)| {
             let mut t = NewTopic::new(name, *partitions, TopicReplication::Fixed(1));
-            if *compact {
+            let set = |(of, setting, _): &(&str, &str, &str)| of == ending && *setting == "cleanup.policy";
+            if *compact && !configs.iter().any(set) {
                 t = t.set("cleanup.policy", "compact");
             }
             configs.iter().filter(|c| c.0 == *ending).fold(t, |t, (_, setting, value)| t.set(setting, value))
         });
         let new: Vec<_> = new.collect();
-        let options = AdminOptions::new().operation_timeout(Some(CALL));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let made = runtime.block_on(admin.create_topics(&new, &options)).expect("an answer");
         made.into_iter().for_each(|r| drop(r.expect("a topic")));
         // A topic is made before its partitions have a leader.
@@ -167,6 +186,7 @@ impl World {
             seen.push(Seen {
                 partition: m.partition(),
                 offset: m.offset(),
+                at: m.timestamp().to_millis().unwrap_or(0),
                 key: m.key().map(<[u8]>::to_vec),
                 value: m.payload().map(<[u8]>::to_vec),
                 headers: m.headers().map_or_else(Vec::new, |h| {
@@ -175,6 +195,75 @@ impl World {
             });
         });
         seen
+    }
+
+    /// Cuts a changelog's partitions before this part of their records: 1 for all of them, 2 for the half.
+    pub fn cut(&self, ending: &str, part: i64) {
+        let topic = self.topic(ending);
+        let mut list = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            let end = self.end(&topic, partition).expect("an answer");
+            list.add_partition_offset(&topic, partition, Offset::Offset(end / part)).expect("an offset");
+        }
+        let (admin, options, runtime) = self.admin();
+        let cut = runtime.block_on(admin.delete_records(&list, &options)).expect("an answer");
+        cut.elements().iter().for_each(|e| e.error().expect("cut"));
+    }
+
+    /// Deletes a topic and makes it again.
+    pub fn anew(&self, ending: &str) {
+        let topic = self.topic(ending);
+        let (admin, options, runtime) = self.admin();
+        let gone = runtime.block_on(admin.delete_topics(&[&topic], &options)).expect("an answer");
+        gone.into_iter().for_each(|r| drop(r.expect("deleted")));
+        // It is deleted for good a while after it is said to be.
+        let again = || {
+            let new = NewTopic::new(&topic, self.partitions, TopicReplication::Fixed(1));
+            let new = new.set("cleanup.policy", "compact");
+            let made = runtime.block_on(admin.create_topics([&new], &options)).expect("an answer");
+            made.into_iter().all(|r| r.is_ok()).then_some(())
+        };
+        Deadline::after(60).until("the topic is made again", again);
+        let empty = || (0..self.partitions).all(|p| self.end(&topic, p) == Some(0)).then_some(());
+        Deadline::after(60).until("the new topic is there", empty);
+    }
+
+    /// When, by the worker's clock, each entry of its counts was written.
+    pub fn stored_at(&self) -> Vec<i64> {
+        let entries = self.read(&format!("state.demo.{}", Counted::NAME));
+        let decode =
+            |value: &[u8]| codec().decode::<StateEntry>(value).expect("an entry").updated_at.0 / 1000;
+        entries.iter().filter_map(|s| s.value.as_deref()).map(decode).collect()
+    }
+
+    /// Where the input ends, all partitions together; 0 while the broker does not say.
+    pub fn input_end(&self) -> i64 {
+        (0..self.partitions).filter_map(|p| self.end(&self.topic("in"), p)).sum()
+    }
+
+    /// The last of each key in the changelogs, as a restarted stage would find it; nothing where the stage has none.
+    pub fn stored(&self) -> Stored {
+        let mut stored = Stored::default();
+        for store in Kind::STORES.iter().filter(|_| self.kind == Kind::Count) {
+            let mut last: BTreeMap<String, StateEntry> = BTreeMap::new();
+            for seen in self.read(&format!("state.demo.{store}")) {
+                let key = format!("{}/{}", seen.partition, seen.key());
+                match seen.value.as_deref() {
+                    Some(value) => drop(last.insert(key, codec().decode(value).expect("an entry"))),
+                    None => drop(last.remove(&key)),
+                }
+            }
+            if *store != Counted::NAME {
+                stored.waiting.extend(last.into_keys().map(|key| format!("{store}/{key}")));
+                continue;
+            }
+            for (key, entry) in last {
+                let (_, key) = key.split_once('/').expect("a partition and a key");
+                *stored.counts.entry(key.to_owned()).or_default() +=
+                    entry.value.parse::<u64>().expect("a count");
+            }
+        }
+        stored
     }
 
     /// Where the group is, pending transactions waited for; none while the broker does not say.
@@ -268,6 +357,10 @@ impl Feeder {
             producer.flush(CALL * 6).expect("produced");
         });
         Self { enough, fed, thread }
+    }
+    /// How many records it has fed by now, though the broker may not have them yet.
+    pub fn fed(&self) -> u64 {
+        self.fed.load(SeqCst)
     }
     /// Ends it; how many records it fed.
     pub fn stop(self) -> u64 {

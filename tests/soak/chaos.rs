@@ -113,7 +113,7 @@ pub fn run(on: On) -> Result<(), Failed> {
         counter,
         load,
         random,
-        restarts: std::env::var_os("ATIO_SOAK_RESTART_KAFKA").is_some(),
+        restarts: conformance::restarts_kafka(),
         deck: vec![],
         figures: Figures::default(),
     };

@@ -1,6 +1,10 @@
 //! The two brokers that trials run on, each a process of its own: stopped, frozen, killed, and started again under its address on its data.
 use super::{Child, Need, Running, atio, kafka, kafka::Kafka, port::Ports, root};
-use std::{fmt, path::PathBuf, process::Command};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 use tempfile::TempDir;
 
 /// Which broker.
@@ -55,6 +59,7 @@ impl fmt::Display for On {
 #[derive(Debug)]
 pub struct Site {
     pub dir: PathBuf,
+    pub env: Vec<(&'static str, String)>,
     /// Removed with the broker.
     _own: Option<TempDir>,
 }
@@ -63,7 +68,15 @@ impl Site {
     /// A directory of its own.
     pub fn new() -> Self {
         let own = tempfile::tempdir().expect("a directory");
-        Self { dir: own.path().to_owned(), _own: Some(own) }
+        Self { dir: own.path().to_owned(), env: vec![], _own: Some(own) }
+    }
+    /// A directory of somebody else's.
+    pub fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), env: vec![], _own: None }
+    }
+    pub fn with(mut self, env: &[(&'static str, String)]) -> Self {
+        self.env.extend_from_slice(env);
+        self
     }
 }
 
@@ -91,6 +104,7 @@ struct Embedded {
 impl Embedded {
     fn up(&mut self) {
         let mut command = atio();
+        command.envs(self.site.env.clone());
         command.args(["broker", "--listen", &self.listen, "--data"]).arg(&self.site.dir);
         self.running = Some(Running::start("the broker", &mut command));
     }
@@ -168,6 +182,15 @@ impl Broker {
         match &mut self.own {
             Own::Embedded(own) => own.up(),
             Own::Kafka(kafka) => kafka.up(),
+            Own::Shared => panic!("it is others' too"),
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        match &mut self.own {
+            Own::Embedded(own) => own.running().child.exited().is_some(),
+            Own::Kafka(kafka) => kafka.ended(),
             Own::Shared => panic!("it is others' too"),
         }
     }

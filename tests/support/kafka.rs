@@ -24,6 +24,7 @@ impl Kafka {
     /// Starts it (again) on what is in its directory.
     pub fn up(&mut self) {
         let mut command = Command::new(root().join("tests/kafka/kafka"));
+        command.envs(self.site.env.clone());
         command.arg("run").arg(&self.site.dir).arg(self.ports.first.to_string());
         let mut child = Child::start(&mut command);
         Deadline::after(180).until("Kafka listens", || {
@@ -48,6 +49,10 @@ impl Kafka {
     /// SIGKILL, and gone.
     pub fn kill(&mut self) {
         self.child.take().expect("up").kill();
+    }
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        self.child.as_mut().expect("up").exited().is_some()
     }
     pub fn child(&self) -> &Child {
         self.child.as_ref().expect("up")

@@ -1,6 +1,7 @@
 //! What trials share: where things are, what is missing here, children that never outlive the run.
 
 pub mod broker;
+pub mod clock;
 pub mod fleet;
 pub mod http;
 pub mod kafka;
@@ -9,6 +10,7 @@ pub mod need;
 pub mod port;
 pub mod process;
 pub mod program;
+pub mod tmpfs;
 pub mod topic;
 
 pub use broker::{Broker, On};

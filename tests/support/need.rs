@@ -1,5 +1,5 @@
 //! What a trial needs of the machine. Missing = ignored by name with the reason, or a failure where `ATIO_REQUIRE=all`.
-use super::{root, shared_data};
+use super::{clock, root, shared_data, tmpfs::Tmpfs};
 use libtest_mimic::{Failed, Trial};
 use std::{path::PathBuf, process::Command, sync::LazyLock};
 
@@ -19,6 +19,10 @@ pub enum Need {
     Strace,
     /// The client program beside the samples that asks a broker hard questions.
     KafkaCheck,
+    /// A tmpfs can be mounted.
+    Tmpfs,
+    /// libfaketime, of the package `faketime`, and a C compiler.
+    Faketime,
 }
 
 /// Where `.ci/run` keeps what it installs.
@@ -54,6 +58,8 @@ static PROMTOOL: LazyLock<bool> =
 static STRACE: LazyLock<bool> = LazyLock::new(|| {
     Command::new("strace").args(["-D", "-o", "/dev/null", "true"]).status().is_ok_and(|s| s.success())
 });
+static TMPFS: LazyLock<bool> = LazyLock::new(|| Tmpfs::mount("64k").is_some());
+static FAKETIME: LazyLock<bool> = LazyLock::new(|| clock::library().is_some() && runs("cc", "--version"));
 static KCAT: LazyLock<bool> = LazyLock::new(|| runs("kcat", "-V"));
 
 impl Need {
@@ -66,6 +72,8 @@ impl Need {
             Self::Kcat => *KCAT,
             Self::Promtool => *PROMTOOL,
             Self::Strace => *STRACE,
+            Self::Tmpfs => *TMPFS,
+            Self::Faketime => *FAKETIME,
             Self::KafkaCheck => root().join("../shared/tools/kafka-check/Cargo.toml").is_file(),
         };
         let reason = match self {
@@ -76,6 +84,8 @@ impl Need {
             Self::Promtool => "needs promtool",
             Self::Strace => "needs strace",
             Self::KafkaCheck => "needs kafka-check",
+            Self::Tmpfs => "needs to mount a tmpfs: root",
+            Self::Faketime => "needs libfaketime and a C compiler",
         };
         (!there).then_some(reason)
     }
