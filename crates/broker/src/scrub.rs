@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::log::LogError;
 use crate::log::scrub::{self, Damage};
 use crate::log::segment::Summary;
 use crate::partition::Partition;
@@ -68,6 +69,8 @@ impl Pass {
         let epochs = log.epochs.clone();
         match log.to_verify(self.from) {
             Ok(found) => found.map(|(summary, path, file)| Open { summary, path, file, epochs, entry: 0 }),
+            // Its topic was deleted meanwhile.
+            Err(LogError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 let topic = &partition.topic.name;
                 tracing::error!(topic, partition = partition.index, %error, "not verified");

@@ -18,6 +18,10 @@ use super::sidecar::{self, Known};
 /// How far behind a broken batch good ones are searched for.
 const SEARCH: u64 = 8 * 1024 * 1024;
 
+/// A rest of the last segment that is read again at the next start rather than synced at this one: with many partitions the
+/// syncs would be most of the start. Its checkpoint comes in the background.
+const REST: u64 = 4 * 1024 * 1024;
+
 /// What had to be mended or was found missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
@@ -54,8 +58,11 @@ pub(crate) fn open(dir: &Path, start: i64, strict: bool) -> Result<(PartitionLog
             continue;
         }
         let behind = files.get(index + 1..).unwrap_or_default();
-        let summary = segment(path, *base, behind, &mut log.producers, &mut recovered)?;
-        log.segments.push_back(Segment::sealed(path.clone(), summary));
+        let (summary, saved) = segment(path, *base, behind, &mut log.producers, &mut recovered)?;
+        let (path, last_append_ms) = (path.clone(), summary.last_append_ms);
+        let mut segment = Segment::sealed(path, summary);
+        segment.saved_to(saved, last_append_ms);
+        log.segments.push_back(segment);
     }
     match log.segments.back_mut() {
         Some(active) if !active.summary.cleaned => active.activate()?,
@@ -65,6 +72,10 @@ pub(crate) fn open(dir: &Path, start: i64, strict: bool) -> Result<(PartitionLog
         }
     }
     if strict {
+        // What a kill left written and not synced is going to be read, and must not go after that.
+        if let Some(active) = log.segments.back() {
+            active.file()?.sync_data()?;
+        }
         // The partition's directory, the topic's, and what lists the topics.
         dir.ancestors().take(3).try_for_each(segment::sync_dir)?;
     }
@@ -101,19 +112,21 @@ fn list(dir: &Path) -> Result<Vec<(i64, PathBuf)>, LogError> {
     Ok(files)
 }
 
-/// What is in one segment: from its sidecar as far as that goes, the rest by reading it. `behind` are the segments
-/// behind it, by base offset.
+/// What is in one segment: from its sidecar as far as that goes, the rest by reading it; and how far its sidecar goes now.
+/// `behind` are the segments behind it, by base offset.
 fn segment(
     path: &Path,
     base: i64,
     behind: &[(i64, PathBuf)],
     producers: &mut Producers,
     recovered: &mut Recovered,
-) -> Result<Summary, LogError> {
+) -> Result<(Summary, u64), LogError> {
+    let mut may_wait = behind.is_empty();
     let known = match sidecar::load(path)? {
         Known::Whole(summary, then) => {
             *producers = then;
-            return Ok(summary);
+            let size = summary.size;
+            return Ok((summary, size));
         }
         Known::UpTo(summary, then) => {
             *producers = then;
@@ -122,19 +135,28 @@ fn segment(
         Known::Shorter(missing) => {
             error!(segment = %path.display(), missing, "bytes that were on the disk are gone from the segment's end");
             recovered.missing += missing;
+            may_wait = false;
             Summary::new(base)
         }
         Known::Broken => {
             warn!(segment = %path.display(), "index can't be read, made anew from the segment");
             recovered.rebuilt += 1;
+            may_wait = false;
             Summary::new(base)
         }
         Known::Nothing => Summary::new(base),
     };
-    let scanned = scan(path, known, behind, producers)?;
-    recovered.torn |= scanned.cut;
-    sidecar::save(&sidecar::sidecar_of(path), &scanned.summary, producers)?;
-    Ok(scanned.summary)
+    let from = known.size;
+    let Scanned { summary, cut } = scan(path, known, behind, producers)?;
+    recovered.torn |= cut;
+    if may_wait && !cut && summary.size - from < REST {
+        return Ok((summary, from));
+    }
+    // Synced first: a sidecar vouches for what it covers.
+    File::open(path)?.sync_data()?;
+    sidecar::save(&sidecar::sidecar_of(path), &summary, producers)?;
+    let size = summary.size;
+    Ok((summary, size))
 }
 
 fn modified_ms(file: &File) -> Result<i64, LogError> {
@@ -217,8 +239,6 @@ fn scan(
     } else if good < size {
         warn!(segment = %path.display(), at = good, "a stopped cleaning: what the next segment has counts there");
     }
-    // A sidecar is going to vouch for it.
-    file.sync_data()?;
     Ok(Scanned { summary, cut })
 }
 
