@@ -20,9 +20,11 @@ pub struct Definition {
     pub command_id: String,
 }
 
-text_enum! { ChangeType { Creation = "CreationEvents", Modification = "ModificationEvents", Deletion = "DeletionEvents", Refusal = "RefusalEvents" } }
+text_enum! { ChangeType { Creation = "CreationEvents", Modification = "ModificationEvents", Deletion = "DeletionEvents", Refusal = "RefusalEvents", Restoration = "RestorationEvents",
+Tampering = "TamperingEvents" } }
 
-/// On `atio.workflow-changes`: what a command did, with before and after; a refusal says why.
+/// On `atio.workflow-changes`: what a command did, with before and after; a refusal says why. Of kind tampering: what nobody asked for, `before`
+/// what must be there, `after` what is, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     pub change_id: String,
@@ -40,4 +42,6 @@ pub struct Change {
     pub refused_code: Option<String>,
     pub refused_message: Option<String>,
     pub at: Timestamp,
+    /// Of kind tampering: which, a code.
+    pub finding: Option<String>,
 }

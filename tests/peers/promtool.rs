@@ -47,6 +47,8 @@ fn clean() -> Result<(), Failed> {
         "atio_ledger_records_total{outcome=\"emitted\",reason=\"\",service=\"metrics\",stage=\"enrichment\"",
         "atio_stage_records_dead_lettered_total{reason=",
         "atio_metrics_up{service=\"metrics\"} 1",
+        "atio_monitoring_watch_up{service=\"monitoring\"} 1",
+        "atio_monitoring_tampering_total{kind=\"deleted\",service=\"monitoring\",topic=\"workflows\"} 0",
     ];
     let text = Deadline::after(90).until("traffic shows in /metrics", || {
         let text = get();

@@ -172,6 +172,12 @@ impl TopicReader {
         &self.ends
     }
 
+    /// What is read next, by partition: below it all that is committed was handed out, markers passed.
+    #[must_use]
+    pub const fn positions(&self) -> &BTreeMap<Tp, i64> {
+        &self.next
+    }
+
     /// The next record, waiting up to `wait`.
     ///
     /// # Errors

@@ -6,21 +6,21 @@ use crate::{
     decide::{Decision, Verdict, decide},
     object_key, pointer_key,
     stores::{Answered, CommandChains, Objects},
+    written::{Details, Topic, Written, digest, hex},
 };
 use atio_schemas::{
     Code, Codec, CodecError, Timestamp,
     audit::{AuditEntry, AuditIntent},
     codec,
-    command::Command,
+    command::{Command, ObjectKind},
     definition::{Change, ChangeType, Definition},
     header,
 };
 use atio_stage::{Headers, NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
 use atio_topics::units::is_name;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-const SOURCE: &str = "/atio/monitoring";
+pub(crate) const SOURCE: &str = "/atio/monitoring";
 
 pub(crate) struct Topics {
     pub(crate) workflows: Arc<str>,
@@ -58,25 +58,21 @@ impl Commands {
                 vec![],
             ),
             Verdict::Change(decision) => {
-                tx.store::<Objects>().put(&key, &decision.object)?;
+                // What was never defined stays so: only its tombstone is written.
+                if decision.object.latest > 0 {
+                    tx.store::<Objects>().put(&key, &decision.object)?;
+                }
                 let outputs = self.definitions(command, &decision, record, tx.now())?;
                 (change(command, *decision, record, tx.now()), outputs)
             }
         };
-        let entry = chain::append::<CommandChains>(
-            &format!("commands-{}", record.partition),
-            &intent(command, &change)?,
-            tx,
-        )?;
-        outputs.push(output(
-            &self.codec,
-            &self.topics.changes,
-            &key,
-            &change,
-            &change.change_id,
-            record,
-            change.at,
-        )?);
+        let mut written: Vec<Written> = outputs.iter().map(|o| Written::of(Topic::Workflows, o)).collect();
+        let (topic, id) = (&self.topics.changes, &change.change_id);
+        let told = output(&self.codec, topic, &key, &change, id, record, change.at)?;
+        written.push(Written::of(Topic::Changes, &told));
+        outputs.push(told);
+        let chain = format!("commands-{}", record.partition);
+        let entry = chain::append::<CommandChains>(&chain, &intent(command, &change, written)?, tx)?;
         outputs.push(audit_output(&self.codec, &self.topics.audit, &entry, record)?);
         // Change and entry are always there.
         NonEmpty::from_vec(outputs).map(|outputs| Outcome::Emit { outputs, rejected: vec![] }).ok_or_else(
@@ -112,7 +108,7 @@ impl Commands {
             pointer: false,
             paused: object.paused,
             definition: object.definition.clone(),
-            sha256: sha256(&object.definition),
+            sha256: hex(&digest(object.definition.as_bytes())),
             created_at: at,
             created_by: command.actor.clone(),
             command_id: command.command_id.clone(),
@@ -152,6 +148,9 @@ impl Processor for Commands {
 
 /// Texts that are repeated in what is written have a limit, so that change and entry always fit their topics.
 fn wrong_field(command: &Command) -> Option<String> {
+    if command.kind == ObjectKind::Audit {
+        return Some("kind: `audit` takes no command".to_owned());
+    }
     if !is_name(&command.name) {
         return Some("name: 1 to 63 of a-z, 0-9 and `-`".to_owned());
     }
@@ -184,6 +183,7 @@ fn change(command: &Command, decision: Decision, record: &Record<'_>, at: Timest
         refused_code: None,
         refused_message: None,
         at,
+        finding: None,
     }
 }
 
@@ -209,25 +209,13 @@ fn refusal(
         refused_code: Some(refused.code.to_string()),
         refused_message: Some(refused.message.clone()),
         at,
+        finding: None,
     }
 }
 
-/// What the audit log says of a change. A deletion's entry holds the last full definition, from which it can be restored.
-fn intent(command: &Command, change: &Change) -> Result<AuditIntent, StageError> {
-    let deleted =
-        (change.change_type == ChangeType::Deletion).then_some(&change.before).and_then(Option::as_ref);
-    let details = serde_json::json!({
-        "change": change.change_type.as_str(),
-        "before_version": change.before_version,
-        "after_version": change.after_version,
-        "sha256": change.after.as_deref().map(sha256),
-        "definition": deleted,
-        "reason": change.reason,
-        "refused_code": change.refused_code,
-        "refused_message": change.refused_message,
-        "sent_at": command.sent_at,
-    });
-    let details = serde_json::to_string(&details)
+/// What the audit log says of a change: the full definition, from which it can be restored, and what was written with it.
+fn intent(command: &Command, change: &Change, written: Vec<Written>) -> Result<AuditIntent, StageError> {
+    let details = serde_json::to_string(&Details::of(change, command.sent_at, written))
         .map_err(|e| StageError { code: Code::Internal, message: format!("audit details: {e}") })?;
     Ok(AuditIntent {
         intent_id: command.command_id.clone(),
@@ -249,7 +237,7 @@ pub(crate) fn audit_output(
     output(codec, topic, &key, entry, &key, record, entry.at)
 }
 
-fn output<R: codec::Record>(
+pub(crate) fn output<R: codec::Record>(
     codec: &Codec,
     topic: &Arc<str>,
     key: &str,
@@ -268,8 +256,4 @@ fn headers(record: &Record<'_>, kind: &str, id: &str, at: Timestamp) -> Headers 
     headers.describe(kind, id, SOURCE, Some(at));
     headers.set(header::ORIGIN, record.origin());
     headers
-}
-
-fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }

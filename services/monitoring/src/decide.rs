@@ -14,7 +14,7 @@ use atio_schemas::{
 pub(crate) struct Decision {
     pub(crate) change: ChangeType,
     pub(crate) object: Object,
-    /// A new version is to be written under `<name>@<n>`.
+    /// The version is to be written under `<name>@<n>`.
     pub(crate) new_version: bool,
     pub(crate) before_version: Option<i64>,
     pub(crate) after_version: Option<i64>,
@@ -37,6 +37,7 @@ pub(crate) fn decide(command: &Command, now: Option<&Object>, check: &dyn Check)
     }
     let decided = match (command.action, now.filter(|o| o.in_force)) {
         (Action::Apply, _) => apply(command, now, check),
+        (Action::Restore, _) => restore(command, now, check),
         (_, None) => {
             Err(Refused::new(Code::NotFound, format!("{} `{}` is not defined", command.kind, command.name)))
         }
@@ -49,8 +50,11 @@ pub(crate) fn decide(command: &Command, now: Option<&Object>, check: &dyn Check)
 
 fn conflict(command: &Command, version: i64) -> Refused {
     let (kind, name, expected) = (command.kind, &command.name, command.expected_version);
-    let code =
-        if version == 0 && command.action != Action::Apply { Code::NotFound } else { Code::VersionConflict };
+    let code = if version == 0 && !matches!(command.action, Action::Apply | Action::Restore) {
+        Code::NotFound
+    } else {
+        Code::VersionConflict
+    };
     let is = if version == 0 { "is not defined".to_owned() } else { format!("is at version {version}") };
     Refused::new(
         code,
@@ -62,34 +66,80 @@ fn apply(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<D
     let Some(definition) = &command.definition else {
         return Err(Refused::new(Code::InvalidDefinition, "apply without a definition"));
     };
-    if definition.len() > MAX_DEFINITION {
-        let text = format!("{} bytes, at most {MAX_DEFINITION} are taken", definition.len());
-        return Err(Refused::new(Code::TooLarge, text));
-    }
-    check.check(command.kind, &command.name, definition)?;
     let live = now.filter(|o| o.in_force);
+    accepted(command, definition, check)?;
     if let Some(same) = live.filter(|o| o.definition == *definition) {
         return Err(Refused::new(
             Code::Duplicate,
             format!("version {} is this definition already", same.latest),
         ));
     }
+    let change = if live.is_some() { ChangeType::Modification } else { ChangeType::Creation };
+    Ok(new_version(change, definition, now))
+}
+
+fn accepted(command: &Command, definition: &str, check: &dyn Check) -> Result<(), Refused> {
+    if definition.len() > MAX_DEFINITION {
+        let text = format!("{} bytes, at most {MAX_DEFINITION} are taken", definition.len());
+        return Err(Refused::new(Code::TooLarge, text));
+    }
+    check.check(command.kind, &command.name, definition)
+}
+
+/// Brings a definition back: a new version where it is not the one in force, else the one in force is written once more, for somebody may have
+/// taken it away behind ATIO's back. Without a definition: whatever monitoring has is written once more.
+fn restore(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<Decision, Refused> {
+    let live = now.filter(|o| o.in_force);
+    let change = ChangeType::Restoration;
+    match (&command.definition, live) {
+        (None, None) => Ok(Decision {
+            change,
+            object: now.cloned().unwrap_or_else(Object::never),
+            new_version: false,
+            before_version: None,
+            after_version: None,
+            before: None,
+            after: None,
+        }),
+        (Some(definition), Some(object)) if *definition != object.definition => {
+            accepted(command, definition, check)?;
+            Ok(new_version(change, definition, now))
+        }
+        (Some(definition), None) => {
+            accepted(command, definition, check)?;
+            Ok(new_version(change, definition, now))
+        }
+        (_, Some(object)) => Ok(Decision {
+            change,
+            object: object.clone(),
+            new_version: true,
+            before_version: Some(object.latest),
+            after_version: Some(object.latest),
+            before: Some(object.definition.clone()),
+            after: Some(object.definition.clone()),
+        }),
+    }
+}
+
+/// One above all that were ever given. What is paused stays so.
+fn new_version(change: ChangeType, definition: &str, now: Option<&Object>) -> Decision {
+    let live = now.filter(|o| o.in_force);
     let latest = now.map_or(0, |o| o.latest) + 1;
     let object = Object {
         latest,
         in_force: true,
         paused: live.is_some_and(|o| o.paused),
-        definition: definition.clone(),
+        definition: definition.to_owned(),
     };
-    Ok(Decision {
-        change: if live.is_some() { ChangeType::Modification } else { ChangeType::Creation },
+    Decision {
+        change,
         object,
         new_version: true,
         before_version: live.map(|o| o.latest),
         after_version: Some(latest),
         before: live.map(|o| o.definition.clone()),
-        after: Some(definition.clone()),
-    })
+        after: Some(definition.to_owned()),
+    }
 }
 
 fn delete(object: &Object) -> Decision {

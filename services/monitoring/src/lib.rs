@@ -2,17 +2,26 @@
 //!
 //! Two stages. `monitoring` turns each command into the definition that it asks for, a change event and an entry of the audit log, in one
 //! transaction: who saw an older version is refused, so that concurrent applies can't lose each other. `monitoring-audit` appends what
-//! others want recorded. Must not know: how a workflow is run, who sends commands.
+//! others want recorded. A thread watches what lies on the three topics, and reports what no entry of the log accounts for. Must not know: how a
+//! workflow is run, who sends commands.
 
 mod chain;
 pub mod check;
+pub mod checkpoint;
 mod commands;
+pub mod compare;
 mod decide;
 mod intents;
+mod metrics;
+pub mod noted;
+pub mod report;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod trail;
 pub mod verify;
+pub mod watcher;
+pub mod written;
 
 pub use check::{BuiltIn, Check, Refused};
 
@@ -55,7 +64,7 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
     };
     let outputs = vec![topics.workflows.clone(), topics.changes.clone(), topics.audit.clone()];
     let commands = commands::Commands::new(deps.codec.clone(), Arc::clone(&deps.check), topics);
-    let intents = intents::Intents::new(deps.codec.clone(), topic("audit"));
+    let intents = intents::Intents::new(deps.codec.clone(), topic("audit"), topic("workflow-changes"));
     let stage = |name: &str, input: &str, outputs, stores, run| Stage {
         name: name.to_owned(),
         service: SERVICE,
@@ -82,8 +91,11 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
         stage(
             "monitoring-audit",
             "audit-intents",
-            vec![topic("audit")],
-            vec![StoreSpec::of::<stores::IntentChains>(&deps.prefix, SERVICE)],
+            vec![topic("workflow-changes"), topic("audit")],
+            vec![
+                StoreSpec::of::<stores::IntentChains>(&deps.prefix, SERVICE),
+                StoreSpec::of::<stores::Reported>(&deps.prefix, SERVICE),
+            ],
             Run::Transform(Box::new(intents)),
         ),
     ]

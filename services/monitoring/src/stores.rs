@@ -15,6 +15,13 @@ pub(crate) struct Object {
     pub(crate) definition: String,
 }
 
+impl Object {
+    /// What was never defined.
+    pub(crate) const fn never() -> Self {
+        Self { latest: 0, in_force: false, paused: false, definition: String::new() }
+    }
+}
+
 pub(crate) struct Objects;
 impl Store for Objects {
     const NAME: &'static str = "objects";
@@ -36,6 +43,13 @@ pub(crate) struct CommandChains;
 impl Store for CommandChains {
     const NAME: &'static str = "command-chains";
     type Value = ChainHead;
+}
+
+/// Tamperings that are recorded; key = intent id. Whoever looks finds the same again after each start: it is one.
+pub(crate) struct Reported;
+impl Store for Reported {
+    const NAME: &'static str = "reported";
+    type Value = ();
 }
 
 /// As [`CommandChains`].

@@ -17,13 +17,19 @@ use atio_stage::{
     harness::{Given, Harness},
 };
 use proptest::prelude::*;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
-fn codec() -> Codec {
-    Codec::new(Arc::new(StaticIds::new()))
+/// Its schemas are parsed once.
+static CODEC: LazyLock<Codec> = LazyLock::new(|| Codec::new(Arc::new(StaticIds::new())));
+
+pub(crate) fn codec() -> Codec {
+    CODEC.clone()
 }
 
-fn commands() -> Harness<Commands> {
+pub(crate) fn commands() -> Harness<Commands> {
     let workflow = Arc::new(|_: &str, text: &str| {
         if text.contains("bad") {
             Err(Refused::new(Code::InvalidDefinition, "w.yaml:4:1: bad"))
@@ -39,11 +45,17 @@ fn commands() -> Harness<Commands> {
     )
 }
 
-fn text(name: &str, more: &str) -> String {
+pub(crate) fn text(name: &str, more: &str) -> String {
     format!("apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: {name}}}\non: detection # {more}\n")
 }
 
-fn command(id: &str, action: Action, name: &str, expected: i64, definition: Option<String>) -> Command {
+pub(crate) fn command(
+    id: &str,
+    action: Action,
+    name: &str,
+    expected: i64,
+    definition: Option<String>,
+) -> Command {
     Command {
         command_id: id.into(),
         action,
@@ -57,11 +69,11 @@ fn command(id: &str, action: Action, name: &str, expected: i64, definition: Opti
     }
 }
 
-fn apply(id: &str, name: &str, expected: i64, more: &str) -> Command {
+pub(crate) fn apply(id: &str, name: &str, expected: i64, more: &str) -> Command {
     command(id, Action::Apply, name, expected, Some(text(name, more)))
 }
 
-fn given(command: &Command) -> Given {
+pub(crate) fn given(command: &Command) -> Given {
     Given {
         topic: "commands".into(),
         key: Some(object_key(command.kind, &command.name).into_bytes()),
@@ -70,11 +82,11 @@ fn given(command: &Command) -> Given {
     }
 }
 
-fn send(h: &mut Harness<Commands>, commands: &[Command]) {
+pub(crate) fn send(h: &mut Harness<Commands>, commands: &[Command]) {
     h.commit(&commands.iter().map(given).collect::<Vec<_>>());
 }
 
-fn key(o: &Output) -> String {
+pub(crate) fn key(o: &Output) -> String {
     String::from_utf8(o.key.clone().unwrap()).unwrap()
 }
 
@@ -298,7 +310,7 @@ fn intent(n: i64) -> AuditIntent {
 
 #[test]
 fn each_partition_of_intents_is_a_chain() {
-    let mut h = Harness::new(Intents::new(codec(), "audit".into()), &[], Timestamp(5));
+    let mut h = Harness::new(Intents::new(codec(), "audit".into(), "changes".into()), &[], Timestamp(5));
     let of = |n: i64, partition| Given {
         topic: "audit-intents".into(),
         partition,
@@ -327,7 +339,7 @@ fn the_stages_name_what_they_touch() {
     let stages = crate::stages(&crate::Deps { prefix: "t.".into(), codec: codec(), check });
     let outputs: Vec<String> =
         stages.iter().flat_map(|s| s.outputs.iter().map(ToString::to_string)).collect();
-    assert_eq!(outputs, ["t.workflows", "t.workflow-changes", "t.audit", "t.audit"]);
+    assert_eq!(outputs, ["t.workflows", "t.workflow-changes", "t.audit", "t.workflow-changes", "t.audit"]);
     let stores: Vec<String> =
         stages.iter().flat_map(|s| s.stores.iter().map(|s| s.changelog.to_string())).collect();
     assert_eq!(
@@ -336,7 +348,8 @@ fn the_stages_name_what_they_touch() {
             "t.state.monitoring.objects",
             "t.state.monitoring.answered",
             "t.state.monitoring.command-chains",
-            "t.state.monitoring.intent-chains"
+            "t.state.monitoring.intent-chains",
+            "t.state.monitoring.reported"
         ]
     );
     assert_eq!(&*stages[1].inputs[0].dead_letters, "t.audit-intents.dlq");

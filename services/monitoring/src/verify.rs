@@ -1,5 +1,9 @@
 //! Judges the audit log as a whole: order, links, keys, and where each chain must end. Pure. Must not know where entries are read from.
-use atio_schemas::audit::{self, AuditEntry, ChainHead};
+use crate::checkpoint::Checkpoint;
+use atio_schemas::{
+    Timestamp,
+    audit::{self, AuditEntry, ChainHead},
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -11,7 +15,8 @@ pub struct Finding {
     pub sequence: Option<i64>,
     /// Offset on the topic, or line of a file from 1; none for what is missing.
     pub at: Option<i64>,
-    /// Bounded: `null_value`, `unreadable`, `wrong_key`, `altered`, `rewritten`, `gap`, `unlinked`, `truncated`, `foreign`, `other_head`.
+    /// Bounded: `null_value`, `unreadable`, `wrong_key`, `altered`, `rewritten`, `gap`, `unlinked`, `truncated`, `foreign`, `other_head`,
+    /// `cut`, `other_history`, `bad_checkpoint`.
     pub what: &'static str,
     pub message: String,
 }
@@ -22,9 +27,28 @@ pub struct Verify {
     heads: BTreeMap<String, ChainHead>,
     findings: Vec<Finding>,
     entries: u64,
+    /// What signed checkpoints say of chain and sequence, and is not found yet.
+    signed: BTreeMap<(String, i64), (String, Timestamp)>,
 }
 
 impl Verify {
+    /// What a signed checkpoint says of where chains ended: before the first record.
+    pub fn expect(&mut self, checkpoint: Checkpoint) {
+        for (chain, head) in checkpoint.heads {
+            self.signed.entry((chain, head.sequence)).or_insert((head.hash, checkpoint.at));
+        }
+    }
+    /// Line of a file of checkpoints that does not count, and why.
+    pub fn bad_checkpoint(&mut self, line: i64, why: &str) {
+        let message = format!("line {line} {why}");
+        self.findings.push(Finding {
+            chain: "checkpoint".to_owned(),
+            sequence: None,
+            at: Some(line),
+            what: "bad_checkpoint",
+            message,
+        });
+    }
     /// The next record. `entry`: None = a null; Err = why it does not read.
     pub fn add(&mut self, at: i64, key: &str, entry: Result<Option<&AuditEntry>, String>) {
         let (chain, sequence) = split(key);
@@ -70,6 +94,36 @@ impl Verify {
             );
         }
         *head = ChainHead { sequence: number, hash: entry.hash.clone() };
+        let place = (entry.chain.clone(), number);
+        if self.signed.get(&place).is_some_and(|(hash, _)| *hash == entry.hash) {
+            self.signed.remove(&place);
+        }
+    }
+
+    /// What was signed and is not there: of each chain the furthest that was cut off, and the first that is another.
+    fn unmet(&self) -> Vec<Finding> {
+        let (mut cut, mut other) = (BTreeMap::new(), BTreeMap::new());
+        for ((chain, sequence), (_, at)) in &self.signed {
+            let end = self.heads.get(chain).map_or(0, |h| h.sequence);
+            if *sequence > end {
+                let missing = if end + 1 == *sequence {
+                    format!("entry {sequence} is missing")
+                } else {
+                    format!("entries {} to {sequence} are missing", end + 1)
+                };
+                let at = at.rfc3339_millis();
+                let text =
+                    format!("a checkpoint of {at} has entry {sequence}, the chain ends at {end}: {missing}");
+                cut.insert(chain, missing_at(chain, end + 1, "cut", text));
+            } else {
+                let text = format!(
+                    "entry {sequence} is not the one that a checkpoint of {} has",
+                    at.rfc3339_millis()
+                );
+                other.entry(chain).or_insert_with(|| missing_at(chain, *sequence, "other_history", text));
+            }
+        }
+        cut.into_values().chain(other.into_values()).collect()
     }
 
     /// Where the chains end, as they were read.
@@ -90,14 +144,16 @@ impl Verify {
         before: &BTreeMap<String, ChainHead>,
         after: &BTreeMap<String, ChainHead>,
     ) -> Vec<Finding> {
+        let unmet = self.unmet();
+        self.findings.extend(unmet);
         for (chain, noted) in before {
             let read = self.heads.get(chain).cloned().unwrap_or_default();
             if read.sequence < noted.sequence {
                 let text =
                     format!("the chain ends at entry {}, monitoring noted {}", read.sequence, noted.sequence);
-                self.findings.push(missing(chain, read.sequence + 1, "truncated", text));
+                self.findings.push(missing_at(chain, read.sequence + 1, "truncated", text));
             } else if read.sequence == noted.sequence && read.hash != noted.hash {
-                self.findings.push(missing(
+                self.findings.push(missing_at(
                     chain,
                     read.sequence,
                     "other_head",
@@ -113,12 +169,12 @@ impl Verify {
                     noted.sequence + 1,
                     read.sequence
                 );
-                self.findings.push(missing(chain, noted.sequence + 1, "foreign", text));
+                self.findings.push(missing_at(chain, noted.sequence + 1, "foreign", text));
             } else if read.sequence == noted.sequence
                 && read.hash != noted.hash
                 && before.get(chain) != Some(noted)
             {
-                self.findings.push(missing(
+                self.findings.push(missing_at(
                     chain,
                     read.sequence,
                     "other_head",
@@ -130,7 +186,7 @@ impl Verify {
     }
 }
 
-fn missing(chain: &str, sequence: i64, what: &'static str, message: String) -> Finding {
+fn missing_at(chain: &str, sequence: i64, what: &'static str, message: String) -> Finding {
     Finding { chain: chain.to_owned(), sequence: Some(sequence), at: None, what, message }
 }
 
@@ -145,7 +201,7 @@ fn split(key: &str) -> (&str, Option<i64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use atio_schemas::{Timestamp, audit::AuditIntent};
+    use atio_schemas::audit::AuditIntent;
     use proptest::prelude::*;
 
     /// A chain of so many entries, and its head.
@@ -216,5 +272,41 @@ mod tests {
         }
         let (_, later) = chain(4);
         assert!(verify.finish(&noted, &later).is_empty(), "written while it was read");
+    }
+
+    #[test]
+    fn a_cut_end_and_another_history_show_against_checkpoints() {
+        let (entries, heads) = chain(5);
+        let signed = |n: usize| Checkpoint { at: Timestamp(1), heads: chain(n).1 };
+        let judge = |rows: &[Row]| {
+            let mut verify = Verify::default();
+            [3, 5].map(signed).into_iter().for_each(|c| verify.expect(c));
+            for (at, (key, entry)) in (0..).zip(rows) {
+                verify.add(at, key, Ok(entry.as_ref()));
+            }
+            let found = verify.finish(&BTreeMap::new(), &BTreeMap::new());
+            found.into_iter().map(|f| (f.what, f.sequence)).collect::<Vec<_>>()
+        };
+        assert_eq!(judge(&rows(&entries)), []);
+        assert_eq!(judge(&rows(&entries[..4])), [("cut", Some(5))]);
+        assert_eq!(judge(&rows(&entries[..2])), [("cut", Some(3))]);
+        assert_eq!(judge(&[]), [("cut", Some(1))], "a chain that is gone altogether");
+        // A whole history of its own, well linked.
+        let (mut head, mut forged) = (ChainHead::default(), vec![]);
+        for entry in &entries {
+            let intent = AuditIntent {
+                intent_id: entry.intent_id.clone(),
+                actor: "evil".into(),
+                action: entry.action.clone(),
+                object: entry.object.clone(),
+                details: entry.details.clone(),
+                at: entry.at,
+            };
+            let (entry, next) = audit::append("c-0", &head, &intent);
+            head = next;
+            forged.push(entry);
+        }
+        assert_eq!(judge(&rows(&forged)), [("other_history", Some(3))]);
+        assert_eq!(heads.len(), 1);
     }
 }

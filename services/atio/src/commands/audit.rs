@@ -7,9 +7,13 @@ use crate::{
     system::wanted::unreachable,
 };
 use anyhow::Context;
-use atio_monitoring::verify::{Finding, Verify};
+use atio_monitoring::{
+    checkpoint::{self, Public},
+    noted::NotedError,
+    verify::{Finding, Verify},
+};
 use atio_schemas::audit::{AuditEntry, ChainHead};
-use atio_stream::{Ledger, read::Entry};
+use atio_stream::read::Entry;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -49,10 +53,22 @@ enum AuditCommand {
         /// An export instead of the topic; what was noted elsewhere is then not known
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        signed: Signed,
         /// Sentences, or one JSON object a line
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Signed {
+    /// Signed checkpoints that were kept elsewhere: what they have must be there
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// The key that signed them; default: audit.pub in the data directory
+    #[arg(long, value_name = "FILE", requires = "checkpoint")]
+    public_key: Option<PathBuf>,
 }
 
 /// A line of an export: the record as it lies on the topic.
@@ -64,14 +80,18 @@ struct Line {
 }
 
 pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
-    if let AuditCommand::Verify { chain, file: Some(file), format } = &args.command {
-        let verify = read_file(file)?;
-        return told(verify, &BTreeMap::new(), &BTreeMap::new(), chain.as_deref(), *format);
+    let mut expected = Verify::default();
+    if let AuditCommand::Verify { chain, file, signed, format } = &args.command {
+        expected = expecting(target, signed)?;
+        if let Some(file) = file {
+            let verify = read_file(file, expected)?;
+            return told(verify, &BTreeMap::new(), &BTreeMap::new(), chain.as_deref(), *format);
+        }
     }
     look(target, move |look: &Look| match args.command {
         AuditCommand::Log { object, limit, format } => log(look, object.as_deref(), limit, format),
         AuditCommand::Export { file } => export(look, &file),
-        AuditCommand::Verify { chain, format, .. } => verify(look, chain.as_deref(), format),
+        AuditCommand::Verify { chain, format, .. } => verify(look, expected, chain.as_deref(), format),
     })
 }
 
@@ -140,10 +160,9 @@ fn write(look: &Look, record: &Entry, out: &mut impl Write) -> anyhow::Result<()
     Ok(())
 }
 
-fn read_file(file: &Path) -> anyhow::Result<Verify> {
+fn read_file(file: &Path, mut verify: Verify) -> anyhow::Result<Verify> {
     let context = || format!("reading {}", file.display());
     let lines = BufReader::new(std::fs::File::open(file).with_context(context)?).lines();
-    let mut verify = Verify::default();
     for (number, line) in (1_i64..).zip(lines) {
         match serde_json::from_str::<Line>(&line.with_context(context)?) {
             Ok(line) => verify.add(line.offset, &line.key, Ok(line.entry.as_ref())),
@@ -155,29 +174,15 @@ fn read_file(file: &Path) -> anyhow::Result<Verify> {
 
 /// The heads that ride in monitoring's offset commits, by chain.
 fn noted(look: &Look) -> anyhow::Result<BTreeMap<String, ChainHead>> {
-    let (admin, prefix) = (look.admin()?, &look.config.prefix);
-    let mut heads = BTreeMap::new();
-    for (group, input, chain) in
-        [("monitoring", "commands", "commands"), ("monitoring-audit", "audit-intents", "intents")]
-    {
-        let committed = admin
-            .committed(&format!("{prefix}{group}"), &[&format!("{prefix}{input}")])
-            .map_err(unreachable)?;
-        for partition in committed {
-            let note = Ledger::from_metadata(&partition.metadata).and_then(|ledger| ledger.note);
-            let Some(note) = note else { continue };
-            let name = format!("{chain}-{}", partition.partition);
-            let head =
-                serde_json::from_str(&note).with_context(|| format!("the noted head of chain {name}"))?;
-            heads.insert(name, head);
-        }
-    }
-    Ok(heads)
+    let heads = atio_monitoring::noted::heads(&look.admin()?, &look.config.prefix);
+    heads.map(|h| h.noted).map_err(|error| match error {
+        NotedError::Admin(error) => unreachable(error),
+        other => other.into(),
+    })
 }
 
-fn verify(look: &Look, chain: Option<&str>, format: Format) -> anyhow::Result<Exit> {
+fn verify(look: &Look, mut verify: Verify, chain: Option<&str>, format: Format) -> anyhow::Result<Exit> {
     let before = noted(look)?;
-    let mut verify = Verify::default();
     look.scan(&topic(look), |record| match decoded(look, &record) {
         Ok(entry) => verify.add(record.offset, &key(&record), Ok(entry.as_ref())),
         Err(why) => verify.add(record.offset, &key(&record), Err(why)),
@@ -187,6 +192,36 @@ fn verify(look: &Look, chain: Option<&str>, format: Format) -> anyhow::Result<Ex
     }
     let after = noted(look)?;
     told(verify, &before, &after, chain, format)
+}
+
+/// What is to be held against signed checkpoints, where there are any.
+fn expecting(target: &Target, signed: &Signed) -> anyhow::Result<Verify> {
+    let mut verify = Verify::default();
+    let Some(file) = &signed.checkpoint else { return Ok(verify) };
+    let public = match &signed.public_key {
+        Some(path) => path.clone(),
+        None => target.configuration(serde_json::json!({}))?.data.join(checkpoint::PUBLIC),
+    };
+    let public = Public::read(&public).map_err(|e| Failure::usage(format!("{e}; give --public-key FILE")))?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut good = 0_u64;
+    for (number, line) in (1_i64..).zip(text.lines()) {
+        match public.verify(line) {
+            Ok(checkpoint) => {
+                verify.expect(checkpoint);
+                good += 1;
+            }
+            Err(why) => verify.bad_checkpoint(number, &why),
+        }
+    }
+    anyhow::ensure!(
+        good > 0,
+        "{} has no checkpoint that key {} signed",
+        file.display(),
+        public.fingerprint()
+    );
+    render::notice(&format!("{good} checkpoints signed by key {}", public.fingerprint()));
+    Ok(verify)
 }
 
 fn told(

@@ -1,18 +1,20 @@
-//! `atio workflow`: the definitions in force, their texts and how they came to be, read from the topics. Changing them is not done here.
+//! `atio workflow`: the definitions in force, their texts and how they came to be, read from the topics; commands that change them are in
+//! `command`.
+mod changes;
+mod command;
+mod diff;
+
 use crate::{
     commands::look::{Look, look},
     endpoints::Target,
     exit::{Exit, Failure},
     render::{self, Format},
 };
-use atio_schemas::{
-    command::ObjectKind,
-    definition::{Change, Definition},
-};
+use atio_schemas::{command::ObjectKind, definition::Definition};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Look at workflows: what is in force, and who changed what
+/// Look at workflows: what is in force, and who changed what; delete one, bring one back
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio workflow show threat-detection-response@1")]
 pub struct Args {
@@ -33,7 +35,37 @@ enum WorkflowCommand {
         #[arg(value_name = "NAME[@VERSION]")]
         name: String,
     },
-    /// Show every change of a workflow, refused ones too, oldest first
+    /// Show what happened to one workflow, or to all, oldest first: changes, refusals, tampering
+    Changes {
+        name: Option<String>,
+        /// A table, or one JSON object a line with the texts before and after
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Take a workflow out of force; `restore` brings it back
+    Delete {
+        #[command(flatten)]
+        ask: command::Ask,
+    },
+    /// Compare two versions line by line: by default the one in force with the one before
+    Diff {
+        name: String,
+        #[arg(value_name = "VERSION", num_args = 0..=2)]
+        versions: Vec<i64>,
+        /// A unified diff, or one JSON object with both texts
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Bring a definition back from the audit log: one that was deleted, overwritten, or is no longer wanted otherwise
+    #[command(disable_version_flag = true)]
+    Restore {
+        #[command(flatten)]
+        ask: command::Ask,
+        /// This one instead of the last
+        #[arg(long, value_name = "N")]
+        version: Option<i64>,
+    },
+    /// The same as `changes NAME`
     History {
         name: String,
         /// A table, or one JSON object a line with the texts before and after
@@ -43,11 +75,22 @@ enum WorkflowCommand {
 }
 
 pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
+    match &args.command {
+        WorkflowCommand::Delete { ask } => return command::delete(target, ask),
+        WorkflowCommand::Restore { ask, version } => return command::restore(target, ask, *version),
+        _ => {}
+    }
     look(target, move |look: &Look| {
         match args.command {
             WorkflowCommand::Ls { format } => list(look, format)?,
             WorkflowCommand::Show { name } => show(&definitions(look)?, &name)?,
-            WorkflowCommand::History { name, format } => history(look, &name, format)?,
+            WorkflowCommand::Changes { name, format } => changes::show(look, name.as_deref(), format)?,
+            WorkflowCommand::History { name, format } => changes::show(look, Some(&name), format)?,
+            WorkflowCommand::Diff { name, versions, format } => {
+                diff::show(&definitions(look)?, &name, &versions, format)?;
+            }
+            // Sent above: they look for themselves.
+            WorkflowCommand::Delete { .. } | WorkflowCommand::Restore { .. } => {}
         }
         Ok(Exit::Done)
     })
@@ -108,50 +151,4 @@ fn show(all: &BTreeMap<String, Definition>, name: &str) -> anyhow::Result<()> {
         return Err(Failure::usage(format!("no workflow `{name}`; in force: {}", known.join(", "))));
     };
     render::line(definition.definition.trim_end())
-}
-
-fn history(look: &Look, name: &str, format: Format) -> anyhow::Result<()> {
-    let topic = format!("{}workflow-changes", look.config.prefix);
-    let (mut changes, mut bad) = (vec![], 0_u64);
-    look.scan(&topic, |entry| match look.decoder.decode::<Change>(&entry.value.unwrap_or_default()) {
-        Ok(change) if change.kind == ObjectKind::Workflow && change.name == name => changes.push(change),
-        Ok(_) => {}
-        Err(_) => bad += 1,
-    })?;
-    if bad > 0 {
-        render::notice(&format!("{bad} records of {topic} can't be read and are left out"));
-    }
-    changes.sort_by_key(|c| c.at);
-    if format == Format::Json {
-        return changes.iter().try_for_each(render::json);
-    }
-    if changes.is_empty() {
-        return Err(Failure::usage(format!(
-            "nothing ever changed a workflow `{name}`; `atio workflow ls` lists them"
-        )));
-    }
-    let cells: Vec<Vec<String>> = changes.iter().map(cells).collect();
-    render::table(&["AT", "CHANGE", "FROM", "TO", "BY", "WHY"], &cells)
-}
-
-fn cells(c: &Change) -> Vec<String> {
-    let version = |v: Option<i64>| v.map_or_else(|| "-".to_owned(), |v| v.to_string());
-    let why = match (&c.refused_code, &c.refused_message) {
-        (Some(code), message) => format!("{code}: {}", message.as_deref().unwrap_or_default()),
-        _ => c.reason.clone().unwrap_or_default(),
-    };
-    let kind = match c.change_type {
-        atio_schemas::definition::ChangeType::Creation => "created",
-        atio_schemas::definition::ChangeType::Modification => "modified",
-        atio_schemas::definition::ChangeType::Deletion => "deleted",
-        atio_schemas::definition::ChangeType::Refusal => "refused",
-    };
-    vec![
-        c.at.rfc3339_millis(),
-        kind.to_owned(),
-        version(c.before_version),
-        version(c.after_version),
-        c.actor.clone(),
-        why.replace('\n', "; "),
-    ]
 }

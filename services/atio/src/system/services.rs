@@ -34,7 +34,7 @@ pub const SERVICES: &[Service] = &[
     Service { name: atio_incidents::SERVICE, start: |s| Box::pin(incidents(s)) },
     Service { name: atio_ingestion::SERVICE, start: |s| Box::pin(ingestion(s)) },
     Service { name: atio_metrics::SERVICE, start: |s| Box::pin(async { metrics(s) }) },
-    Service { name: atio_monitoring::SERVICE, start: |s| Box::pin(async { lanes(s, monitoring(&s.config, &s.declarations, &s.codec)) }) },
+    Service { name: atio_monitoring::SERVICE, start: |s| Box::pin(async { watched(s) }) },
     Service { name: atio_normalization::SERVICE, start: |s| Box::pin(async { lanes(s, normalization(&s.config, &s.declarations, &s.codec)) }) },
     Service { name: atio_routing::SERVICE, start: |s| Box::pin(workflows::route(s)) },
 ];
@@ -76,6 +76,21 @@ fn metrics(system: &System) -> anyhow::Result<Option<Router>> {
         tasks: system.tasks.clone(),
     })?;
     system.threads.lock().unwrap_or_else(PoisonError::into_inner).extend(threads);
+    Ok(None)
+}
+
+/// Monitoring's stages, and the thread that watches what they alone may write.
+fn watched(system: &System) -> anyhow::Result<Option<Router>> {
+    lanes(system, monitoring(&system.config, &system.declarations, &system.codec))?;
+    atio_monitoring::watcher::start(atio_monitoring::watcher::Deps {
+        kafka: system.kafka.clone(),
+        prefix: system.config.prefix.clone(),
+        codec: system.codec.clone(),
+        schemas: system.ids.clone(),
+        metrics: system.metrics.service(atio_monitoring::SERVICE),
+        tasks: system.tasks.clone(),
+        data: system.config.data.clone(),
+    })?;
     Ok(None)
 }
 
