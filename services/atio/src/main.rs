@@ -16,7 +16,29 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The Kafka client is C and allocates by the C library, which gives each of its many threads an arena of its own and keeps what was once
+/// large: a service of 60 MB took 120 to 260.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code, reason = "the C library has no safe form of it")]
+fn spare_memory() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let arenas = libc::c_int::try_from(cores.min(4)).unwrap_or(1);
+    for (what, value) in [
+        (libc::M_ARENA_MAX, arenas),
+        // A fetched answer goes back to the system when it is done with.
+        (libc::M_MMAP_THRESHOLD, 256 * 1024),
+        (libc::M_TRIM_THRESHOLD, 1024 * 1024),
+    ] {
+        // SAFETY: sets a number, before there is any other thread. A refusal (0) leaves the default.
+        let _set = unsafe { libc::mallopt(what, value) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn spare_memory() {}
+
 fn main() -> ExitCode {
+    spare_memory();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -30,9 +30,9 @@ const OVERDUE: Duration = Duration::from_secs(60);
 /// What is sought again, or given to us while a fetch waits, comes after this at the latest.
 pub(super) const FETCH_WAIT_MS: &str = "500";
 /// Of one partition, in one answer.
-pub(super) const FETCH_BYTES: &str = "262144";
+pub(super) const FETCH_BYTES: &str = "65536";
 /// Records that wait for the driver.
-pub(super) const QUEUE_KIB: &str = "4096";
+pub(super) const QUEUE_KIB: &str = "2048";
 
 /// What the group told, in its order; each is to be acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +141,8 @@ impl LaneConsumer {
             // A fetch ends when something comes; without that, this often for nothing.
             .set("fetch.wait.max.ms", FETCH_WAIT_MS)
             .set("fetch.min.bytes", "1")
-            // As compressed: in memory a partition's answer is five to ten times that. A larger batch still comes, alone.
+            // As compressed: in memory a partition's answer can be thirty times that, which was most of a service's memory. A larger batch
+            // still comes, alone.
             .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("queued.min.messages", "2000")
             .set("queued.max.messages.kbytes", QUEUE_KIB)
