@@ -35,6 +35,7 @@ fn main() {
     trials.extend(pipeline::trials());
     trials.extend(repo::trials());
     trials.extend(soak::trials());
+    trials.extend(support::port::trials());
     let conclusion = run(&arguments, trials);
     support::cleanup();
     conclusion.exit();

@@ -3,6 +3,8 @@
 //!
 //! So they are taken from outside of the range that the system gives out, and a lock on a file keeps other runs away for as long as the
 //! value lives. Whoever listens there by configuration is seen when the port is tried.
+use super::trial;
+use libtest_mimic::{Failed, Trial};
 use std::{
     fs::{File, OpenOptions},
     net::TcpListener,
@@ -73,4 +75,21 @@ pub fn listens(pid: u32, port: u16) -> bool {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let mut targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
     targets.any(|target| sockets.iter().any(|socket| target.to_str() == Some(socket)))
+}
+
+pub fn trials() -> Vec<Trial> {
+    vec![trial("support::a_port_is_nobody_elses", &[], nobody_elses)]
+}
+
+fn nobody_elses() -> Result<(), Failed> {
+    let (one, other) = (Ports::take(), Ports::take());
+    assert!(one.first.abs_diff(other.first) > 1, "{one:?} {other:?}");
+    assert!(lock(one.first).is_none(), "it is locked, also for other parts of this run");
+    let listener = TcpListener::bind(("127.0.0.1", one.first))?;
+    assert!(listens(std::process::id(), one.first), "this process listens there");
+    let parent = std::os::unix::process::parent_id();
+    assert!(!listens(parent, one.first), "the one before it does not, though somebody does");
+    drop(listener);
+    assert!(!listens(std::process::id(), one.first), "nobody does any more");
+    Ok(())
 }
