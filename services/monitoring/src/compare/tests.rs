@@ -174,6 +174,12 @@ fn a_tombstone_behind_the_back_is_told_once_and_restored() {
         (vec![], [(Topic::Workflows, Kind::Deleted)].as_slice())
     );
     assert_eq!(again.untrusted, Some(1), "not restored yet");
+    let of = |r: &&Row| r.topic == Topic::Audit && r.key.starts_with("intents-");
+    assert_eq!(
+        world.rows.iter().filter(of).count(),
+        2,
+        "one entry beside the one that was there: sent twice it is one"
+    );
     let told: Change = codec()
         .decode(&world.rows.iter().rfind(|r| r.topic == Topic::Changes).unwrap().value.clone().unwrap())
         .unwrap();
@@ -233,6 +239,14 @@ fn on_definitions_and_changes() -> Vec<Act> {
             "garbage",
             |w| w.put(Topic::Workflows, "w", Some(b"x".to_vec())),
             (Topic::Workflows, Kind::Rewritten, "w"),
+        ),
+        (
+            "in the place of the true one, which compaction has removed",
+            |w| {
+                w.rows.retain(|r| r.key != "w@2");
+                w.put(Topic::Workflows, "w@2", w.value(Topic::Workflows, "w@1"));
+            },
+            (Topic::Workflows, Kind::Rewritten, "w@2"),
         ),
         (
             "change",
