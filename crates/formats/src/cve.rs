@@ -1,12 +1,14 @@
 //! CVE ids out of tools' texts. Owns the spelling: upper case, `CVE-year-number`; distinct, in order.
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
+
+/// Made once, since making a searcher costs more than searching a rule's name.
+static SPELLINGS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| ["CVE", "cve", "Cve"].map(Finder::new));
 
 /// Adds every CVE id in `text`: `CVE-2017-5638`, `CVE_2017_5638`, `cve,2017-5638`, `cve:2017-5638`.
 pub(crate) fn find(text: &str, out: &mut Vec<String>) {
     let bytes = text.as_bytes();
-    for at in memchr::memmem::find_iter(bytes, b"CVE")
-        .chain(memchr::memmem::find_iter(bytes, b"cve"))
-        .chain(memchr::memmem::find_iter(bytes, b"Cve"))
-    {
+    for at in SPELLINGS.iter().flat_map(|spelling| spelling.find_iter(bytes)) {
         let rest = &bytes[at + 3..];
         if rest.first().is_some_and(|byte| matches!(byte, b'-' | b'_' | b',' | b':' | b' ')) {
             keep(&rest[1..], out);
@@ -38,9 +40,9 @@ fn keep(rest: &[u8], out: &mut Vec<String>) {
     }
     let mut id = String::with_capacity(9 + length);
     id.push_str("CVE-");
-    id.extend(rest[..4].iter().map(|byte| char::from(*byte)));
+    id.push_str(str::from_utf8(&rest[..4]).unwrap_or_default());
     id.push('-');
-    id.extend(number[..length].iter().map(|byte| char::from(*byte)));
+    id.push_str(str::from_utf8(&number[..length]).unwrap_or_default());
     if out.len() < crate::limits::LIST && !out.contains(&id) {
         out.push(id);
     }

@@ -1,7 +1,10 @@
 //! Lenient, borrowing pieces for reading tools' JSON in one pass: scalars as strings, a value where a list should be, wrong types as
-//! absent, duplicate keys (the last one counts). Owns these shapes and the `record!` macro; knows no format.
+//! absent. Owns these shapes, and in `fill` how structs of them are read; knows no format.
+mod fill;
+
 use crate::finding::Text;
 use crate::limits::LIST;
+pub(crate) use fill::{Field, Fill, Key, Place, record, small};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -32,9 +35,23 @@ impl<T> Default for Many<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Flat<'a>(pub(crate) Vec<(Text<'a>, Text<'a>)>);
 
-/// What a field of a `record!` tells about itself.
-pub(crate) trait Field {
-    fn present(&self) -> bool;
+small! { Txt<'a>, Num, Texts<'a>, Flat<'a> }
+
+impl<'de, T: Deserialize<'de>> Fill<'de> for Many<T> {
+    fn fill<D: Deserializer<'de>>(&mut self, d: D) -> Result<(), D::Error> {
+        *self = Deserialize::deserialize(d)?;
+        Ok(())
+    }
+}
+
+/// A record that few inputs have: it takes up no room where it is not there.
+impl<'de, T: Fill<'de> + Field + Default> Fill<'de> for Option<Box<T>> {
+    fn fill<D: Deserializer<'de>>(&mut self, d: D) -> Result<(), D::Error> {
+        let mut record = Box::<T>::default();
+        record.fill(d)?;
+        *self = Some(record).filter(|record| record.present());
+        Ok(())
+    }
 }
 
 impl<'a> Txt<'a> {
@@ -113,7 +130,7 @@ impl<'de> Visitor<'de> for TxtVisitor {
         Ok(Txt(Some(Cow::Owned(v))))
     }
     fn visit_u64<E>(self, v: u64) -> Result<Txt<'de>, E> {
-        Ok(Txt(Some(Cow::Owned(v.to_string()))))
+        Ok(Txt(Some(Cow::Owned(itoa::Buffer::new().format(v).to_owned()))))
     }
     fn visit_i64<E>(self, v: i64) -> Result<Txt<'de>, E> {
         Ok(Txt(Some(Cow::Owned(v.to_string()))))
@@ -356,90 +373,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Flat<'a> {
         let mut out: Vec<(Text<'de>, Text<'de>)> = Vec::new();
         d.deserialize_any(FlatSeed { out: &mut out, name: Cow::Borrowed("") })?;
         Ok(Self(out))
-    }
-}
-
-/// A struct read from a JSON object: fields by name, in any order; other names are skipped, or kept flat by `else`; a value that is no
-/// object gives the default. `seen` tells that there was an object, `duplicate` that a known key came twice (the last one counts).
-macro_rules! record {
-    ($(#[$meta:meta])* $name:ident<$lt:lifetime> { $($field:ident: $ty:ty = $($key:literal)|+),+ $(,)? } $(else $rest:ident if $other:expr)?) => {
-        $(#[$meta])*
-        #[derive(Debug, Default)]
-        pub(crate) struct $name<$lt> {
-            pub(crate) seen: bool,
-            pub(crate) duplicate: bool,
-            $(pub(crate) $field: $ty,)+
-            $(pub(crate) $rest: $crate::json::Flat<$lt>,)?
-        }
-        impl $crate::json::Field for $name<'_> {
-            fn present(&self) -> bool { self.seen }
-        }
-        impl<'de: $lt, $lt> serde::Deserialize<'de> for $name<$lt> {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                struct Visit<$lt>(std::marker::PhantomData<&$lt ()>);
-                impl<'de: $lt, $lt> serde::de::Visitor<'de> for Visit<$lt> {
-                    type Value = $name<$lt>;
-                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("an object") }
-                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                        let mut out = $name { seen: true, ..Default::default() };
-                        while let Some(key) = map.next_key::<$crate::json::Key<'de>>()? {
-                            match key.0.as_ref() {
-                                $($($key)|+ => {
-                                    out.duplicate |= $crate::json::Field::present(&out.$field);
-                                    out.$field = map.next_value()?;
-                                })+
-                                #[allow(unused_variables)]
-                                name => {
-                                    $(
-                                        let keep: fn(&$name<'_>, &str) -> bool = $other;
-                                        if keep(&out, name) {
-                                            out.$rest = map.next_value()?;
-                                            continue;
-                                        }
-                                    )?
-                                    map.next_value::<serde::de::IgnoredAny>()?;
-                                }
-                            }
-                        }
-                        Ok(out)
-                    }
-                    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-                        $crate::json::drain_seq(seq)?;
-                        Ok($name::default())
-                    }
-                    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> { Ok($name::default()) }
-                    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> { Ok($name::default()) }
-                    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> { Ok($name::default()) }
-                    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> { Ok($name::default()) }
-                    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> { Ok($name::default()) }
-                    fn visit_unit<E>(self) -> Result<Self::Value, E> { Ok($name::default()) }
-                }
-                d.deserialize_any(Visit(std::marker::PhantomData))
-            }
-        }
-    };
-}
-pub(crate) use record;
-
-/// A key, borrowed unless it has escapes.
-pub(crate) struct Key<'a>(pub(crate) Text<'a>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(v)))
-            }
-            fn visit_str<E>(self, v: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(v.to_owned())))
-            }
-        }
-        d.deserialize_str(KeyVisitor)
     }
 }
 

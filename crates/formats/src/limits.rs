@@ -42,7 +42,7 @@ pub fn check_size(raw: &[u8], limits: &Limits) -> Result<(), Code> {
 /// vectorised pass that settles almost every input), then, only where they are many, the nesting outside strings.
 #[must_use]
 pub fn json_too_deep(raw: &[u8], depth: usize) -> bool {
-    openers_exceed(raw, depth) && json_depth(raw) > depth
+    openers_exceed(raw, depth) && atio_stix::scan::deeper_than(raw, depth)
 }
 
 fn openers_exceed(raw: &[u8], depth: usize) -> bool {
@@ -54,8 +54,11 @@ fn openers_exceed(raw: &[u8], depth: usize) -> bool {
             here += u8::from(*byte | 0x20 == b'{');
         }
         openers += usize::from(here);
+        if openers > depth {
+            return true;
+        }
     }
-    openers > depth
+    false
 }
 
 /// The deepest nesting of `{` and `[` outside strings.

@@ -21,7 +21,8 @@ impl Record<'_> {
     /// `topic/partition/offset`.
     #[must_use]
     pub fn origin(&self) -> String {
-        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+        let (mut partition, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
+        [self.topic, "/", partition.format(self.partition), "/", offset.format(self.offset)].concat()
     }
     /// The value, for whoever must have one. `what`: as an error calls it, e.g. `a detection`.
     ///

@@ -77,7 +77,7 @@ impl Bundle {
         if !self.empty {
             self.bytes.push(b',');
         }
-        if let Err(error) = serde_json::to_writer(&mut self.bytes, object) {
+        if let Err(error) = object.write(&mut self.bytes) {
             self.bytes.truncate(before);
             return Err(error);
         }

@@ -3,10 +3,9 @@
 //! Owns the canonical form and the table of contributing properties (STIX 2.1 §2.9, §6). The stix2 library is the judge:
 //! it hashes times with trailing zeros cut, and so do we. Must not know: graphs, tenants.
 use crate::ids::{self, Id};
-use crate::object::{Extensions, Hashes, Skip, Text};
+use crate::object::{Extensions, Hashes, Property, Skip, Text};
 use crate::stamp::Stamp;
 use atio_schemas::Timestamp;
-use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::Digest as _;
 
@@ -33,16 +32,16 @@ impl Canonical {
         self.0.extend_from_slice(b"\":");
     }
 
-    pub(crate) fn field<T: Serialize + ?Sized>(mut self, key: &str, value: &T) -> Self {
+    pub(crate) fn field<T: Property>(mut self, key: &str, value: &T) -> Self {
         self.key(key);
         // Writing plain data to memory can't fail; were it to, the property counts as empty.
-        if serde_json::to_writer(&mut self.0, value).is_err() {
+        if value.write(&mut self.0).is_err() {
             self.0.extend_from_slice(b"null");
         }
         self
     }
 
-    pub(crate) fn optional<T: Serialize + Skip>(self, key: &str, value: &T) -> Self {
+    pub(crate) fn optional<T: Property + Skip>(self, key: &str, value: &T) -> Self {
         if value.skip() { self } else { self.field(key, value) }
     }
 
@@ -177,9 +176,7 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn text(string: &str, out: &mut Vec<u8>) {
-    // serde_json escapes exactly what RFC 8785 §3.2.2.2 wants escaped; a Vec takes every byte.
-    let escaped = serde_json::to_string(string).unwrap_or_default();
-    out.extend_from_slice(escaped.as_bytes());
+    crate::json::text(string, out);
 }
 
 /// ECMA-262 Number::toString (RFC 8785 §3.2.2.3): shortest digits, exponent from 1e21 up and below 1e-6.

@@ -3,7 +3,6 @@
 //! On Kafka bundles only refer to them; [`crate::bundle::close`] adds those that are referred to.
 use crate::ids::Id;
 use atio_schemas::detection::Tlp;
-use uuid::Uuid;
 
 /// ATIO's identity: `identity|default|atio`, held by a test.
 pub const IDENTITY_ID: &str = "identity--4b2c3faf-985c-5f26-ac86-faf82ec52af8";
@@ -72,10 +71,9 @@ pub const ALL: &[(&str, &str)] = &[
 
 /// ATIO's identity, for created_by_ref.
 #[must_use]
-pub fn atio_identity_id() -> Id<'static> {
-    Id::Own("identity", IDENTITY_UUID)
+pub const fn atio_identity_id() -> Id<'static> {
+    Id::Text(IDENTITY_ID)
 }
-const IDENTITY_UUID: Uuid = Uuid::from_u128(0x4b2c_3faf_985c_5f26_ac86_faf8_2ec5_2af8);
 
 /// The official marking-definition of a TLP 2.0 level.
 #[must_use]

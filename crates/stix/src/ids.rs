@@ -4,6 +4,7 @@
 //! changing anything here changes what consumers have already stored, so golden tests hold every rule.
 //!
 //! SDO, SRO and bundle ids are UUIDv5 in [`NAMESPACE`] over `type|tenant|natural key`; SCO ids are STIX 2.1 §2.9.
+use crate::json;
 use serde::{Serialize, Serializer};
 use sha1::Digest as _;
 use std::borrow::Cow;
@@ -48,6 +49,15 @@ impl<'a> Id<'a> {
         }
     }
 
+    /// An id that we minted, borrowing nothing. A foreign one becomes the empty text.
+    #[must_use]
+    pub fn own(self) -> Id<'static> {
+        match self {
+            Self::Own(kind, uuid) => Id::Own(kind, uuid),
+            Self::Text(_) => Id::default(),
+        }
+    }
+
     /// The same id, borrowing nothing.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -69,6 +79,21 @@ impl<'a> Id<'a> {
                 body[kind.len() + 1] = b'-';
                 uuid.hyphenated().encode_lower(&mut body[tail..]);
                 f(std::str::from_utf8(body).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Appends the text as it stands in JSON, between quotes. A type of ours has nothing to escape.
+    #[inline]
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => json::escaped(text, out),
+            Self::Own(kind, uuid) => {
+                out.extend_from_slice(kind.as_bytes());
+                out.extend_from_slice(b"--");
+                let mut tail = [0; 36];
+                uuid.hyphenated().encode_lower(&mut tail);
+                out.extend_from_slice(&tail);
             }
         }
     }
@@ -128,42 +153,74 @@ impl Serialize for Id<'_> {
     }
 }
 
-/// UUIDv5 (RFC 9562 §5.5) over the parts as if they were one name. They are gathered first: many short updates cost more
-/// than the hash.
-fn uuid_v5<'p>(namespace: Uuid, parts: impl Iterator<Item = &'p [u8]> + Clone) -> Uuid {
-    let length = 16 + parts.clone().map(<[u8]>::len).sum::<usize>();
-    let mut short = [0u8; 256];
-    let digest = match short.get_mut(..length) {
-        Some(name) => {
-            let (head, mut rest) = name.split_at_mut(16);
-            head.copy_from_slice(namespace.as_bytes());
-            for part in parts {
-                let (place, after) = rest.split_at_mut(part.len());
+/// A name for UUIDv5 (RFC 9562 §5.5), gathered part by part before it is hashed: many short updates cost more than the hash.
+struct Seed {
+    short: [u8; 256],
+    length: usize,
+    /// All of it, once it is longer.
+    long: Vec<u8>,
+}
+
+impl Seed {
+    fn new(namespace: Uuid) -> Self {
+        let mut short = [0; 256];
+        short[..16].copy_from_slice(namespace.as_bytes());
+        Self { short, length: 16, long: vec![] }
+    }
+
+    #[inline]
+    fn add(&mut self, part: &[u8]) {
+        let place = self.short.get_mut(self.length..self.length + part.len());
+        match place.filter(|_| self.long.is_empty()) {
+            Some(place) => {
                 place.copy_from_slice(part);
-                rest = after;
+                self.length += part.len();
             }
-            sha1::Sha1::digest(&*name)
+            None => {
+                if self.long.is_empty() {
+                    self.long.extend_from_slice(&self.short[..self.length]);
+                }
+                self.long.extend_from_slice(part);
+            }
         }
-        None => {
-            let mut hasher = sha1::Sha1::new();
-            hasher.update(namespace.as_bytes());
-            parts.for_each(|part| hasher.update(part));
-            hasher.finalize()
+    }
+
+    /// With the bar that separates parts before it.
+    #[inline]
+    fn next(&mut self, part: &str) {
+        self.add(b"|");
+        self.add(part.as_bytes());
+    }
+
+    fn id(&mut self, id: &Id<'_>) {
+        match id {
+            Id::Text(text) => self.add(text.as_bytes()),
+            Id::Own(kind, uuid) => {
+                self.add(kind.as_bytes());
+                self.add(b"--");
+                self.add(uuid.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+            }
         }
-    };
-    let mut bytes = [0u8; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    uuid::Builder::from_sha1_bytes(bytes).into_uuid()
+    }
+
+    fn uuid(&self) -> Uuid {
+        let name = if self.long.is_empty() { &self.short[..self.length] } else { &self.long };
+        let digest = sha1::Sha1::digest(name);
+        let mut bytes = [0u8; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        uuid::Builder::from_sha1_bytes(bytes).into_uuid()
+    }
 }
 
 /// UUIDv5 in ATIO's namespace over `parts` joined by `|`.
 #[must_use]
 pub fn joined(parts: &[&str]) -> Uuid {
-    let separated = parts.iter().enumerate().flat_map(|(i, part)| {
-        let bar: &[u8] = if i == 0 { b"" } else { b"|" };
-        [bar, part.as_bytes()]
-    });
-    uuid_v5(NAMESPACE, separated)
+    let mut seed = Seed::new(NAMESPACE);
+    if let Some((first, rest)) = parts.split_first() {
+        seed.add(first.as_bytes());
+        rest.iter().for_each(|part| seed.next(part));
+    }
+    seed.uuid()
 }
 
 /// An SDO's, SRO's or bundle's id: UUIDv5 over `kind|tenant|natural key`, the key's parts joined by `|`.
@@ -173,9 +230,11 @@ pub fn seeded(kind: &'static str, tenant: &str, natural_key: &[&str]) -> Id<'sta
 }
 
 fn seeded_uuid(seed_type: &str, tenant: &str, natural_key: &[&str]) -> Uuid {
-    let bar: &[u8] = b"|";
-    let head = [seed_type.as_bytes(), bar, tenant.as_bytes()];
-    uuid_v5(NAMESPACE, head.into_iter().chain(natural_key.iter().flat_map(|part| [bar, part.as_bytes()])))
+    let mut seed = Seed::new(NAMESPACE);
+    seed.add(seed_type.as_bytes());
+    seed.next(tenant);
+    natural_key.iter().for_each(|part| seed.next(part));
+    seed.uuid()
 }
 
 /// The seed prefix of what `atio normalize` makes in the place of enrichment.
@@ -184,7 +243,16 @@ pub const NORMALIZE: &str = "normalize";
 /// `event|tenant|source|topic/partition/offset|index`: the event's id on Kafka.
 #[must_use]
 pub fn event_id(tenant: &str, source: &str, topic: &str, partition: i32, offset: i64, index: u32) -> Uuid {
-    joined(&["event", tenant, source, &format!("{topic}/{partition}/{offset}"), &index.to_string()])
+    let mut seed = Seed::new(NAMESPACE);
+    seed.add(b"event");
+    [tenant, source, topic].into_iter().for_each(|part| seed.next(part));
+    let mut digits = itoa::Buffer::new();
+    seed.add(b"/");
+    seed.add(digits.format(partition).as_bytes());
+    seed.add(b"/");
+    seed.add(digits.format(offset).as_bytes());
+    seed.next(digits.format(index));
+    seed.uuid()
 }
 
 /// `event|tenant|source|sha256 of the file|byte offset|index`: the event's id when a file is read without Kafka.
@@ -264,9 +332,14 @@ pub fn observed_data(tenant: &str, natural_key: &[&str]) -> Id<'static> {
 /// A knowledge relationship: `relationship|tenant|type|source|target`.
 #[must_use]
 pub fn relationship(tenant: &str, relationship_type: &str, source: &Id<'_>, target: &Id<'_>) -> Id<'static> {
-    source.with_text(|source| {
-        target.with_text(|target| seeded("relationship", tenant, &[relationship_type, source, target]))
-    })
+    let mut seed = Seed::new(NAMESPACE);
+    seed.add(b"relationship");
+    [tenant, relationship_type].into_iter().for_each(|part| seed.next(part));
+    for id in [source, target] {
+        seed.add(b"|");
+        seed.id(id);
+    }
+    Id::Own("relationship", seed.uuid())
 }
 
 /// infrastructure `has` vulnerability, which lives with the finding: `relationship|tenant|finding_uid|cve`.
@@ -336,21 +409,25 @@ pub fn process(host: &str, pid: i64, start: &str, event: &str) -> Id<'static> {
 /// The id of an SCO whose only contributing property is `property`, a text (addresses, domains, urls, paths, names).
 #[must_use]
 pub fn sco_text(kind: &'static str, property: &str, value: &str) -> Id<'static> {
-    let plain = !value.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\');
-    let quoted = if plain {
-        Cow::Borrowed(value)
-    } else {
-        let text = serde_json::to_string(value).unwrap_or_default();
-        Cow::Owned(text.get(1..text.len().saturating_sub(1)).unwrap_or_default().to_owned())
-    };
-    let parts = [b"{\"".as_slice(), property.as_bytes(), b"\":\"", quoted.as_bytes(), b"\"}"];
-    Id::Own(kind, uuid_v5(SCO_NAMESPACE, parts.into_iter()))
+    let mut quoted = Cow::Borrowed(value.as_bytes());
+    if !json::is_plain(&quoted) {
+        let mut out = vec![];
+        json::escaped(value, &mut out);
+        quoted = Cow::Owned(out);
+    }
+    let mut seed = Seed::new(SCO_NAMESPACE);
+    for part in [b"{\"".as_slice(), property.as_bytes(), b"\":\"", &quoted, b"\"}"] {
+        seed.add(part);
+    }
+    Id::Own(kind, seed.uuid())
 }
 
 /// The id of an SCO over the canonical JSON (RFC 8785) of its contributing properties, already in that form.
 #[must_use]
 pub fn sco_canonical(kind: &'static str, canonical: &[u8]) -> Id<'static> {
-    Id::Own(kind, uuid_v5(SCO_NAMESPACE, std::iter::once(canonical)))
+    let mut seed = Seed::new(SCO_NAMESPACE);
+    seed.add(canonical);
+    Id::Own(kind, seed.uuid())
 }
 
 /// The hash that counts when an object has several (STIX 2.1 §2.9): MD5, SHA-1, SHA-256, SHA-512, else the first.
@@ -367,12 +444,11 @@ pub fn preferred_hash<K: AsRef<str>, V: AsRef<str>>(hashes: &[(K, V)]) -> Option
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    let mut digits = vec![0; 2 * bytes.len()];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
-    text
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ pub mod constants;
 pub mod extension;
 pub mod graph;
 pub mod ids;
+pub mod json;
+pub mod known;
 pub mod lift;
 pub mod markings;
 pub mod object;
@@ -16,4 +18,5 @@ pub mod validate;
 
 pub use bundle::{Bundle, BundleError};
 pub use ids::Id;
+pub use known::Known;
 pub use stamp::Stamp;

@@ -42,7 +42,13 @@ impl Stamp {
 
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.text.get(..usize::from(self.len)).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// Its text: digits, `-`, `:`, `.`, `T` and `Z`.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 

@@ -84,5 +84,6 @@ pub fn processor(deps: Deps) -> stage::Normalizer {
         sources: deps.sources.into_iter().map(|source| (source.topic.clone(), source)).collect(),
         codec: deps.codec,
         names: stage::Names::default(),
+        known: atio_stix::Known::default(),
     }
 }

@@ -102,7 +102,7 @@ pub fn normalize_part(
     for rejected in &mut findings.rejected {
         (rejected.offset, rejected.line) = (rejected.offset + start.offset, line_of(rejected.line));
     }
-    let assets = Assets::default();
+    let (assets, known) = (Assets::default(), atio_stix::Known::default());
     let cx = Cx {
         tenant: &options.tenant,
         source: &options.source,
@@ -113,16 +113,17 @@ pub fn normalize_part(
         raw_ref: RawRef::File(file.sha256),
         assets: &assets,
         home: &options.home_networks,
+        known: &known,
     };
     let origin = Origin::File { sha256: file.sha256, offset: 0 };
     let (made, rejected) =
-        stage::build(&findings, &cx, EventIds::new(&options.tenant, &options.source, origin));
+        stage::build(&findings, &cx, EventIds::new(&options.tenant, &options.source, origin), None);
     let notices = std::mem::take(&mut findings.notices);
     if made.len() > MAX_OUTPUTS {
         let message = format!("more than {MAX_OUTPUTS} detections in one record");
         return Normalized { results: vec![Err(Reject::whole(Code::TooMany, message))], notices };
     }
-    let detections = made.into_iter().map(|made| completed(made.detection));
+    let detections = made.into_iter().map(|made| completed(*made.detection));
     Normalized { results: detections.chain(rejected.into_iter().map(Err)).collect(), notices }
 }
 

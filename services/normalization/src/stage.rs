@@ -9,6 +9,7 @@ use atio_formats::ReadCx;
 use atio_formats::finding::{Findings, Rejected};
 use atio_schemas::{Code, Codec, Detection, Timestamp, detection::Kind, header, raw::RawEvent};
 use atio_stage::{Headers, Outcome, Output, Part, Processor, Record, Reject, StageError, Store, Tx};
+use atio_stix::Known;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Normalizer {
     pub(crate) detections: Arc<str>,
     pub(crate) logs: Arc<str>,
     pub(crate) names: Names,
+    /// A memory of what it has written; results are the same without it.
+    pub(crate) known: Known,
 }
 
 /// The headers' names, made once.
@@ -160,17 +163,17 @@ impl Normalizer {
             raw_ref: RawRef::Record(&place),
             assets,
             home: &self.home,
+            known: &self.known,
         };
         let ids = EventIds::new(&source.tenant, &source.name, raw.origin.clone());
-        let (made, mut rejected) = build(&findings, &cx, ids);
-        make_whole(&mut rejected, raw.payload);
+        let (made, mut rejected) = build(&findings, &cx, ids, Some(raw.payload));
         if made.len() > MAX_OUTPUTS {
             let message = format!("{} detections in one record; at most {MAX_OUTPUTS} are made", made.len());
             return Outcome::dead_letter(Code::TooMany, message);
         }
         let mut outputs = Vec::with_capacity(made.len());
         for one in made {
-            match self.codec.encode(&one.detection) {
+            match self.codec.encode(&*one.detection) {
                 Ok(value) => outputs.push(self.output(record, source, &place, one, value)),
                 Err(error) => rejected.push(Reject::whole(error.code(), error.to_string())),
             }
@@ -199,7 +202,7 @@ impl Normalizer {
         let mut put = |name: &Arc<str>, value: &[u8]| headers.push((Arc::clone(name), value.to_vec()));
         put(spec, b"1.0");
         put(id, d.event_id.as_bytes());
-        put(from, format!("/atio/{}/{}", source.tenant, source.name).as_bytes());
+        put(from, ["/atio/", &source.tenant, "/", &source.name].concat().as_bytes());
         put(kind, b"atio.detection");
         if let Some(at) = d.occurred_at {
             put(time, at.rfc3339_micros().as_bytes());
@@ -214,8 +217,22 @@ impl Normalizer {
     }
 }
 
-/// Detections of what was found, and dead letters of what could not be read or built.
-pub(crate) fn build(findings: &Findings<'_>, cx: &Cx<'_>, mut ids: EventIds<'_>) -> (Vec<Made>, Vec<Reject>) {
+/// Detections of what was found, and dead letters of what could not be read or built. A part that is all of `whole` is none: its dead
+/// letter is the record itself, so that it can be replayed as it came.
+pub(crate) fn build(
+    findings: &Findings<'_>,
+    cx: &Cx<'_>,
+    mut ids: EventIds<'_>,
+    whole: Option<&[u8]>,
+) -> (Vec<Made>, Vec<Reject>) {
+    let size = whole.map_or(usize::MAX, |whole| whole.trim_ascii().len());
+    let part = |code, message, raw: &[u8], offset, line: u64| {
+        let line = (line > 0).then_some(line);
+        let is_part = raw.trim_ascii().len() < size;
+        let part = is_part.then(|| Part { bytes: raw.to_vec(), offset: Some(offset), line });
+        Reject { code, message, part }
+    };
+    let of_reader = |r: &Rejected<'_>| part(r.code, r.message.clone(), r.raw, r.offset, r.line);
     let mut made = Vec::with_capacity(findings.found.len());
     let mut rejected: Vec<Reject> = findings.rejected.iter().map(of_reader).collect();
     for finding in &findings.found {
@@ -230,23 +247,4 @@ pub(crate) fn build(findings: &Findings<'_>, cx: &Cx<'_>, mut ids: EventIds<'_>)
         }
     }
     (made, rejected)
-}
-
-/// A part that is all of the payload: its dead letter is the record itself, so that it can be replayed as it came.
-fn make_whole(rejected: &mut [Reject], payload: &[u8]) {
-    let size = payload.trim_ascii().len();
-    for reject in rejected {
-        if reject.part.as_ref().is_some_and(|part| part.bytes.trim_ascii().len() >= size) {
-            reject.part = None;
-        }
-    }
-}
-
-fn of_reader(rejected: &Rejected<'_>) -> Reject {
-    part(rejected.code, rejected.message.clone(), rejected.raw, rejected.offset, rejected.line)
-}
-
-fn part(code: Code, message: String, raw: &[u8], offset: u64, line: u64) -> Reject {
-    let line = (line > 0).then_some(line);
-    Reject { code, message, part: Some(Part { bytes: raw.to_vec(), offset: Some(offset), line }) }
 }

@@ -1,5 +1,5 @@
 //! The shapes of EVE's JSON that matter, borrowed from the input. Owns names of keys; decides nothing.
-use crate::json::{Field, Flat, Many, Num, Texts, Txt, drain_seq, record};
+use crate::json::{Field, Flat, Many, Num, Texts, Txt, drain_seq, record, small};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -21,18 +21,18 @@ record! {
         community_id: Txt<'a> = "community_id",
         alert: RawAlert<'a> = "alert",
         flow: RawFlow<'a> = "flow",
-        netflow: RawFlow<'a> = "netflow",
+        netflow: Option<Box<RawFlow<'a>>> = "netflow",
         http: RawHttp<'a> = "http",
-        dns: RawDns<'a> = "dns",
-        tls: RawTls<'a> = "tls",
-        quic: RawTls<'a> = "quic",
+        dns: Option<Box<RawDns<'a>>> = "dns",
+        tls: Option<Box<RawTls<'a>>> = "tls",
+        quic: Option<Box<RawTls<'a>>> = "quic",
         files: Many<RawFile<'a>> = "files",
-        fileinfo: RawFile<'a> = "fileinfo",
-        ftp_data: RawFile<'a> = "ftp_data",
-        smtp: RawSmtp<'a> = "smtp",
-        email: RawEmail<'a> = "email",
+        fileinfo: Option<Box<RawFile<'a>>> = "fileinfo",
+        ftp_data: Option<Box<RawFile<'a>>> = "ftp_data",
+        smtp: Option<Box<RawSmtp<'a>>> = "smtp",
+        email: Option<Box<RawEmail<'a>>> = "email",
         verdict: RawVerdict<'a> = "verdict",
-        ether: RawEther<'a> = "ether",
+        ether: Option<Box<RawEther<'a>>> = "ether",
         vlan: Texts<'a> = "vlan",
         icmp_type: Num = "icmp_type",
         icmp_code: Num = "icmp_code",
@@ -66,8 +66,8 @@ record! {
         severity: Num = "severity",
         rule: Txt<'a> = "rule",
         metadata: RawMetadata<'a> = "metadata",
-        source: RawPeer<'a> = "source",
-        target: RawPeer<'a> = "target",
+        source: Option<Box<RawPeer<'a>>> = "source",
+        target: Option<Box<RawPeer<'a>>> = "target",
         references: Texts<'a> = "references",
         xff: Txt<'a> = "xff",
     }
@@ -184,6 +184,8 @@ record! {
 /// A name, or an object that has one.
 #[derive(Debug, Default)]
 pub(crate) struct Named<'a>(pub(crate) Option<Cow<'a, str>>);
+
+small! { Named<'a> }
 
 impl Field for Named<'_> {
     fn present(&self) -> bool {

@@ -1,5 +1,7 @@
 //! From EVE's shapes to a finding: what each field means. Owns the meaning; must not know how the bytes came.
-use super::eve::{Eve, RawAlert, RawDns, RawEmail, RawFile, RawFlow, RawHttp, RawRecord, RawSmtp, RawTls};
+use super::eve::{
+    Eve, RawAlert, RawDns, RawEmail, RawFile, RawFlow, RawHttp, RawPeer, RawRecord, RawSmtp, RawTls,
+};
 use crate::ReadCx;
 use crate::finding::{Alert, Dns, Email, FileSeen, Http, Network, Peer, Text, Tls};
 use crate::json::{Flat, Num, Texts, Txt};
@@ -14,10 +16,10 @@ type Quality = Vec<&'static str>;
 
 /// Maps one event; `envelope` is what it was shipped in.
 pub(super) fn network<'a>(
-    mut eve: Eve<'a>,
-    envelope: Option<Eve<'a>>,
+    eve: &mut Eve<'a>,
+    envelope: Option<&mut Eve<'a>>,
     cx: &ReadCx,
-) -> Result<(Network<'a>, Quality), (Code, &'static str)> {
+) -> Result<(Box<Network<'a>>, Quality), (Code, &'static str)> {
     let mut quality = Quality::new();
     if eve.duplicate {
         quality.push("duplicate_key");
@@ -29,11 +31,11 @@ pub(super) fn network<'a>(
     if is_alert && !eve.alert.seen {
         return Err((Code::MissingField, "an alert without its alert object"));
     }
-    let time = event_time(&mut eve, envelope.as_ref(), cx, &mut quality);
-    let mut out = Network { product: "Suricata", event_type, time, ..Network::default() };
-    out.sensor = sensor(&mut eve, envelope);
-    out.summary = summary(&eve, &out.event_type);
-    addresses(&mut eve, &mut out, &mut quality);
+    let time = event_time(eve, envelope.as_deref(), cx, &mut quality);
+    let mut out = Box::new(Network { product: "Suricata", event_type, time, ..Network::default() });
+    out.sensor = sensor(eve, envelope);
+    out.summary = summary(eve, &out.event_type);
+    addresses(eve, &mut out, &mut quality);
     out.flow_id = eve.flow_id.take();
     out.interface = eve.in_iface.take();
     out.community_id = eve.community_id.take();
@@ -42,16 +44,17 @@ pub(super) fn network<'a>(
     out.proto = eve.proto.take().map(lower_proto);
     out.vlan = eve.vlan.0.iter().filter_map(|tag| tag.parse().ok()).collect();
     out.icmp = icmp(eve.icmp_type, eve.icmp_code);
-    out.user = user(&eve, &out.event_type);
+    out.user = user(eve, &out.event_type);
     out.xff = eve.alert.xff.take().or_else(|| eve.http.xff.take()).or_else(|| eve.xff.take());
     if is_alert {
-        out.alert = Some(alert(eve.alert, eve.verdict.action, &mut quality));
+        out.alert = Some(alert(&mut eve.alert, &mut eve.verdict.action, &mut quality));
     }
-    out.http = eve.http.seen.then(|| http(eve.http));
-    out.dns = dns(eve.dns);
-    out.tls = if eve.tls.seen { Some(tls(eve.tls)) } else { eve.quic.seen.then(|| tls(eve.quic)) };
-    out.email = email(eve.smtp, &mut eve.email);
-    out.files = files(eve.files.0, eve.fileinfo, eve.ftp_data, eve.email);
+    out.http = eve.http.seen.then(|| http(&mut eve.http));
+    out.dns = eve.dns.take().map_or_else(Vec::new, |raw| dns(*raw));
+    out.tls = eve.tls.take().or_else(|| eve.quic.take()).map(|raw| tls(*raw));
+    out.email = email(eve.smtp.take(), eve.email.as_deref_mut());
+    out.files =
+        files(std::mem::take(&mut eve.files.0), [eve.fileinfo.take(), eve.ftp_data.take()], eve.email.take());
     Ok((out, quality))
 }
 
@@ -70,19 +73,21 @@ fn event_time(
     envelope.and_then(|outer| outer.at_timestamp.0.as_deref()).and_then(time::parse).unwrap_or(cx.received_at)
 }
 
-fn sensor<'a>(eve: &mut Eve<'a>, envelope: Option<Eve<'a>>) -> Option<Text<'a>> {
+fn sensor<'a>(eve: &mut Eve<'a>, envelope: Option<&mut Eve<'a>>) -> Option<Text<'a>> {
     let own = eve.host.0.take().filter(|name| !name.is_empty());
     own.or_else(|| {
         let outer = envelope?;
-        outer.host.0.or(outer.agent.0).filter(|name| !name.is_empty())
+        outer.host.0.take().or_else(|| outer.agent.0.take()).filter(|name| !name.is_empty())
     })
 }
 
 /// The address in its canonical text; what is no address is absent.
 fn address<'a>(text: Option<Text<'a>>, quality: &mut Quality) -> Option<Text<'a>> {
     let text = text?;
+    if text.parse::<std::net::Ipv4Addr>().is_ok() {
+        return Some(text);
+    }
     match text.trim().parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) if text.trim().len() == text.len() => Some(text),
         Ok(address) => Some(Cow::Owned(address.to_string())),
         Err(_) => {
             note(quality, "invalid_address");
@@ -111,18 +116,18 @@ fn addresses<'a>(eve: &mut Eve<'a>, out: &mut Network<'a>, quality: &mut Quality
     out.src.port = port(eve.src_port, quality);
     out.dst.ip = address(eve.dest_ip.0.take(), quality);
     out.dst.port = port(eve.dest_port, quality);
-    let mut ether = std::mem::take(&mut eve.ether);
-    out.src.mac = ether.src.take().or_else(|| ether.srcs.0.drain(..).next());
-    out.dst.mac = ether.dest.take().or_else(|| ether.dests.0.drain(..).next());
-    if eve.netflow.seen {
-        out.src.packets = eve.netflow.pkts.0;
-        out.src.bytes = eve.netflow.bytes.0;
-        times(&eve.netflow, out);
+    if let Some(mut ether) = eve.ether.take() {
+        out.src.mac = ether.src.take().or_else(|| ether.srcs.0.drain(..).next());
+        out.dst.mac = ether.dest.take().or_else(|| ether.dests.0.drain(..).next());
+    }
+    if let Some(netflow) = &eve.netflow {
+        out.src.packets = netflow.pkts.0;
+        out.src.bytes = netflow.bytes.0;
+        times(netflow, out);
     }
     if eve.flow.seen {
         times(&eve.flow, out);
-        let flow = std::mem::take(&mut eve.flow);
-        flow_peers(flow, eve.direction.0.as_deref(), out, quality);
+        flow_peers(&mut eve.flow, eve.direction.0.as_deref(), out, quality);
     }
 }
 
@@ -133,19 +138,24 @@ fn times(flow: &RawFlow<'_>, out: &mut Network<'_>) {
 
 /// The flow's own two sides with their counts. Suricata 7 names them; a `flow` event's own addresses are them; else the direction tells,
 /// and without one the initiator is not known.
-fn flow_peers<'a>(flow: RawFlow<'a>, direction: Option<&str>, out: &mut Network<'a>, quality: &mut Quality) {
+fn flow_peers<'a>(
+    flow: &mut RawFlow<'a>,
+    direction: Option<&str>,
+    out: &mut Network<'a>,
+    quality: &mut Quality,
+) {
     let same_way =
         out.event_type == "flow" || direction.is_some_and(|way| way == "to_server" || way == "toserver");
     let (mut client, mut server) = if flow.src_ip.0.is_some() {
         let client = Peer {
-            ip: address(flow.src_ip.0, quality),
+            ip: address(flow.src_ip.0.take(), quality),
             port: port(flow.src_port, quality),
             ..Peer::default()
         };
         (
             client,
             Peer {
-                ip: address(flow.dest_ip.0, quality),
+                ip: address(flow.dest_ip.0.take(), quality),
                 port: port(flow.dest_port, quality),
                 ..Peer::default()
             },
@@ -178,7 +188,7 @@ fn icmp(kind: Num, code: Num) -> Option<(u8, u8)> {
     Some((u8::try_from(kind.0?).ok()?, u8::try_from(code.0?).ok()?))
 }
 
-fn alert<'a>(mut raw: RawAlert<'a>, mut verdict: Txt<'a>, quality: &mut Quality) -> Alert<'a> {
+fn alert<'a>(raw: &mut RawAlert<'a>, verdict: &mut Txt<'a>, quality: &mut Quality) -> Alert<'a> {
     let mut alert = Alert {
         gid: raw.gid.0.unwrap_or(1),
         sid: raw.signature_id.0.unwrap_or(0),
@@ -196,7 +206,7 @@ fn alert<'a>(mut raw: RawAlert<'a>, mut verdict: Txt<'a>, quality: &mut Quality)
     }
     cve::find(&alert.signature, &mut alert.cves);
     if raw.metadata.seen {
-        metadata(raw.metadata, &mut alert);
+        metadata(&mut raw.metadata, &mut alert);
     }
     if let Some(rule) = &mut alert.rule {
         rule_references(rule, &mut alert.references, &mut alert.cves);
@@ -207,23 +217,13 @@ fn alert<'a>(mut raw: RawAlert<'a>, mut verdict: Txt<'a>, quality: &mut Quality)
     for reference in &alert.references {
         cve::find(reference, &mut alert.cves);
     }
-    if raw.source.seen {
-        alert.source = Some(Peer {
-            ip: address(raw.source.ip.0, quality),
-            port: port(raw.source.port, quality),
-            mac: raw.source.mac.0,
-            ..Peer::default()
-        });
-    }
-    if raw.target.seen {
-        alert.target = Some(Peer {
-            ip: address(raw.target.ip.0, quality),
-            port: port(raw.target.port, quality),
-            mac: raw.target.mac.0,
-            ..Peer::default()
-        });
-    }
+    alert.source = raw.source.take().map(|raw| peer(*raw, quality));
+    alert.target = raw.target.take().map(|raw| peer(*raw, quality));
     alert
+}
+
+fn peer<'a>(raw: RawPeer<'a>, quality: &mut Quality) -> Peer<'a> {
+    Peer { ip: address(raw.ip.0, quality), port: port(raw.port, quality), mac: raw.mac.0, ..Peer::default() }
 }
 
 /// `blocked` is what inline Suricata did; the packet's verdict, where logged, is the last word.
@@ -235,15 +235,15 @@ fn disposition(action: Option<&str>, verdict: Option<&str>) -> Option<Dispositio
     }
 }
 
-fn metadata<'a>(raw: super::eve::RawMetadata<'a>, alert: &mut Alert<'a>) {
-    alert.severity = first(raw.signature_severity);
-    alert.confidence = first(raw.confidence);
-    alert.attack_target = raw.attack_target.0;
+fn metadata<'a>(raw: &mut super::eve::RawMetadata<'a>, alert: &mut Alert<'a>) {
+    alert.severity = first(&mut raw.signature_severity);
+    alert.confidence = first(&mut raw.confidence);
+    alert.attack_target = std::mem::take(&mut raw.attack_target.0);
     for text in &raw.cve.0 {
         cve::find_in_field(text, &mut alert.cves);
     }
-    alert.techniques = pairs(raw.mitre_technique_id, raw.mitre_technique_name);
-    alert.tactics = pairs(raw.mitre_tactic_id, raw.mitre_tactic_name);
+    alert.techniques = pairs(&mut raw.mitre_technique_id, &mut raw.mitre_technique_name);
+    alert.tactics = pairs(&mut raw.mitre_tactic_id, &mut raw.mitre_tactic_name);
     for text in &raw.capec.0 {
         let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
         if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -254,17 +254,17 @@ fn metadata<'a>(raw: super::eve::RawMetadata<'a>, alert: &mut Alert<'a>) {
     alert.updated_at = raw.updated_at.0.first().and_then(|text| time::parse(text));
 }
 
-fn first(texts: Texts<'_>) -> Option<Text<'_>> {
-    texts.0.into_iter().find(|text| !text.is_empty())
+fn first<'a>(texts: &mut Texts<'a>) -> Option<Text<'a>> {
+    texts.0.drain(..).find(|text| !text.is_empty())
 }
 
 /// ET writes ids and names as two lists of one order; a name that has no partner is left out.
-fn pairs<'a>(ids: Texts<'a>, names: Texts<'a>) -> Vec<(Text<'a>, Option<Text<'a>>)> {
+fn pairs<'a>(ids: &mut Texts<'a>, names: &mut Texts<'a>) -> Vec<(Text<'a>, Option<Text<'a>>)> {
     let mut names = names
         .0
-        .into_iter()
+        .drain(..)
         .map(|name| if name.contains('_') { Cow::Owned(name.replace('_', " ")) } else { name });
-    ids.0.into_iter().filter(|id| !id.is_empty()).map(|id| (id, names.next())).collect()
+    ids.0.drain(..).filter(|id| !id.is_empty()).map(|id| (id, names.next())).collect()
 }
 
 /// `reference:url,…;` and `reference:cve,…;` of the rule's text.
@@ -286,7 +286,7 @@ fn rule_references<'a>(rule: &Text<'a>, references: &mut Vec<Text<'a>>, cves: &m
     }
 }
 
-fn http(mut raw: RawHttp<'_>) -> Http<'_> {
+fn http<'a>(raw: &mut RawHttp<'a>) -> Http<'a> {
     let mut hostname = raw.hostname.take();
     for header in &mut raw.request_headers.0 {
         if hostname.is_none()
@@ -375,10 +375,14 @@ fn tls(mut raw: RawTls<'_>) -> Tls<'_> {
     }
 }
 
-fn email<'a>(mut smtp: RawSmtp<'a>, raw: &mut RawEmail<'a>) -> Option<Email<'a>> {
-    if !raw.seen && smtp.mail_from.0.is_none() && smtp.rcpt_to.0.is_empty() {
+fn email<'a>(smtp: Option<Box<RawSmtp<'a>>>, raw: Option<&mut RawEmail<'a>>) -> Option<Email<'a>> {
+    let said = smtp.as_ref().is_some_and(|smtp| smtp.mail_from.0.is_some() || !smtp.rcpt_to.0.is_empty());
+    if raw.is_none() && !said {
         return None;
     }
+    let mut smtp = smtp.unwrap_or_default();
+    let mut none = RawEmail::default();
+    let raw = raw.unwrap_or(&mut none);
     let mut to = std::mem::take(&mut raw.to.0);
     if to.is_empty() {
         to = smtp.rcpt_to.0;
@@ -393,20 +397,14 @@ fn email<'a>(mut smtp: RawSmtp<'a>, raw: &mut RawEmail<'a>) -> Option<Email<'a>>
 
 fn files<'a>(
     many: Vec<RawFile<'a>>,
-    one: RawFile<'a>,
-    transferred: RawFile<'a>,
-    email: RawEmail<'a>,
+    others: [Option<Box<RawFile<'a>>>; 2],
+    email: Option<Box<RawEmail<'a>>>,
 ) -> Vec<FileSeen<'a>> {
-    let mut out: Vec<FileSeen<'a>> = many.into_iter().map(file).collect();
-    for raw in [one, transferred] {
-        if raw.seen {
-            out.push(file(raw));
-        }
-    }
+    let others = others.into_iter().flatten().map(|raw| *raw);
+    let mut out: Vec<FileSeen<'a>> = many.into_iter().chain(others).map(file).collect();
     if out.is_empty() {
-        out.extend(
-            email.attachment.0.into_iter().map(|name| FileSeen { name: Some(name), ..FileSeen::default() }),
-        );
+        let names = email.into_iter().flat_map(|email| email.attachment.0);
+        out.extend(names.map(|name| FileSeen { name: Some(name), ..FileSeen::default() }));
     }
     out
 }

@@ -4,6 +4,7 @@ mod eve;
 mod map;
 
 use crate::finding::{Body, Finding, Findings, Rejected};
+use crate::json::Fill as _;
 use crate::limits::json_too_deep;
 use crate::sniff::{Head, Score};
 use crate::split::{Piece, Shape, split};
@@ -58,28 +59,40 @@ fn read_single<'a>(raw: &'a [u8], cx: &ReadCx, out: &mut Findings<'a>) -> bool {
         return false;
     }
     let Ok(text) = std::str::from_utf8(line) else { return false };
-    let Ok(eve) = serde_json::from_str::<Eve<'a>>(text) else { return false };
-    finish(Piece { raw: line, offset: 0, line: 1 }, eve, cx, out);
+    let mut eve = Eve::default();
+    if parse(text, &mut eve).is_err() {
+        return false;
+    }
+    finish(Piece { raw: line, offset: 0, line: 1 }, &mut eve, cx, out);
     true
 }
 
 fn read_piece<'a>(piece: Piece<'a>, cx: &ReadCx, out: &mut Findings<'a>) {
     match std::str::from_utf8(piece.raw) {
-        Ok(text) => match serde_json::from_str::<Eve<'a>>(text) {
-            Ok(eve) => finish(piece, eve, cx, out),
-            Err(error) => reject(piece, json::error_code(&error), error.to_string(), out),
-        },
+        Ok(text) => {
+            let mut eve = Eve::default();
+            match parse(text, &mut eve) {
+                Ok(()) => finish(piece, &mut eve, cx, out),
+                Err(error) => reject(piece, json::error_code(&error), error.to_string(), out),
+            }
+        }
         Err(error) => {
             reject(piece, Code::BadEncoding, format!("no UTF-8 after {} bytes", error.valid_up_to()), out)
         }
     }
 }
 
+fn parse<'a>(text: &'a str, eve: &mut Eve<'a>) -> serde_json::Result<()> {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    eve.fill(&mut parser)?;
+    parser.end()
+}
+
 /// Takes the event out of its envelope, if it is in one, and maps it.
-fn finish<'a>(piece: Piece<'a>, mut eve: Eve<'a>, cx: &ReadCx, out: &mut Findings<'a>) {
+fn finish<'a>(piece: Piece<'a>, eve: &mut Eve<'a>, cx: &ReadCx, out: &mut Findings<'a>) {
     let wrapped = eve.event_type.0.is_none();
-    if let (true, Some(inner)) = (wrapped, eve.suricata.eve.take()) {
-        return keep(piece, *inner, Some(eve), cx, out);
+    if let (true, Some(mut inner)) = (wrapped, eve.suricata.eve.take()) {
+        return keep(piece, &mut inner, Some(eve), cx, out);
     }
     let text = [eve.message.0.take(), eve.event.original.0.take(), eve.event_original.0.take()];
     let inner = text.iter().flatten().find(|text| wrapped && text.trim_start().starts_with('{'));
@@ -88,7 +101,7 @@ fn finish<'a>(piece: Piece<'a>, mut eve: Eve<'a>, cx: &ReadCx, out: &mut Finding
         return reject(piece, Code::TooDeep, "the message nests too deep".to_owned(), out);
     }
     match owned(bytes) {
-        Ok(event) => keep(piece, event, Some(eve), cx, out),
+        Ok(mut event) => keep(piece, &mut event, Some(eve), cx, out),
         Err(error) => reject(piece, json::error_code(&error), format!("in the message: {error}"), out),
     }
 }
@@ -100,10 +113,16 @@ fn owned(bytes: &[u8]) -> serde_json::Result<Eve<'static>> {
     parser.end().map(|()| eve)
 }
 
-fn keep<'a>(piece: Piece<'a>, eve: Eve<'a>, envelope: Option<Eve<'a>>, cx: &ReadCx, out: &mut Findings<'a>) {
+fn keep<'a>(
+    piece: Piece<'a>,
+    eve: &mut Eve<'a>,
+    envelope: Option<&mut Eve<'a>>,
+    cx: &ReadCx,
+    out: &mut Findings<'a>,
+) {
     match map::network(eve, envelope, cx) {
         Ok((network, quality)) => {
-            let body = Body::Network(Box::new(network));
+            let body = Body::Network(network);
             out.found.push(Finding { body, raw: piece.raw, offset: piece.offset, line: piece.line, quality });
         }
         Err((code, message)) => reject(piece, code, message.to_owned(), out),

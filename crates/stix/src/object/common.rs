@@ -1,8 +1,8 @@
 //! What objects share (STIX 2.1 §3.2 and the small types of §2). Must not know: any one object type.
-use super::{Extensions, Skip};
+use super::{Extensions, property};
 use crate::ids::Id;
 use crate::stamp::Stamp;
-use serde::ser::{SerializeMap, SerializeStruct};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 
@@ -47,27 +47,23 @@ impl<'a> Common<'a> {
         self
     }
 
-    pub(crate) fn head<S: SerializeStruct>(&self, out: &mut S) -> Result<(), S::Error> {
-        out.serialize_field("spec_version", "2.1")?;
-        out.serialize_field("id", &self.id)?;
-        if let Some(by) = &self.created_by_ref {
-            out.serialize_field("created_by_ref", by)?;
-        }
-        out.serialize_field("created", &self.created)?;
-        out.serialize_field("modified", &self.modified)?;
-        if self.revoked {
-            out.serialize_field("revoked", &true)?;
-        }
+    /// What follows the id.
+    pub(crate) fn head(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        property!(out, "created_by_ref", &self.created_by_ref);
+        property!(out, "created", &self.created);
+        property!(out, "modified", &self.modified);
+        property!(out, "revoked", &self.revoked);
         Ok(())
     }
 
-    pub(crate) fn tail<S: SerializeStruct>(&self, out: &mut S) -> Result<(), S::Error> {
-        field(out, "labels", &self.labels)?;
-        field(out, "confidence", &self.confidence)?;
-        field(out, "lang", &self.lang)?;
-        field(out, "external_references", &self.external_references)?;
-        field(out, "object_marking_refs", &self.object_marking_refs)?;
-        field(out, "extensions", &self.extensions)
+    pub(crate) fn tail(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        property!(out, "labels", &self.labels);
+        property!(out, "confidence", &self.confidence);
+        property!(out, "lang", &self.lang);
+        property!(out, "external_references", &self.external_references);
+        property!(out, "object_marking_refs", &self.object_marking_refs);
+        property!(out, "extensions", &self.extensions);
+        Ok(())
     }
 }
 
@@ -86,17 +82,15 @@ impl<'a> ScoCommon<'a> {
         Self { id, ..Self::default() }
     }
 
-    pub(crate) fn head<S: SerializeStruct>(&self, out: &mut S) -> Result<(), S::Error> {
-        out.serialize_field("spec_version", "2.1")?;
-        out.serialize_field("id", &self.id)
+    pub(crate) fn head(&self, _: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        Ok(())
     }
 
-    pub(crate) fn tail<S: SerializeStruct>(&self, out: &mut S) -> Result<(), S::Error> {
-        field(out, "object_marking_refs", &self.object_marking_refs)?;
-        if self.defanged {
-            out.serialize_field("defanged", &true)?;
-        }
-        field(out, "extensions", &self.extensions)
+    pub(crate) fn tail(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        property!(out, "object_marking_refs", &self.object_marking_refs);
+        property!(out, "defanged", &self.defanged);
+        property!(out, "extensions", &self.extensions);
+        Ok(())
     }
 }
 
@@ -114,27 +108,19 @@ pub struct MetaCommon<'a> {
 }
 
 impl MetaCommon<'_> {
-    pub(crate) fn head<S: SerializeStruct>(&self, out: &mut S) -> Result<(), S::Error> {
-        out.serialize_field("spec_version", "2.1")?;
-        out.serialize_field("id", &self.id)?;
-        field(out, "created_by_ref", &self.created_by_ref)?;
-        out.serialize_field("created", &self.created)?;
-        field(out, "modified", &self.modified)
+    pub(crate) fn head(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        property!(out, "created_by_ref", &self.created_by_ref);
+        property!(out, "created", &self.created);
+        property!(out, "modified", &self.modified);
+        Ok(())
     }
 
-    pub(crate) fn tail<S: SerializeStruct>(&self, out: &mut S) -> Result<(), S::Error> {
-        field(out, "external_references", &self.external_references)?;
-        field(out, "object_marking_refs", &self.object_marking_refs)?;
-        field(out, "extensions", &self.extensions)
+    pub(crate) fn tail(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        property!(out, "external_references", &self.external_references);
+        property!(out, "object_marking_refs", &self.object_marking_refs);
+        property!(out, "extensions", &self.extensions);
+        Ok(())
     }
-}
-
-fn field<S: SerializeStruct, T: Serialize + Skip>(
-    out: &mut S,
-    name: &'static str,
-    value: &T,
-) -> Result<(), S::Error> {
-    if value.skip() { Ok(()) } else { out.serialize_field(name, value) }
 }
 
 /// STIX 2.1 §2.5. A url without a hash is refused by the validator's 302: put urls into the description.

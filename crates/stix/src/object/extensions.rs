@@ -1,7 +1,7 @@
 //! Extensions of objects: the predefined ones that we write, ATIO's own, and foreign ones as they are.
 //!
 //! Typed extensions serialize with their keys in canonical order, since a network-traffic's id hashes them (§2.9).
-use super::{Skip, Text};
+use super::Text;
 use crate::extension::{AtioObservation, AtioReport};
 use crate::ids::Id;
 use serde::ser::SerializeMap;
@@ -46,11 +46,11 @@ impl Extensions<'_> {
             if i > 0 {
                 out.push(b',');
             }
-            serde_json::to_writer(&mut *out, extension.name())?;
+            crate::json::write(extension.name(), out)?;
             out.push(b':');
             match extension {
-                Extension::HttpRequest(http) => serde_json::to_writer(&mut *out, http)?,
-                Extension::Icmp(icmp) => serde_json::to_writer(&mut *out, icmp)?,
+                Extension::HttpRequest(http) => crate::json::write(http, out)?,
+                Extension::Icmp(icmp) => crate::json::write(icmp, out)?,
                 Extension::Report(report) => crate::canon::write(&serde_json::to_value(report)?, out),
                 Extension::Observation(seen) => crate::canon::write(&serde_json::to_value(seen)?, out),
                 Extension::Value(_, value) => crate::canon::write(value, out),
@@ -58,12 +58,6 @@ impl Extensions<'_> {
         }
         out.push(b'}');
         Ok(())
-    }
-}
-
-impl Skip for Extensions<'_> {
-    fn skip(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

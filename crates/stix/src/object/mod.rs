@@ -15,12 +15,94 @@ pub use sco::*;
 pub use sdo::*;
 
 use crate::ids::Id;
+use crate::json;
 use serde::Serialize;
 
 /// What a bundle can hold.
 pub trait StixObject: Serialize {
     fn id(&self) -> Id<'_>;
+
+    /// Appends its JSON.
+    ///
+    /// # Errors
+    /// A foreign extension that is no JSON; what was written of the object stays.
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error>;
 }
+
+/// A property's value, appended as JSON. What every event has is written here, the rest by way of serde.
+pub(crate) trait Property {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error>;
+}
+impl Property for Text<'_> {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        json::text(self, out);
+        Ok(())
+    }
+}
+impl Property for Id<'_> {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        out.push(b'"');
+        self.put(out);
+        out.push(b'"');
+        Ok(())
+    }
+}
+impl Property for crate::stamp::Stamp {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        out.push(b'"');
+        out.extend_from_slice(self.as_bytes());
+        out.push(b'"');
+        Ok(())
+    }
+}
+impl<T: Property> Property for Option<T> {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        match self {
+            Some(value) => value.write(out),
+            None => json::write(&(), out),
+        }
+    }
+}
+impl<T: Property> Property for Vec<T> {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        out.push(b'[');
+        for (at, value) in self.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            value.write(out)?;
+        }
+        out.push(b']');
+        Ok(())
+    }
+}
+macro_rules! by_serde {
+    ($($type:ty),*) => {$(
+        impl Property for $type {
+            #[inline]
+            fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+                json::write(self, out)
+            }
+        }
+    )*};
+}
+by_serde! { bool, u8, u16, u32, u64, i64, Hashes<'_>, Extensions<'_>, ExternalReference<'_>, KillChainPhase<'_>, RegistryValue<'_> }
+
+/// Appends `,"name":` and the value, unless it is left out.
+macro_rules! property {
+    ($out:ident, $name:expr, $value:expr) => {
+        if !$crate::object::Skip::skip($value) {
+            $out.extend_from_slice(concat!(",\"", $name, "\":").as_bytes());
+            $crate::object::Property::write($value, $out)?;
+        }
+    };
+}
+pub(crate) use property;
 
 /// Whether a property is left out: None and empty lists are, required text never is.
 pub(crate) trait Skip {
@@ -61,6 +143,11 @@ impl Skip for Hashes<'_> {
         self.0.is_empty()
     }
 }
+impl Skip for Extensions<'_> {
+    fn skip(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 impl Skip for bool {
     fn skip(&self) -> bool {
         !self
@@ -80,22 +167,30 @@ macro_rules! objects {
             pub const TYPE: &'static str = $kind;
         }
         impl serde::Serialize for $name<'_> {
+            /// As JSON and no other form.
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::SerializeStruct as _;
-                // The length is a hint that JSON ignores, unless it is 0.
-                let mut out = serializer.serialize_struct($kind, 1)?;
-                out.serialize_field("type", $kind)?;
-                self.common.head(&mut out)?;
-                $(if !$crate::object::Skip::skip(&self.$field) {
-                    out.serialize_field(stringify!($field), &self.$field)?;
-                })*
-                self.common.tail(&mut out)?;
-                out.end()
+                let mut json = vec![];
+                $crate::object::StixObject::write(self, &mut json).map_err(serde::ser::Error::custom)?;
+                let json = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
+                let raw = serde_json::value::RawValue::from_string(json).map_err(serde::ser::Error::custom)?;
+                raw.serialize(serializer)
             }
         }
         impl $crate::object::StixObject for $name<'_> {
             fn id(&self) -> $crate::ids::Id<'_> {
                 self.common.id
+            }
+            fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+                out.extend_from_slice(
+                    concat!("{\"type\":\"", $kind, "\",\"spec_version\":\"2.1\",\"id\":\"").as_bytes(),
+                );
+                self.common.id.put(out);
+                out.push(b'"');
+                self.common.head(out)?;
+                $($crate::object::property!(out, stringify!($field), &self.$field);)*
+                self.common.tail(out)?;
+                out.push(b'}');
+                Ok(())
             }
         }
     )*};

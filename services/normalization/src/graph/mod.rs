@@ -16,7 +16,7 @@ use atio_schemas::{
     detection::{Kind, Tlp, Zone},
 };
 use atio_stix::object::Common;
-use atio_stix::{Bundle, Id, constants, ids};
+use atio_stix::{Bundle, Id, Known, constants, ids};
 use ipnet::IpNet;
 use sha2::Digest as _;
 use std::net::IpAddr;
@@ -36,6 +36,7 @@ pub(crate) struct Cx<'c> {
     pub(crate) raw_ref: RawRef<'c>,
     pub(crate) assets: &'c Assets,
     pub(crate) home: &'c [IpNet],
+    pub(crate) known: &'c Known,
 }
 
 #[derive(Clone, Copy)]
@@ -79,7 +80,8 @@ pub(crate) fn detections(
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Made {
     pub key: String,
-    pub detection: Detection,
+    /// It has a column for everything and is large: it is made where it stays.
+    pub detection: Box<Detection>,
 }
 
 /// Suricata repeats an alert inside of the `drop` event that it caused: only `alert` events are alerts.
@@ -88,8 +90,8 @@ fn is_threat(net: &Network<'_>) -> bool {
 }
 
 /// A detection with the columns that every kind has.
-fn start(finding: &Finding<'_>, kind: Kind, cx: &Cx<'_>, ids: &mut EventIds<'_>) -> Detection {
-    let mut d = Detection::new(ids.next(finding.offset), kind, cx.tenant, cx.source);
+fn start(finding: &Finding<'_>, kind: Kind, cx: &Cx<'_>, ids: &mut EventIds<'_>) -> Box<Detection> {
+    let mut d = Box::new(Detection::new(ids.next(finding.offset), kind, cx.tenant, cx.source));
     d.zone = cx.zone;
     d.tlp = cx.tlp;
     d.received_at = Some(cx.received_at);
@@ -111,7 +113,7 @@ fn set_asset(d: &mut Detection, asset: Option<Asset>) {
 }
 
 /// Puts the bundle in and says the record's key.
-fn finish(mut d: Detection, bundle: Bundle) -> Made {
+fn finish(mut d: Box<Detection>, bundle: Bundle) -> Made {
     d.bundle = Arc::from(bundle.finish());
     let key = d.asset.clone().unwrap_or_else(|| format!("source:{}", d.source));
     Made { key, detection: d }

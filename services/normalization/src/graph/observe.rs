@@ -89,11 +89,8 @@ fn add<T: StixObject>(
 }
 
 pub(super) fn own(id: Id<'_>) -> Id<'static> {
-    match id {
-        Id::Own(kind, uuid) => Id::Own(kind, uuid),
-        // Ids of what we make are all our own.
-        Id::Text(_) => Id::default(),
-    }
+    // Ids of what we make are all our own.
+    id.own()
 }
 
 fn side(

@@ -81,33 +81,44 @@ fn knowledge_objects(
     bundle: &mut Bundle,
 ) -> Result<(), Refused> {
     let sensor = d.sensor.as_deref().unwrap_or(cx.source);
-    identity(ids::sensor_identity(cx.tenant, sensor), sensor, bundle)?;
+    identity("sensor", sensor, cx, bundle)?;
     let asset = d.asset.as_deref().unwrap_or(sensor);
-    let asset_id = ids::asset_identity(cx.tenant, asset);
-    identity(asset_id, asset, bundle)?;
+    let asset_id = identity("asset", asset, cx, bundle)?;
     let indicator = indicator(d, alert, cx, bundle)?;
-    for pattern in attack_patterns(d, alert, cx) {
-        let id = pattern.common.id;
-        if !bundle.push(&pattern)? {
+    for pattern in patterns(d, alert) {
+        let Pattern { catalogue, id, signature, name } = pattern;
+        let parts = ["attack-pattern", cx.tenant, catalogue, id, signature, name];
+        let (pattern_id, added) = cx.known.push(bundle, &parts, || pattern.object(cx))?;
+        if !added {
             continue;
         }
         if let Some(indicator) = indicator {
-            bundle.push(&relation(cx, "indicates", indicator, id))?;
+            bundle.push(&relation(cx, "indicates", indicator, pattern_id))?;
         }
-        bundle.push(&relation(cx, "targets", id, asset_id))?;
+        let parts = ["targets", cx.tenant, catalogue, id, signature, asset];
+        cx.known.push(bundle, &parts, || relation(cx, "targets", pattern_id, asset_id))?;
     }
     Ok(())
 }
 
-pub(super) fn identity(id: Id<'_>, name: &str, bundle: &mut Bundle) -> Result<(), Refused> {
-    let object = Identity {
-        common: knowledge(id),
+/// Who an asset or a sensor is. `role`: `asset` or `sensor`.
+pub(super) fn identity(
+    role: &'static str,
+    name: &str,
+    cx: &Cx<'_>,
+    bundle: &mut Bundle,
+) -> Result<Id<'static>, Refused> {
+    let make = || Identity {
+        common: knowledge(if role == "asset" {
+            ids::asset_identity(cx.tenant, name)
+        } else {
+            ids::sensor_identity(cx.tenant, name)
+        }),
         name: name.into(),
         identity_class: Some("system".into()),
         ..Identity::default()
     };
-    bundle.push(&object)?;
-    Ok(())
+    Ok(cx.known.push(bundle, &["identity", cx.tenant, role, name], make)?.0)
 }
 
 pub(super) fn relation<'a>(
@@ -121,24 +132,45 @@ pub(super) fn relation<'a>(
     object
 }
 
+/// An attack-pattern by its entry in a catalogue, or by a rule and its text.
+#[derive(Clone, Copy)]
+struct Pattern<'a> {
+    catalogue: &'static str,
+    id: &'a str,
+    /// Of a rule: it belongs to the id.
+    signature: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Pattern<'a> {
+    fn object(self, cx: &Cx<'_>) -> AttackPattern<'a> {
+        let id = if self.catalogue == "suricata" {
+            ids::attack_pattern_suricata(cx.tenant, self.id, self.signature)
+        } else {
+            ids::attack_pattern(cx.tenant, self.catalogue, self.id)
+        };
+        let mut common = knowledge(id);
+        common.external_references.push(ExternalReference::new(self.catalogue, self.id));
+        AttackPattern { common, name: self.name.into(), ..AttackPattern::default() }
+    }
+}
+
 /// The techniques and CAPECs that the rule names, else the rule itself. Their names come from a catalogue, never from the
 /// alert's metadata; where none is loaded the name is the id.
-fn attack_patterns<'a>(d: &'a Detection, alert: &'a Alert<'_>, cx: &Cx<'_>) -> Vec<AttackPattern<'a>> {
-    let catalogued = |catalogue: &'static str, id: &'a str| {
-        let mut common = knowledge(ids::attack_pattern(cx.tenant, catalogue, id));
-        common.external_references.push(ExternalReference::new(catalogue, id));
-        AttackPattern { common, name: id.into(), ..AttackPattern::default() }
-    };
-    let techniques = d.techniques.iter().map(|id| catalogued("mitre-attack", id));
-    let mut patterns: Vec<_> = techniques.chain(d.capecs.iter().map(|id| catalogued("capec", id))).collect();
-    if patterns.is_empty() {
-        let rule = d.rule.id.as_deref().unwrap_or_default();
-        let mut common = knowledge(ids::attack_pattern_suricata(cx.tenant, rule, &alert.signature));
-        common.external_references.push(ExternalReference::new("suricata", rule));
-        let name = d.rule.name.as_deref().unwrap_or(rule);
-        patterns.push(AttackPattern { common, name: name.into(), ..AttackPattern::default() });
-    }
-    patterns
+fn patterns<'a>(d: &'a Detection, alert: &'a Alert<'_>) -> impl Iterator<Item = Pattern<'a>> {
+    let catalogued =
+        |catalogue: &'static str| move |id: &'a String| Pattern { catalogue, id, signature: "", name: id };
+    let techniques = d.techniques.iter().map(catalogued("mitre-attack"));
+    let named = techniques.chain(d.capecs.iter().map(catalogued("capec")));
+    let unnamed = d.techniques.is_empty() && d.capecs.is_empty();
+    let rule = d.rule.id.as_deref().unwrap_or_default();
+    let name = d.rule.name.as_deref().unwrap_or(rule);
+    named.chain(unnamed.then_some(Pattern {
+        catalogue: "suricata",
+        id: rule,
+        signature: &alert.signature,
+        name,
+    }))
 }
 
 /// Only with the real rule text: a stub rule would alert on everything once shared.
