@@ -132,7 +132,11 @@ impl PartialEq for Id<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Own(a, b), Self::Own(c, d)) => b == d && a == c,
-            (a, b) => a.with_text(|a| b.with_text(|b| a == b)),
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::Own(kind, uuid), Self::Text(text)) | (Self::Text(text), Self::Own(kind, uuid)) => {
+                let tail = text.strip_prefix(kind).and_then(|rest| rest.strip_prefix("--"));
+                tail.is_some_and(|tail| tail == uuid.hyphenated().encode_lower(&mut [0; 36]))
+            }
         }
     }
 }

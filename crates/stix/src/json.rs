@@ -63,17 +63,37 @@ fn escape(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[start..]);
 }
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// The top bit of the first of eight bytes that is a quote or a backslash (of later ones perhaps): a byte is zero where subtracting one
+/// borrows into its top bit (Hacker's Delight, "Find First 0-Byte").
+#[inline]
+fn quotes(word: u64) -> u64 {
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))) & TOPS
+}
+
+/// Where the first quote or backslash is. Names and ids are short: words find them sooner than a call of memchr, which long texts get.
+#[inline]
+pub(crate) fn quote(bytes: &[u8]) -> Option<usize> {
+    const WORDS: usize = 8;
+    let words = bytes.as_chunks::<8>().0;
+    for (nth, word) in words.iter().take(WORDS).enumerate() {
+        let found = quotes(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(nth * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let from = words.len().min(WORDS) * 8;
+    memchr::memchr2(b'"', b'\\', bytes.get(from..)?).map(|at| from + at)
+}
+
 /// Whether no byte needs an escape: no control character, quote or backslash.
 #[inline]
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    // A byte of a word is zero, or under 0x20, where subtracting borrows into its top bit (Hacker's Delight, "Find First 0-Byte").
-    let odd = |word: u64| {
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        (control | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))) & TOPS
-    };
+    // As with zeros below: a byte is under 0x20 where subtracting that borrows into its top bit.
+    let odd = |word: u64| (word.wrapping_sub(ONES * 0x20) & !word & TOPS) | quotes(word);
     let (words, rest) = bytes.as_chunks::<8>();
     let mut found = words.iter().fold(0, |found, word| found | odd(u64::from_le_bytes(*word)));
     if let Some(last) = bytes.last_chunk::<8>() {
@@ -354,6 +374,23 @@ mod tests {
             let mut out = b"before".to_vec();
             write(&value, &mut out).unwrap();
             assert_eq!(out, [b"before", serde_json::to_vec(&value).unwrap().as_slice()].concat());
+        }
+    }
+
+    #[test]
+    fn finds_the_first_quote() {
+        for length in 0..100 {
+            for at in 0..=length {
+                for byte in [b'"', b'\\'] {
+                    let mut bytes: Vec<u8> =
+                        (0..length).map(|n| [b'#', b'!', b'[', b']', 0xa2, 0xdc][n % 6]).collect();
+                    bytes.insert(at, byte);
+                    assert_eq!(quote(&bytes), Some(at));
+                    bytes.push(b'"');
+                    assert_eq!(quote(&bytes), Some(at));
+                }
+            }
+            assert_eq!(quote(&vec![b'x'; length]), None);
         }
     }
 

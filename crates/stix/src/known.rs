@@ -50,8 +50,8 @@ impl Known {
             return Ok((object.id().own(), added));
         };
         memory.find(parts);
-        if let Some(known) = memory.known() {
-            return Ok((known.id, bundle.push_raw(&known.id, &known.json)));
+        if let Some(put) = memory.known(|known| (known.id, bundle.push_raw(&known.id, &known.json))) {
+            return Ok(put);
         }
         let object = make();
         let mut json = Vec::with_capacity(512);
@@ -73,13 +73,14 @@ impl Generations {
         }
     }
 
-    fn known(&mut self) -> Option<&Written> {
-        if !self.young.contains_key(&self.key)
-            && let Some((key, written)) = self.old.remove_entry(&self.key)
-        {
-            self.add(key, written);
+    fn known<R>(&mut self, put: impl FnOnce(&Written) -> R) -> Option<R> {
+        if let Some(written) = self.young.get(&self.key) {
+            return Some(put(written));
         }
-        self.young.get(&self.key)
+        let (key, written) = self.old.remove_entry(&self.key)?;
+        let done = put(&written);
+        self.add(key, written);
+        Some(done)
     }
 
     fn keep(&mut self, written: Written) {

@@ -154,7 +154,7 @@ fn string_end(json: &[u8], at: usize) -> Option<usize> {
     }
     let mut end = at + 1;
     loop {
-        end += memchr::memchr2(b'"', b'\\', json.get(end..)?)?;
+        end += crate::json::quote(json.get(end..)?)?;
         if json.get(end)? == &b'"' {
             return Some(end + 1);
         }
