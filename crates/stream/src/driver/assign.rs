@@ -48,7 +48,10 @@ impl Driver {
     pub(super) fn restorer(&mut self) -> Result<&Restorer, Fault> {
         let made = match self.restorer.take() {
             Some(restorer) => restorer,
-            None => Restorer::new(&self.config.kafka, &self.spec.client_id)?,
+            None => {
+                let state = !self.stage.stores.is_empty();
+                Restorer::new(&self.config.kafka, &self.spec.client_id, state)?
+            }
         };
         Ok(self.restorer.insert(made))
     }

@@ -24,7 +24,7 @@ pub(super) fn start(
     let name = instance_name(&stage, &config.identity);
     let topics = written(&stage);
     // It connects while the limits are asked for.
-    let restorer = Restorer::new(&config.kafka, &name).map_err(refused)?;
+    let restorer = Restorer::new(&config.kafka, &name, !stage.stores.is_empty()).map_err(refused)?;
     let wanted = || !stop.is_stopped();
     let limits = || max_message_bytes(&config.kafka, &name, &topics, &config.io);
     let Some(limits) = patiently(&wanted, shared, limits)?.map(TopicLimits) else { return Ok(None) };

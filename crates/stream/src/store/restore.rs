@@ -19,16 +19,18 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Reads changelogs; kept for the life of a lane.
 pub(crate) struct Restorer {
-    committed: Assigned,
+    /// Only where there is state: a client is some threads and connections.
+    committed: Option<Assigned>,
     uncommitted: Assigned,
 }
 
 impl Restorer {
     /// # Errors
     /// `Fatal`: settings that librdkafka refuses.
-    pub(crate) fn new(kafka: &Kafka, client_id: &str) -> Result<Self, Fault> {
+    pub(crate) fn new(kafka: &Kafka, client_id: &str, state: bool) -> Result<Self, Fault> {
+        let committed = || Assigned::new(kafka, &format!("{client_id}-restore"), Isolation::Committed);
         Ok(Self {
-            committed: Assigned::new(kafka, &format!("{client_id}-restore"), Isolation::Committed)?,
+            committed: state.then(committed).transpose()?,
             uncommitted: Assigned::new(kafka, &format!("{client_id}-watermarks"), Isolation::Uncommitted)?,
         })
     }
@@ -51,7 +53,7 @@ impl Restorer {
 
     /// Takes in what idle clients have to say, so that it does not pile up.
     pub(crate) fn serve(&self) {
-        self.committed.serve();
+        self.committed.iter().for_each(Assigned::serve);
         self.uncommitted.serve();
     }
 
@@ -107,16 +109,16 @@ impl Restorer {
             }
         }
         let mut latest = Latest::default();
-        if !from.is_empty() {
-            self.committed.find(from.keys())?;
-            self.committed.assign(&from)?;
-            let read = read_to(&self.committed, &to, wanted, |record| {
+        if let Some(committed) = self.committed.as_ref().filter(|_| !from.is_empty()) {
+            committed.find(from.keys())?;
+            committed.assign(&from)?;
+            let read = read_to(committed, &to, wanted, |record| {
                 if let Some(spec) = specs.iter().find(|s| *s.changelog == *record.topic()) {
                     latest.put(spec.name, record);
                 }
                 Ok(())
             });
-            self.committed.assign(&BTreeMap::new())?;
+            committed.assign(&BTreeMap::new())?;
             read?;
         }
         let mut states: BTreeMap<i32, State> = spans.keys().map(|p| (*p, State::default())).collect();
