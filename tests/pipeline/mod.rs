@@ -3,6 +3,7 @@ mod incidents;
 mod kill;
 mod metrics;
 mod normalize;
+mod tamper;
 mod up;
 
 use libtest_mimic::Trial;
@@ -13,5 +14,6 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(kill::trials());
     trials.extend(incidents::trials());
     trials.extend(metrics::trials());
+    trials.extend(tamper::trials());
     trials
 }
