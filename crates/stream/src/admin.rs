@@ -1,5 +1,5 @@
 //! Asks and changes the cluster: topics, settings, watermarks, committed offsets. Owns the errors and the order of changes; must not know
-//! what the topics are for. Every call blocks for up to [`CALL`] and a little more: call it where blocking is allowed.
+//! what the topics are for. Every call blocks for up to 10 s and a little more: call it where blocking is allowed.
 use crate::{
     client::admin::{CALL, Connection},
     config::Kafka,
