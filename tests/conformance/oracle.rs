@@ -273,7 +273,10 @@ const DOCTORS: &[Doctor] = &[
         let whole = e.dead.iter().rposition(|l| l.value() != BAD_PART).expect("a whole one");
         drop(e.dead.remove(whole));
     }),
-    ("a dead letter is there twice", "twice", |e| e.dead.push(e.dead[0].clone())),
+    ("a dead letter is there twice", "twice", |e| {
+        let whole = e.dead.iter().find(|l| l.value() != BAD_PART).expect("a whole one").clone();
+        e.dead.push(whole);
+    }),
     ("a dead part is gone", "parts of one record", |e| {
         let part = e.dead.iter().position(|l| l.value() == BAD_PART).expect("a part");
         drop(e.dead.remove(part));
