@@ -106,6 +106,8 @@ fn configured(mut config: Config, settings: &str) -> Config {
 pub(crate) fn child() {
     tracing_subscriber::fmt()
         .with_ansi(false)
+        // Where files are small, so is a log that goes to one.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .init();
