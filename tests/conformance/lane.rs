@@ -131,7 +131,7 @@ impl Worker {
             let successor = Self::start(world, &self.bootstrap, Some(0));
             let said = std::mem::replace(self, successor).failed(Deadline::after(60));
             assert!(said.contains("fenced"), "{said}");
-            println!("the worker was started again");
+            println!("the worker was started again: {said}");
         }
     }
     /// Waits for its own end, which is a failure; its last words.
