@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use atio_broker::{Broker, Config, Health};
 use kafka_protocol::ResponseError;
-use support::{Client, Process, batch, wait_until};
-
-type Trial = (&'static str, fn());
+use support::{Client, Process, Trial, batch, wait_until};
 
 const TRIALS: &[Trial] = &[
     ("a_start_reads_the_last_stretch_only", a_start_reads_the_last_stretch_only),
@@ -19,20 +17,8 @@ const TRIALS: &[Trial] = &[
     ("wherever_a_byte_flips", wherever_a_byte_flips),
 ];
 
-/// A harness of its own, because this binary is also the process that the trials kill.
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("child") {
-        support::child();
-        return;
-    }
-    let trial = |(name, run): &Trial| {
-        let run = *run;
-        libtest_mimic::Trial::test(*name, move || {
-            run();
-            Ok(())
-        })
-    };
-    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), TRIALS.iter().map(trial).collect()).exit();
+    support::run(TRIALS);
 }
 
 /// Segments of the one topic's one partition, by base offset.

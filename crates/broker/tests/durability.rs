@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use atio_broker::{Broker, BrokerError, Config, Fsync};
 use kafka_protocol::messages::ProduceRequest;
-use support::{Client, Process, batch};
-
-type Trial = (&'static str, fn());
+use support::{Client, Process, Trial, batch};
 
 const TRIALS: &[Trial] = &[
     ("everything_survives_kill_9", everything_survives_kill_9),
@@ -21,20 +19,8 @@ const TRIALS: &[Trial] = &[
     ("every_fsync_policy_serves", every_fsync_policy_serves),
 ];
 
-/// A harness of its own, because this binary is also the process that the trials kill.
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("child") {
-        support::child();
-        return;
-    }
-    let trial = |(name, run): &Trial| {
-        let run = *run;
-        libtest_mimic::Trial::test(*name, move || {
-            run();
-            Ok(())
-        })
-    };
-    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), TRIALS.iter().map(trial).collect()).exit();
+    support::run(TRIALS);
 }
 
 fn runtime() -> tokio::runtime::Runtime {

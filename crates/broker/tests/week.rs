@@ -27,15 +27,7 @@ const SETTINGS: &str = "upkeep=100 expiry=500 metadata_retention=3000 producer_r
 const KEYS: u64 = 300;
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("child") {
-        support::child();
-        return;
-    }
-    let trial = libtest_mimic::Trial::test("a_week_leaves_it_as_small_as_a_day", || {
-        a_week_leaves_it_as_small_as_a_day();
-        Ok(())
-    });
-    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), vec![trial]).exit();
+    support::run(&[("a_week_leaves_it_as_small_as_a_day", a_week_leaves_it_as_small_as_a_day)]);
 }
 
 /// What a load has made so far, and whether it is over.

@@ -9,7 +9,7 @@ use super::batch::Header;
 use super::config::TopicConfig;
 use super::partition::PartitionLog;
 use super::records::tests::batch_of;
-use super::tests::{NOW, config, open, plain, put, rows, transactional};
+use super::tests::{NOW, config, open, plain, put, rows, seal, transactional};
 use super::{LogError, compact, segment};
 
 fn compacting() -> TopicConfig {
@@ -21,10 +21,7 @@ fn compacting() -> TopicConfig {
 fn clean(log: PartitionLog, config: &TopicConfig, now: i64) -> PartitionLog {
     let mut log = log;
     log.roll().unwrap();
-    for seal in log.seals().unwrap() {
-        seal.complete().unwrap();
-        log.sealed(&seal, NOW);
-    }
+    seal(&mut log);
     let shared = Mutex::new(log);
     assert!(compact::run(&shared, config, now, 1000).unwrap());
     shared.into_inner().unwrap()
@@ -112,10 +109,7 @@ fn damage_is_not_given_a_new_checksum() {
         put(&mut log, &plain("k", Some(&n.to_string())), &config, NOW).unwrap();
     }
     log.roll().unwrap();
-    for seal in log.seals().unwrap() {
-        seal.complete().unwrap();
-        log.sealed(&seal, NOW);
-    }
+    seal(&mut log);
     let path = dir.path().join(segment::log_name(0));
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 2;
@@ -140,10 +134,7 @@ fn min_compaction_lag_is_kept() {
         put(&mut log, &plain("k", Some(&n.to_string())), &lagging, NOW).unwrap();
     }
     log.roll().unwrap();
-    for seal in log.seals().unwrap() {
-        seal.complete().unwrap();
-        log.sealed(&seal, NOW);
-    }
+    seal(&mut log);
     let shared = Mutex::new(log);
     assert!(!compact::run(&shared, &lagging, NOW + 4999, 1000).unwrap());
     assert!(compact::run(&shared, &lagging, NOW + 5000, 1000).unwrap());

@@ -10,17 +10,10 @@ use super::partition::PartitionLog;
 use super::records::tests::batch_of;
 use super::recovery::{self, Recovered};
 use super::segment::Checkpoints;
-use super::tests::{NOW, config, open, plain, put, rows, transactional};
+use super::tests::{NOW, config, open, plain, put, rows, seal, transactional};
 use super::{LogError, compact, segment, sidecar};
 
 const EVERY: Checkpoints = Checkpoints { bytes: 1_000, small: 300, small_after_ms: 60_000 };
-
-fn seal(log: &mut PartitionLog) {
-    for seal in log.seals().unwrap() {
-        seal.complete().unwrap();
-        log.sealed(&seal, NOW);
-    }
-}
 
 fn checkpoint(log: &mut PartitionLog, now: i64) -> bool {
     let Some(seal) = log.checkpoint(EVERY, now).unwrap() else { return false };

@@ -33,6 +33,14 @@ pub(super) fn put(
     log.append(batch, &header, config, now)
 }
 
+/// What is due of segments that were rolled.
+pub(super) fn seal(log: &mut PartitionLog) {
+    for seal in log.seals().unwrap() {
+        seal.complete().unwrap();
+        log.sealed(&seal, NOW);
+    }
+}
+
 pub(super) fn plain(key: &str, value: Option<&str>) -> Bytes {
     batch_of(&[(Some(key), value)], NOW, (-1, -1, -1), false, 0)
 }

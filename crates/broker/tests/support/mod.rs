@@ -5,7 +5,7 @@
 mod process;
 
 #[allow(unused_imports)] // as above
-pub(crate) use process::{Process, child};
+pub(crate) use process::{Process, Trial, run};
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -102,8 +102,25 @@ fn configured(mut config: Config, settings: &str) -> Config {
     config
 }
 
+pub(crate) type Trial = (&'static str, fn());
+
+/// A harness of its own, because the test binary is also the process that its trials kill.
+pub(crate) fn run(trials: &[Trial]) {
+    if std::env::args().nth(1).as_deref() == Some("child") {
+        return child();
+    }
+    let trial = |(name, run): &Trial| {
+        let run = *run;
+        libtest_mimic::Trial::test(*name, move || {
+            run();
+            Ok(())
+        })
+    };
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials.iter().map(trial).collect()).exit();
+}
+
 /// What the child does: a broker on the data directory named on stdin, with the settings named there, until killed.
-pub(crate) fn child() {
+fn child() {
     tracing_subscriber::fmt()
         .with_ansi(false)
         // Where files are small, so is a log that goes to one.
