@@ -216,11 +216,8 @@ impl Store {
     }
 
     fn rewrite(&self, part: &Path, live: BTreeMap<String, Vec<u8>>, upto: u64) -> Result<(), StoreError> {
-        std::fs::remove_file(part).or_else(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(e),
-        })?;
-        let mut file = OpenOptions::new().read(true).append(true).create_new(true).open(part)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(part)?;
+        file.set_len(0)?;
         let mut size = 0;
         let changes: Vec<Change> = live.into_iter().map(|(k, v)| (k, Some(v))).collect();
         for chunk in changes.chunks(256) {

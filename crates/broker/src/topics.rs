@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::health::Counted;
 use crate::log::config::TopicConfig;
 use crate::log::{LogError, recovery};
-pub(crate) use crate::partition::{Partition, Topic};
+use crate::partition::{Partition, Topic};
 use crate::store::{Change, Store, StoreError};
 
 /// What the store keeps of a topic.

@@ -10,7 +10,7 @@ use kafka_protocol::messages::{ApiKey, DescribeProducersRequest, DescribeProduce
 
 use super::shape::{I32S, Shape, TEXT, Type, all};
 use super::{Answer, Api, Call, Cost, Malformed};
-use crate::topics::Partition;
+use crate::partition::Partition;
 
 pub(super) const API: Api = Api {
     key: ApiKey::DescribeProducers,

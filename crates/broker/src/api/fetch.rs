@@ -14,7 +14,7 @@ use crate::log::LogError;
 use crate::log::batch::Header;
 use crate::log::producers::Aborted;
 use crate::log::segment::{self, ReadPlan};
-use crate::topics::Partition;
+use crate::partition::Partition;
 
 pub(super) const API: Api = Api {
     key: ApiKey::Fetch,

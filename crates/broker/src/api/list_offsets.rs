@@ -12,7 +12,7 @@ use super::fetch::check_epoch;
 use super::shape::{I8, I32, I64, Shape, TEXT, Type, all, since};
 use super::{Answer, Api, Call, Cost, Malformed};
 use crate::log::partition::first_at_time;
-use crate::topics::Partition;
+use crate::partition::Partition;
 
 pub(super) const API: Api = Api {
     key: ApiKey::ListOffsets,

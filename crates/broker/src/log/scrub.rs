@@ -28,7 +28,7 @@ pub(crate) struct Stretch<'a> {
     pub(crate) epochs: &'a [(i32, i64)],
 }
 
-/// Stretches of a segment: (first index entry, position, length).
+/// The stretch that begins at an index entry: its position, its length.
 pub(crate) fn stretch(summary: &Summary, entry: usize) -> Option<(u64, usize)> {
     let from = summary.entries.get(entry)?.1;
     let to = summary.entries.get(entry + 1).map_or(summary.size, |e| e.1);

@@ -214,9 +214,12 @@ impl Segment {
 
     /// What has to be done for it after it was rolled.
     pub(crate) fn to_seal(&self) -> Result<Option<Seal>, LogError> {
-        let Some(producers) = &self.sealing else { return Ok(None) };
+        self.sealing.as_ref().map(|producers| self.seal(producers)).transpose()
+    }
+
+    fn seal(&self, producers: &Producers) -> Result<Seal, LogError> {
         let (summary, path) = (self.summary.clone(), self.path.clone());
-        Ok(Some(Seal { summary, path, producers: producers.clone(), file: self.file()? }))
+        Ok(Seal { summary, path, producers: producers.clone(), file: self.file()? })
     }
 
     /// What has to be done for it, the active one, so that a start need not read much of it.
@@ -234,8 +237,7 @@ impl Segment {
         if fresh < every.bytes && !(fresh >= every.small && waited) {
             return Ok(None);
         }
-        let (summary, path) = (self.summary.clone(), self.path.clone());
-        Ok(Some(Seal { summary, path, producers: producers.clone(), file: self.file()? }))
+        self.seal(producers).map(Some)
     }
 
     /// Its sidecar goes so far.

@@ -2,7 +2,7 @@
 //! deleted or aborted by its word does not come back. Must not know what is timed.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
@@ -52,11 +52,12 @@ impl Steady {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Clock {
     started: Instant,
-    ahead: Arc<AtomicI64>,
-    steady: Arc<Mutex<Steady>>,
+    /// As `steady` has it: requests ask for the time without its lock.
+    ahead: AtomicI64,
+    steady: Mutex<Steady>,
 }
 
 // The broker's clock: everything below is handed the time.
@@ -69,11 +70,7 @@ impl Clock {
     /// The wall clock is believed at the start, and later when a leap has lasted for `grace`.
     pub(crate) fn start(grace: Duration) -> Clock {
         let steady = Steady { ahead: wall(), leapt: None, grace: grace.as_millis() as i64 };
-        Clock {
-            started: Instant::now(),
-            ahead: Arc::new(AtomicI64::new(steady.ahead)),
-            steady: Arc::new(Mutex::new(steady)),
-        }
+        Clock { started: Instant::now(), ahead: AtomicI64::new(steady.ahead), steady: Mutex::new(steady) }
     }
 
     pub(crate) fn now(&self) -> Now {

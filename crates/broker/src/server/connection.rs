@@ -249,12 +249,12 @@ async fn wait_for_data(
 
 /// A waiter in its partitions; taken out again however the wait ends.
 struct Waiting {
-    partitions: Vec<Arc<crate::topics::Partition>>,
+    partitions: Vec<Arc<crate::partition::Partition>>,
     waiter: Arc<Notify>,
 }
 
 impl Waiting {
-    fn register(partitions: Vec<Arc<crate::topics::Partition>>, waiter: &Arc<Notify>) -> Waiting {
+    fn register(partitions: Vec<Arc<crate::partition::Partition>>, waiter: &Arc<Notify>) -> Waiting {
         partitions.iter().for_each(|p| p.register(waiter));
         Waiting { partitions, waiter: waiter.clone() }
     }

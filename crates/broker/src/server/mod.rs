@@ -28,6 +28,7 @@ use clock::Clock;
 const GROUP_TICK: i64 = 10;
 /// And at least so often.
 const GROUP_TICK_MAX: i64 = 60_000;
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
