@@ -137,7 +137,7 @@ impl Node {
     /// What is due of retention, compaction and rewriting; blocks on the disk, holds no lock for long.
     pub(crate) fn maintain(&self, now: Now) {
         for partition in self.topics.list().iter().flat_map(|t| &t.partitions) {
-            if let Err(error) = partition.maintain(self.checkpoints, self.compaction_keys, now.steady) {
+            if let Err(error) = partition.maintain(self.checkpoints, self.compaction_keys, now) {
                 warn!(topic = partition.topic.name, partition = partition.index, %error, "upkeep failed");
             }
         }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tracing::error;
 use uuid::Uuid;
 
+use crate::api::Now;
 use crate::log::LogError;
 use crate::log::compact;
 use crate::log::config::TopicConfig;
@@ -128,21 +129,22 @@ impl Partition {
     ///
     /// # Errors
     /// The disk's, damage that a compaction has met.
-    pub(crate) fn maintain(&self, every: Checkpoints, max_keys: usize, now: i64) -> Result<(), LogError> {
+    pub(crate) fn maintain(&self, every: Checkpoints, max_keys: usize, now: Now) -> Result<(), LogError> {
+        let Now { mono, steady, .. } = now;
         let config = self.topic.config();
-        let retained = self.log().retain(&config, now).map(|_| ());
-        if now < self.upkeep_from.load(Ordering::Relaxed) {
+        let retained = self.log().retain(&config, steady).map(|_| ());
+        if mono < self.upkeep_from.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let rest = self.seal(every, now).and_then(|()| match config.compact {
-            true => compact::run(&self.log, &config, now, max_keys).map(|_| ()),
+        let rest = self.seal(every, steady).and_then(|()| match config.compact {
+            true => compact::run(&self.log, &config, steady, max_keys).map(|_| ()),
             false => Ok(()),
         });
         let done = retained.and(rest);
         if let Err(LogError::Corrupt { offset }) = done {
             self.note_damage(offset, None);
         }
-        let from = if done.is_err() { now.saturating_add(AGAIN_MS) } else { i64::MIN };
+        let from = if done.is_err() { mono + AGAIN_MS } else { i64::MIN };
         self.upkeep_from.store(from, Ordering::Relaxed);
         done
     }
@@ -206,5 +208,43 @@ impl Partition {
     pub(crate) fn forget_damage(&self) {
         let start = self.log().start;
         lock(&self.damage).retain(|offset| *offset >= start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::partition::validate;
+    use crate::log::records::tests::batch_of;
+    use crate::log::{recovery, segment, sidecar};
+
+    /// What waits after a failure waits by the clock that is never set.
+    #[test]
+    fn upkeep_that_failed_is_tried_again_whatever_the_clock_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wall, every) =
+            (1_800_000_000_000, Checkpoints { bytes: 1 << 20, small: 1 << 20, small_after_ms: 0 });
+        let config = TopicConfig::parse(&BTreeMap::new()).unwrap();
+        let mut log = recovery::open(dir.path(), 0, false).unwrap().0;
+        let batch = batch_of(&[(Some("k"), Some("v"))], wall, (-1, -1, -1), false, 0);
+        let header = validate(&batch, &config, wall).unwrap();
+        log.append(&batch, &header, &config, wall).unwrap();
+        log.roll().unwrap();
+        let topic = Arc::new(Topic::new("t", Uuid::nil(), BTreeMap::new(), config));
+        let partition = Partition::new(topic, 0, log);
+        // A directory has the name that the segment's sidecar needs.
+        let name = sidecar::sidecar_of(&dir.path().join(segment::log_name(0)));
+        std::fs::create_dir(&name).unwrap();
+        let at = |mono: i64, set_back: i64| {
+            let steady = wall + mono - set_back;
+            partition.maintain(every, 1_000, Now { wall: steady, mono, steady })
+        };
+        assert!(matches!(at(5, 0), Err(LogError::Io(_))));
+        std::fs::remove_dir(&name).unwrap();
+        let day = 86_400_000;
+        at(AGAIN_MS, day).unwrap();
+        assert!(!name.exists(), "it waits");
+        at(AGAIN_MS + 5, day).unwrap();
+        assert!(name.is_file());
     }
 }

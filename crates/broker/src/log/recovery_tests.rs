@@ -101,6 +101,12 @@ fn a_small_rest_is_checkpointed_after_a_while() {
     assert!(!checkpoint(&mut log, NOW + 59_000));
     assert!(checkpoint(&mut log, NOW + 60_000));
     assert!(!checkpoint(&mut log, NOW + 200_000));
+    // A clock that was set back does not put it off.
+    for _ in 0..5 {
+        put(&mut log, &plain("k", Some("value")), &config(&[]), NOW).unwrap();
+    }
+    assert!(!checkpoint(&mut log, NOW - 500_000));
+    assert!(checkpoint(&mut log, NOW - 440_000));
 }
 
 #[test]

@@ -230,7 +230,8 @@ impl Segment {
         now: i64,
     ) -> Result<Option<Seal>, LogError> {
         let fresh = self.summary.size.saturating_sub(self.saved.0);
-        if fresh < every.small {
+        // A time ahead of now is of a clock that was set back.
+        if fresh < every.small || self.saved.1 > now {
             self.saved.1 = now;
         }
         let waited = now.saturating_sub(self.saved.1) >= every.small_after_ms;
