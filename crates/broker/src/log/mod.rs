@@ -21,9 +21,10 @@ pub(crate) mod sidecar;
 pub(crate) enum LogError {
     #[error("input or output failed: {0}")]
     Io(#[from] std::io::Error),
-    #[error("the batch at offset {offset} fails its checksum")]
+    /// The offset is the one that the batch should have at least: whoever meets it says the same.
+    #[error("the batch at offset {offset} is broken")]
     Corrupt { offset: i64 },
-    #[error("{} is damaged at byte {at}, with good batches behind it", path.display())]
+    #[error("{} is damaged at byte {at}, and that is no torn end", path.display())]
     Damaged { path: std::path::PathBuf, at: u64 },
     #[error("refused: {0}")]
     Refused(ResponseError),

@@ -36,8 +36,8 @@ pub(crate) struct Recovered {
 /// Opens the log in `dir`, making it when it is new. `start` is the log's start as last recorded.
 ///
 /// # Errors
-/// The disk's; `Damaged` when a batch is broken with good ones behind it: that is no torn tail, and cutting there
-/// would lose records that were acknowledged.
+/// The disk's; `Damaged` when a batch is broken with good ones behind it, or is whole in the wrong place: that is no torn
+/// tail, and cutting there would lose records that were acknowledged.
 pub(crate) fn open(dir: &Path, start: i64, strict: bool) -> Result<(PartitionLog, Recovered), LogError> {
     std::fs::create_dir_all(dir)?;
     let files = list(dir)?;

@@ -11,7 +11,7 @@ use super::records::tests::batch_of;
 use super::recovery::{self, Recovered};
 use super::segment::Checkpoints;
 use super::tests::{NOW, config, open, plain, put, rows, seal, transactional};
-use super::{LogError, compact, segment, sidecar};
+use super::{LogError, compact, scrub, segment, sidecar};
 
 const EVERY: Checkpoints = Checkpoints { bytes: 1_000, small: 300, small_after_ms: 60_000 };
 
@@ -196,6 +196,39 @@ fn an_offset_that_flipped_is_never_served() {
         assert!(matches!(read(offset), Err(LogError::Corrupt { .. })), "{offset}");
     }
     assert!(read(10).is_ok());
+}
+
+/// Readers, wherever in it they want to begin, and the scrub call a broken batch by the same offset: it is told and counted once.
+#[test]
+fn a_broken_batch_has_one_name() {
+    for (cleaned, at) in [(false, 16), (false, 66), (true, 16), (true, 66)] {
+        let dir = tempfile::tempdir().unwrap();
+        let compacting = config(&[("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")]);
+        let mut log = open(dir.path());
+        for keys in [&["a", "x"][..], &["k"], &["b", "k"], &["c"]] {
+            let records: Vec<_> = keys.iter().map(|key| (Some(*key), Some("value"))).collect();
+            let batch = batch_of(&records, NOW, (-1, -1, -1), false, 0);
+            put(&mut log, &batch, &compacting, NOW).unwrap();
+        }
+        log.roll().unwrap();
+        seal(&mut log);
+        let log = Mutex::new(log);
+        if cleaned {
+            assert!(compact::run(&log, &compacting, NOW, 1_000).unwrap());
+        }
+        let log = log.into_inner().unwrap();
+        let path = segment_at(dir.path(), 0);
+        let all = batches(&path);
+        let broken = all[all.len() - 2];
+        edit(&path, |bytes| bytes[broken + at] ^= 1);
+        let (summary, _, file) = log.to_verify(0).unwrap().unwrap();
+        let damage = scrub::read(&file, &summary, &log.epochs, 0).unwrap().unwrap();
+        for offset in [3, 4] {
+            let read = segment::read(&log.plan(offset, false).unwrap().read.unwrap(), 10_000, true);
+            let same = matches!(read, Err(LogError::Corrupt { offset }) if offset == damage.offset);
+            assert!(same, "cleaned {cleaned}, byte {at}, from {offset}: {read:?}, {damage:?}");
+        }
+    }
 }
 
 /// Header, offset, length, records: wherever a byte of a closed segment flips, a cleaning leaves the files as they are,

@@ -10,7 +10,7 @@ use super::segment::{Chain, MAX_BATCH, Summary};
 /// A batch that is not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Damage {
-    /// The offset that it has, or should have.
+    /// The offset that it should have; beside gaps, at least.
     pub(crate) offset: i64,
     /// Its byte in the segment.
     pub(crate) at: u64,

@@ -388,11 +388,12 @@ pub(crate) struct ReadPlan {
 /// Every batch's checksum is verified: what has rotted on disk is never served.
 ///
 /// # Errors
-/// `Corrupt` when the first batch wanted is broken.
+/// `Corrupt` when the first batch wanted, or one on the way to it, is broken.
 pub(crate) fn read(plan: &ReadPlan, max: usize, at_least_one: bool) -> Result<Bytes, LogError> {
     let (mut start, mut done) = (None, false);
     let mut chain = Chain::at(plan.from.0, plan.gaps);
     let end = walk(&plan.file, plan.from.1, plan.to, |header, at| {
+        let expected = chain.next;
         if !chain.takes(header) {
             return Ok(false);
         }
@@ -400,16 +401,16 @@ pub(crate) fn read(plan: &ReadPlan, max: usize, at_least_one: bool) -> Result<By
             return Ok(true);
         }
         if header.base_offset < plan.below {
-            start = Some((at, *header));
+            start = Some((at, *header, expected));
         }
         done = true;
         Ok(false)
     })?;
     if !done && end < plan.to {
         // Where no header can be one, or not the next one, there is damage and not the end.
-        return Err(LogError::Corrupt { offset: plan.offset });
+        return Err(LogError::Corrupt { offset: chain.next });
     }
-    let Some((start, first)) = start else { return Ok(Bytes::new()) };
+    let Some((start, first, expected)) = start else { return Ok(Bytes::new()) };
     let room = (plan.to - start).min(max as u64) as usize;
     let want = if at_least_one { room.max(first.size) } else { room };
     if want < first.size {
@@ -426,7 +427,7 @@ pub(crate) fn read(plan: &ReadPlan, max: usize, at_least_one: bool) -> Result<By
         }
         if !batch::crc_ok(whole, &header) {
             if good == 0 {
-                return Err(LogError::Corrupt { offset: header.base_offset });
+                return Err(LogError::Corrupt { offset: expected });
             }
             break;
         }
