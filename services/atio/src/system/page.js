@@ -38,7 +38,8 @@ function show(status) {
   byId("declared").textContent = `Sources: ${names(status.sources)}. Workflows: ${names(status.workflows)}. Sinks: ${names(status.sinks)}.`;
   byId("try").textContent = [
     "# send an alert of yours",
-    `curl -H "Authorization: Bearer $(cat ${status.data}/admin.key)" --data-binary @eve.json \\`,
+    `curl -H "Authorization: Bearer $(cat ${status.data}/admin.key)" \\`,
+    "     -H 'Content-Type: application/json' --data-binary @eve.json \\",
     `     ${location.origin}/v1/sources/suricata/events`,
     "# see what became of it",
     `atio tap enriched --from beginning --until end --data ${status.data}`,
