@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -246,33 +247,35 @@ async fn upkeep(shared: Arc<Shared>) {
 async fn scrub(shared: Arc<Shared>) {
     let passes = async {
         loop {
-            let mut pass = shared.node.scrub();
-            loop {
-                let step = shared.tracker.spawn_blocking(move || (pass.step(), pass)).await;
-                let bytes = match step {
-                    Ok((Some(bytes), rest)) => {
-                        pass = rest;
-                        bytes
-                    }
-                    Ok((None, _)) => break,
-                    Err(error) => {
-                        warn!(%error, "scrub failed");
-                        break;
-                    }
-                };
-                shared.node.counted().scrubbed(bytes);
-                tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / shared.config.scrub_rate as f64))
-                    .await;
+            match scrub_once(&shared).await {
+                Ok(()) => {
+                    shared.node.counted().scrub_done();
+                    let health = shared.node.health();
+                    info!(
+                        bytes = health.scrubbed,
+                        damaged = health.damaged,
+                        "all that is on disk has been verified"
+                    );
+                }
+                Err(error) => warn!(%error, "scrub failed"),
             }
-            shared.node.counted().scrub_done();
-            let health = shared.node.health();
-            info!(bytes = health.scrubbed, damaged = health.damaged, "all that is on disk has been verified");
             tokio::time::sleep(shared.config.scrub_every).await;
         }
     };
     tokio::select! {
         () = shared.cancel.cancelled() => {}
         () = passes => {}
+    }
+}
+
+async fn scrub_once(shared: &Shared) -> Result<(), JoinError> {
+    let mut pass = shared.node.scrub();
+    loop {
+        let (bytes, rest) = shared.tracker.spawn_blocking(move || (pass.step(), pass)).await?;
+        let Some(bytes) = bytes else { return Ok(()) };
+        pass = rest;
+        shared.node.counted().scrubbed(bytes);
+        tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / shared.config.scrub_rate as f64)).await;
     }
 }
 
