@@ -1,9 +1,7 @@
 //! System calls of the broker, by strace: for each write of records, when it is synced and when it is answered.
-use crate::support::{Deadline, Running};
+use crate::support::{Deadline, Running, topic};
 use libtest_mimic::Failed;
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
     config::ClientConfig,
     producer::{BaseProducer, BaseRecord, Producer},
 };
@@ -83,7 +81,7 @@ fn traced(fsync: &str) -> Result<Vec<Event>, Failed> {
     ]);
     let broker = Running::start("the traced broker", command.arg(&data));
     let kafka = broker.said("kafka");
-    create(&kafka, "traced");
+    topic::create_with(&kafka, "traced", 1, &[("segment.bytes", SEGMENT_BYTES)]);
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &kafka).set("linger.ms", "0").set("acks", "all");
     let producer: BaseProducer = config.create()?;
@@ -113,17 +111,6 @@ fn logs(dir: &Path) -> usize {
     entries
         .map(|p| if p.is_dir() { logs(&p) } else { usize::from(p.extension().is_some_and(|e| e == "log")) })
         .sum()
-}
-
-fn create(kafka: &str, topic: &str) {
-    let mut config = ClientConfig::new();
-    let admin: AdminClient<DefaultClientContext> =
-        config.set("bootstrap.servers", kafka).create().expect("an admin client");
-    let wanted = NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("segment.bytes", SEGMENT_BYTES);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-    let made = runtime.block_on(admin.create_topics([&wanted], &options)).expect("an answer");
-    assert_eq!(made, [Ok(topic.to_owned())]);
 }
 
 /// Where the appends are, and for each the first answer that begins after it. Nothing else is asked meanwhile.

@@ -26,11 +26,17 @@ pub fn names(bootstrap: &str) -> BTreeSet<String> {
 
 /// Makes a topic.
 pub fn create(bootstrap: &str, topic: &str, partitions: i32) {
+    create_with(bootstrap, topic, partitions, &[]);
+}
+
+/// Makes a topic with configs of its own.
+pub fn create_with(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
     let mut config = ClientConfig::new();
     let admin: AdminClient<DefaultClientContext> =
         config.set("bootstrap.servers", bootstrap).create().expect("an admin client");
     let options = AdminOptions::new().operation_timeout(Some(CALL));
-    let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let wanted = configs.iter().fold(new, |new, (name, value)| new.set(name, value));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let made = runtime.block_on(admin.create_topics([&wanted], &options)).expect("an answer");
     assert_eq!(made, [Ok(topic.to_owned())], "{topic} is made");
