@@ -436,6 +436,7 @@ impl Groups {
                     let since = vec![(empty_key(&name), value(&(now.steady - empty_ms)))];
                     entry.empty_saved = self.store.put(since).is_ok();
                 }
+                entry.offsets.not_after(now.steady);
                 let expired = entry.offsets.expired(now.steady - retention_ms);
                 let left = entry.offsets.committed.len() - expired.len();
                 (idle, expired, left)

@@ -113,6 +113,16 @@ fn a_start_with_a_clock_of_next_year_forgets_nothing_at_once() {
 }
 
 #[test]
+fn offsets_of_a_future_that_never_came_end_too() {
+    let mut world = World::new();
+    world.commit("g", WALL + 52 * WEEK);
+    world = world.restarted(WALL);
+    assert_eq!(world.expire(WALL + HOUR), ["g"]);
+    assert_eq!(world.expire(WALL + WEEK), ["g"], "it is as old as the first look at it");
+    assert!(world.expire(WALL + WEEK + HOUR + 1).is_empty());
+}
+
+#[test]
 fn who_joins_again_starts_the_week_anew() {
     let mut world = World::new();
     world.join("g", WALL);

@@ -48,6 +48,13 @@ impl Offsets {
         (committed.collect(), gone)
     }
 
+    /// Times ahead of `now` come from a clock that was set back: they count as now.
+    pub(crate) fn not_after(&mut self, now: i64) {
+        for offset in self.committed.values_mut() {
+            offset.committed_ms = offset.committed_ms.min(now);
+        }
+    }
+
     /// What was committed before `horizon`.
     pub(crate) fn expired(&self, horizon: i64) -> BTreeSet<At> {
         let old = self.committed.iter().filter(|(_, offset)| offset.committed_ms < horizon);
