@@ -1,17 +1,26 @@
-//! A disk that is small enough to be filled: a tmpfs of its own, unmounted with the value.
+//! A disk that is small enough to be filled: a tmpfs of its own, unmounted with the value, and with this process where it is killed.
 use std::{
     fs::File,
-    io::Write,
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
 
 pub struct Tmpfs {
-    // Unmounted before the directory is removed.
-    at: PathBuf,
-    _dir: TempDir,
+    dir: TempDir,
+    keeper: Child,
 }
+
+/// Mounts, and unmounts when its input ends, which it does however this process ends; also where somebody still has a file open.
+const KEEPER: &str = r#"
+trap '' INT TERM HUP
+mount -t tmpfs -o size="$1" atio-tests "$2" || exit 1
+echo mounted
+read -r _
+umount -l "$2"
+"#;
 
 /// All that the page cache is asked for at once.
 const CHUNK: usize = 1 << 16;
@@ -20,16 +29,20 @@ impl Tmpfs {
     /// None where this is not allowed: it needs root.
     pub fn mount(size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "atio-tests"]).arg(dir.path());
-        let mounted = mount.output().is_ok_and(|o| o.status.success());
-        mounted.then(|| Self { at: dir.path().to_owned(), _dir: dir })
+        let mut command = Command::new("sh");
+        command.args(["-c", KEEPER, "keeper", size]).arg(dir.path());
+        // In a group of its own: what ends this one's leaves it to its work.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut keeper = command.spawn().expect("a shell");
+        let said = BufReader::new(keeper.stdout.take().expect("stdout")).lines().next();
+        let tmpfs = Self { dir, keeper };
+        said.is_some().then_some(tmpfs)
     }
     pub fn path(&self) -> &Path {
-        &self.at
+        self.dir.path()
     }
     fn ballast(&self) -> PathBuf {
-        self.at.join("ballast")
+        self.path().join("ballast")
     }
     /// Takes every page that is left.
     pub fn fill(&self) {
@@ -45,7 +58,7 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        // Also where somebody still has a file open.
-        let _left_behind = Command::new("umount").arg("-l").arg(&self.at).status();
+        // Its input ends here; the directory is removed after this.
+        let _unmounted = self.keeper.wait();
     }
 }
