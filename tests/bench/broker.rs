@@ -3,8 +3,7 @@
 use crate::support::{self, Deadline, On, Running, atio, topic};
 use rdkafka::{
     Message, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
+    admin::{NewTopic, TopicReplication},
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
     message::Headers,
@@ -50,15 +49,9 @@ impl Broker {
         config
     }
 
-    fn admin(&self) -> (AdminClient<DefaultClientContext>, AdminOptions, tokio::runtime::Runtime) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let admin = self.client().create().expect("an admin client");
-        (admin, AdminOptions::new().operation_timeout(Some(CALL)), runtime)
-    }
-
     /// Makes topics and waits until each has a leader.
     pub fn create(&self, topics: &[(&str, i32)]) {
-        let (admin, options, runtime) = self.admin();
+        let (admin, options, runtime) = topic::admin(&self.bootstrap);
         let new: Vec<_> =
             topics.iter().map(|(t, n)| NewTopic::new(t, *n, TopicReplication::Fixed(1))).collect();
         let made = runtime.block_on(admin.create_topics(&new, &options)).expect("an answer");
@@ -86,7 +79,7 @@ impl Broker {
         if names.is_empty() {
             return;
         }
-        let (admin, options, runtime) = self.admin();
+        let (admin, options, runtime) = topic::admin(&self.bootstrap);
         let gone = runtime.block_on(admin.delete_topics(&names, &options)).expect("an answer");
         gone.into_iter().for_each(|topic| drop(topic.expect("removed")));
     }

@@ -9,8 +9,7 @@ use atio_stage::Store as _;
 use atio_stream::Ledger;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
+    admin::{NewTopic, TopicReplication},
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
     message::{Header, Headers, OwnedHeaders},
@@ -115,14 +114,8 @@ impl World {
         Self::with(bootstrap, kind, partitions, &[])
     }
 
-    fn admin(&self) -> (AdminClient<DefaultClientContext>, AdminOptions, tokio::runtime::Runtime) {
-        let admin = client(&self.bootstrap).create().expect("a client");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        (admin, AdminOptions::new().operation_timeout(Some(CALL)), runtime)
-    }
-
     fn create(&self, topics: &[(&str, i32, bool)], configs: &[(&str, &str, &str)]) {
-        let (admin, options, runtime) = self.admin();
+        let (admin, options, runtime) = topic::admin(&self.bootstrap);
         let names: Vec<String> = topics.iter().map(|t| self.topic(t.0)).collect();
         let new = topics.iter().zip(&names).map(|((ending, partitions, compact), name)| {
             let mut t = NewTopic::new(name, *partitions, TopicReplication::Fixed(1));
@@ -205,7 +198,7 @@ impl World {
             let end = self.end(&topic, partition).expect("an answer");
             list.add_partition_offset(&topic, partition, Offset::Offset(end / part)).expect("an offset");
         }
-        let (admin, options, runtime) = self.admin();
+        let (admin, options, runtime) = topic::admin(&self.bootstrap);
         let cut = runtime.block_on(admin.delete_records(&list, &options)).expect("an answer");
         cut.elements().iter().for_each(|e| e.error().expect("cut"));
     }
@@ -213,7 +206,7 @@ impl World {
     /// Deletes a topic and makes it again.
     pub fn anew(&self, ending: &str) {
         let topic = self.topic(ending);
-        let (admin, options, runtime) = self.admin();
+        let (admin, options, runtime) = topic::admin(&self.bootstrap);
         let gone = runtime.block_on(admin.delete_topics(&[&topic], &options)).expect("an answer");
         gone.into_iter().for_each(|r| drop(r.expect("deleted")));
         // It is deleted for good a while after it is said to be.
@@ -245,22 +238,20 @@ impl World {
     pub fn stored(&self) -> Stored {
         let mut stored = Stored::default();
         for store in Kind::STORES.iter().filter(|_| self.kind == Kind::Count) {
-            let mut last: BTreeMap<String, StateEntry> = BTreeMap::new();
+            let mut last: BTreeMap<(i32, String), StateEntry> = BTreeMap::new();
             for seen in self.read(&format!("state.demo.{store}")) {
-                let key = format!("{}/{}", seen.partition, seen.key());
+                let key = (seen.partition, seen.key());
                 match seen.value.as_deref() {
                     Some(value) => drop(last.insert(key, codec().decode(value).expect("an entry"))),
                     None => drop(last.remove(&key)),
                 }
             }
             if *store != Counted::NAME {
-                stored.waiting.extend(last.into_keys().map(|key| format!("{store}/{key}")));
+                stored.waiting.extend(last.into_keys().map(|(p, key)| format!("{store}/{p}/{key}")));
                 continue;
             }
-            for (key, entry) in last {
-                let (_, key) = key.split_once('/').expect("a partition and a key");
-                *stored.counts.entry(key.to_owned()).or_default() +=
-                    entry.value.parse::<u64>().expect("a count");
+            for ((_, key), entry) in last {
+                *stored.counts.entry(key).or_default() += entry.value.parse::<u64>().expect("a count");
             }
         }
         stored

@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use tokio::runtime::Runtime;
 
 const CALL: Duration = Duration::from_secs(20);
 /// A topic of which nothing comes for so long is not read on.
@@ -24,6 +25,15 @@ pub fn names(bootstrap: &str) -> BTreeSet<String> {
     all.topics().iter().map(|t| t.name().to_owned()).collect()
 }
 
+/// What topics are made, changed and removed with.
+pub fn admin(bootstrap: &str) -> (AdminClient<DefaultClientContext>, AdminOptions, Runtime) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("broker.address.family", "v4");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let options = AdminOptions::new().operation_timeout(Some(CALL));
+    (config.create().expect("an admin client"), options, runtime)
+}
+
 /// Makes a topic.
 pub fn create(bootstrap: &str, topic: &str, partitions: i32) {
     create_with(bootstrap, topic, partitions, &[]);
@@ -31,13 +41,9 @@ pub fn create(bootstrap: &str, topic: &str, partitions: i32) {
 
 /// Makes a topic with configs of its own.
 pub fn create_with(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
-    let mut config = ClientConfig::new();
-    let admin: AdminClient<DefaultClientContext> =
-        config.set("bootstrap.servers", bootstrap).create().expect("an admin client");
-    let options = AdminOptions::new().operation_timeout(Some(CALL));
+    let (admin, options, runtime) = admin(bootstrap);
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let wanted = configs.iter().fold(new, |new, (name, value)| new.set(name, value));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let made = runtime.block_on(admin.create_topics([&wanted], &options)).expect("an answer");
     assert_eq!(made, [Ok(topic.to_owned())], "{topic} is made");
 }
