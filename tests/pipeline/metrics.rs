@@ -1,5 +1,5 @@
 //! Incidents on their topic, as the metrics service shows them and as the report counts them; and the service while the broker is away.
-use crate::support::{Broker, Child, Deadline, On, Running, atio, http, root, trial};
+use crate::support::{Broker, Child, Deadline, On, Running, atio, http, metrics::samples, root, trial};
 use atio_runtime::RegistryIds;
 use atio_schemas::{
     Codec, Timestamp,
@@ -87,13 +87,6 @@ fn publish(kafka: &str, registry: &str, incidents: &[Incident]) {
     };
     let sent = runtime.block_on(publisher.send(incidents.iter().map(output).collect()));
     assert!(sent.iter().all(Result::is_ok), "{sent:?}");
-}
-
-/// Every sample, by its name and labels.
-fn samples(http: &str) -> BTreeMap<String, f64> {
-    let text = http::get(&format!("{http}/metrics")).text();
-    let of = |l: &str| l.rsplit_once(' ').and_then(|(n, v)| Some((n.to_owned(), v.parse().ok()?)));
-    text.lines().filter(|l| !l.starts_with('#')).filter_map(of).collect()
 }
 
 /// The sum of a family's samples with these labels.

@@ -1,6 +1,6 @@
 //! Somebody takes a workflow away, by command or behind ATIO's back, or writes to the audit log: noticed, told once, restorable. And a log whose end was
 //! cut off, against a signed checkpoint.
-use crate::support::{Child, Deadline, Running, atio, http, process::Ended, root, topic, trial};
+use crate::support::{Child, Deadline, Running, atio, http, metrics, process::Ended, root, topic, trial};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{
     config::ClientConfig,
@@ -50,9 +50,7 @@ impl System {
     }
     /// A sample by its name and labels; 0 where there is none.
     fn sample(&self, name: &str) -> f64 {
-        let text = http::get(&format!("{}/metrics", self.running.said("http"))).text();
-        let value = text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok());
-        value.unwrap_or(0.0)
+        metrics::samples(&self.running.said("http")).get(name).copied().unwrap_or(0.0)
     }
     fn told(&self, topic: &str, kind: &str) -> f64 {
         self.sample(&format!(

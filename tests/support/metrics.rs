@@ -1,4 +1,4 @@
-//! What a process says of itself at `/metrics`: the ledger of its stages.
+//! What a process says of itself at `/metrics`: samples, and the ledger of its stages.
 use super::http;
 use std::collections::BTreeMap;
 
@@ -18,6 +18,13 @@ impl Ledger {
     pub fn balanced(&self) -> bool {
         self.read == self.emitted + self.dropped + self.dead_lettered + self.held
     }
+}
+
+/// Every sample, by its name and labels.
+pub fn samples(http: &str) -> BTreeMap<String, f64> {
+    let text = http::get(&format!("{http}/metrics")).text();
+    let of = |l: &str| l.rsplit_once(' ').and_then(|(n, v)| Some((n.to_owned(), v.parse().ok()?)));
+    text.lines().filter(|l| !l.starts_with('#')).filter_map(of).collect()
 }
 
 /// The ledgers of a process, by stage.
