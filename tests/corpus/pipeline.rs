@@ -5,7 +5,7 @@ use super::{
     samples::{self, Sample},
     stix, suricata, verdict,
 };
-use crate::support::{Deadline, Fleet, Need, brief, http, kafka::Kafka, oracle, topic, trial};
+use crate::support::{Broker, Deadline, Fleet, Need, On, brief, http, oracle, topic, trial};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::{
@@ -38,7 +38,7 @@ fn pipeline() -> Result<(), Failed> {
     let out = tempfile::tempdir()?;
     let delivered = out.path().join("judged.ndjson");
     // A broker of its own: there is one registry a cluster, and other trials bring theirs.
-    let kafka = Kafka::start();
+    let kafka = Broker::start(On::Kafka);
     step(&format!("Kafka {} listens", kafka.pid()));
     let fleet = Fleet::start(&kafka.bootstrap, &declarations(&delivered));
     fleet.runs("routing", "routing.judged.stix");

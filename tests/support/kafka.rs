@@ -57,9 +57,6 @@ impl Kafka {
     pub fn child(&self) -> &Child {
         self.child.as_ref().expect("up")
     }
-    pub fn pid(&self) -> u32 {
-        self.child().pid()
-    }
 }
 
 static SHARED: Mutex<Option<Kafka>> = Mutex::new(None);
