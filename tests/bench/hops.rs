@@ -1,11 +1,14 @@
 //! Where an alert's time goes: from its record on one topic to its record on the next, by the times that the broker gave them. A hop holds the
 //! commit of the one before (until then nobody sees the record), the fetch, the wait for the own window and the work. Must not know who runs.
-use crate::broker::Broker;
+use crate::{
+    broker::Broker,
+    support::topic::{headers, reader},
+};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
-    message::{BorrowedMessage, Headers},
+    message::BorrowedMessage,
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -13,9 +16,9 @@ use std::{collections::HashMap, time::Duration};
 const SAMPLE: i64 = 5000;
 const CALL: Duration = Duration::from_secs(20);
 
-/// Topics in the order of the way, and where they ended when the load began.
+/// Where topics ended when the load began, in the order of the way.
 pub struct Hops {
-    topics: Vec<(String, TopicPartitionList)>,
+    way: Vec<TopicPartitionList>,
 }
 
 /// What joins a record with those before and after it, and its time in milliseconds.
@@ -24,42 +27,42 @@ struct Stamp {
     at: String,
     /// The same of the raw record, where it says so.
     origin: Option<String>,
-    id: Option<Vec<u8>>,
+    id: Option<String>,
     time: i64,
 }
 
 impl Hops {
     pub fn before(broker: &Broker, topics: Vec<String>, partitions: i32) -> Self {
         let consumer = consumer(broker);
-        let ends = topics.into_iter().map(|topic| {
+        let way = topics.into_iter().map(|topic| {
             let mut ends = TopicPartitionList::new();
             for partition in 0..partitions {
                 let (_, end) = consumer.fetch_watermarks(&topic, partition, CALL).expect("ends");
                 ends.add_partition_offset(&topic, partition, Offset::Offset(end)).expect("a list");
             }
-            (topic, ends)
+            ends
         });
-        Self { topics: ends.collect() }
+        Self { way: way.collect() }
     }
 
-    /// Milliseconds of each hop, sorted; by the topic that it leads to.
-    pub fn after(self, broker: &Broker) -> Vec<(String, Vec<f64>)> {
+    /// Milliseconds of each hop, sorted.
+    pub fn after(self, broker: &Broker) -> Vec<Vec<f64>> {
         let mut hops = vec![];
-        let mut last: HashMap<Vec<u8>, i64> = HashMap::new();
-        for (index, (topic, from)) in self.topics.iter().enumerate() {
+        let mut last: HashMap<String, i64> = HashMap::new();
+        for (index, from) in self.way.iter().enumerate() {
             let stamps = read(broker, from);
             if index == 0 {
-                last = stamps.into_iter().map(|s| (s.at.into_bytes(), s.time)).collect();
+                last = stamps.into_iter().map(|s| (s.at, s.time)).collect();
                 continue;
             }
             let before = |s: &Stamp| match index {
-                1 => last.get(s.origin.as_ref()?.as_bytes()).copied(),
+                1 => last.get(s.origin.as_ref()?).copied(),
                 _ => last.get(s.id.as_ref()?).copied(),
             };
             let mut took: Vec<f64> =
                 stamps.iter().filter_map(|s| Some((s.time - before(s)?) as f64)).collect();
             took.sort_by(f64::total_cmp);
-            hops.push((topic.clone(), took));
+            hops.push(took);
             last = stamps.into_iter().filter_map(|s| Some((s.id?, s.time))).collect();
         }
         hops
@@ -67,14 +70,7 @@ impl Hops {
 }
 
 fn consumer(broker: &Broker) -> BaseConsumer {
-    broker
-        .client()
-        .set("group.id", "hops")
-        .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
-        .set("enable.partition.eof", "true")
-        .create()
-        .expect("a consumer")
+    reader(&broker.bootstrap, "hops", "read_committed")
 }
 
 /// From these offsets on, each partition up to its sample or its end.
@@ -105,14 +101,8 @@ fn read(broker: &Broker, from: &TopicPartitionList) -> Vec<Stamp> {
 }
 
 fn stamp(message: &BorrowedMessage<'_>) -> Stamp {
-    let (mut id, mut origin) = (None, None);
-    for header in message.headers().into_iter().flat_map(|h| h.iter()) {
-        match header.key {
-            "ce_id" => id = header.value.map(<[u8]>::to_vec),
-            "atio_origin" => origin = header.value.map(|v| String::from_utf8_lossy(v).into_owned()),
-            _ => {}
-        }
-    }
+    let mut headers = headers(message);
+    let (id, origin) = (headers.remove("ce_id"), headers.remove("atio_origin"));
     let at = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
     Stamp { at, origin, id, time: message.timestamp().to_millis().unwrap_or(0) }
 }

@@ -218,10 +218,8 @@ pub fn part(broker: &Broker, figures: &mut Figures, quick: bool) {
         let time = Duration::from_secs(if quick { 8 } else { 30 });
         let hops = pipeline.hops();
         let all = pipeline.latencies(most * f64::from(load) / 100.0, time);
-        for (of, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-            let at = ((all.len() as f64 * share) as usize).min(all.len() - 1);
-            figures.add(&name(&format!("load{load}.{of}")), vec![all[at]], "ms");
-        }
+        let shares = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
+        percentiles(figures, &name(&format!("load{load}")), &all, &shares);
         where_time_goes(figures, &name(&format!("load{load}.hop")), hops.after(broker));
     }
     let mut largest: f64 = 0.0;
@@ -234,14 +232,19 @@ pub fn part(broker: &Broker, figures: &mut Figures, quick: bool) {
     pipeline.trickle(figures, Duration::from_secs(if quick { 10 } else { 30 }));
 }
 
+/// Of these times, sorted, in milliseconds.
+fn percentiles(figures: &mut Figures, name: &str, sorted: &[f64], shares: &[(&str, f64)]) {
+    for (of, share) in shares {
+        let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+        figures.add(&format!("{name}.{of}"), sorted.get(at).copied().into_iter().collect(), "ms");
+    }
+}
+
 /// Of each hop, how long it took the alerts of the sample.
-fn where_time_goes(figures: &mut Figures, name: &str, hops: Vec<(String, Vec<f64>)>) {
+fn where_time_goes(figures: &mut Figures, name: &str, hops: Vec<Vec<f64>>) {
     let names = WAY.iter().map(|(_, name)| *name).chain(["delivery"]);
-    for (hop, (_, took)) in names.zip(hops) {
-        for (of, share) in [("p50", 0.5), ("p99", 0.99)] {
-            let at = ((took.len() as f64 * share) as usize).min(took.len().saturating_sub(1));
-            figures.add(&format!("{name}.{hop}.{of}"), took.get(at).copied().into_iter().collect(), "ms");
-        }
+    for (hop, took) in names.zip(hops) {
+        percentiles(figures, &format!("{name}.{hop}"), &took, &[("p50", 0.5), ("p99", 0.99)]);
     }
 }
 
