@@ -1,9 +1,9 @@
 //! Whoever dies, in whatever step: nothing is lost, nothing is there twice.
 use super::{
-    Random, finish,
+    Random, behind_proxy, finish,
     lane::Worker,
     oracle::{self, Evidence},
-    proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, OFFSET_COMMIT, PRODUCE, Proxy},
+    proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, OFFSET_COMMIT, PRODUCE},
     rounds,
     stages::Kind,
     world::{Feeder, World},
@@ -23,10 +23,7 @@ enum Last {
 /// SIGKILL between any two requests of a transaction: the next one is held in the proxy, its sender killed.
 pub fn in_each_step(on: On) {
     let broker = Broker::shared(on);
-    let world = World::new(&broker.bootstrap, Kind::Count, 4);
-    let proxy = Proxy::start(&broker.bootstrap);
-    let feeder = Feeder::start(&world, 500, u64::MAX);
-    let mut worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    let (world, proxy, feeder, mut worker) = behind_proxy(&broker, 500);
     for (key, last) in [
         (ADD_PARTITIONS, Last::Lost),
         (PRODUCE, Last::Lost),
@@ -65,10 +62,7 @@ pub fn in_each_step(on: On) {
 /// outputs and no offsets: it must not commit those. (Here they would be seen, and written again by the successor.)
 pub fn late_commit(on: On) {
     let broker = Broker::shared(on);
-    let world = World::new(&broker.bootstrap, Kind::Count, 4);
-    let proxy = Proxy::start(&broker.bootstrap);
-    let feeder = Feeder::start(&world, 500, u64::MAX);
-    let mut worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    let (world, proxy, feeder, mut worker) = behind_proxy(&broker, 500);
     for _ in 0..2 * rounds() {
         world.further(200, Deadline::after(60));
         let first = proxy.arm(&world.clients(), END_TXN, Act::CutThenHold);

@@ -1,14 +1,10 @@
 //! Requests of transactions that are delayed, cut, not answered and delivered late, on their way to the broker.
 use super::{
-    Random, finish,
+    Random, behind_proxy, finish,
     lane::Worker,
     oracle,
-    proxy::{
-        ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, HEARTBEAT, INIT_PRODUCER, OFFSET_COMMIT, PRODUCE, Proxy,
-    },
+    proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, HEARTBEAT, INIT_PRODUCER, OFFSET_COMMIT, PRODUCE},
     rounds,
-    stages::Kind,
-    world::{Feeder, World},
 };
 use crate::support::{Broker, Deadline, On};
 use std::{collections::BTreeMap, thread, time::Duration};
@@ -40,10 +36,7 @@ fn spoil_each(on: On, faults: &[(i16, Act)]) {
 }
 
 fn spoil_one(broker: &Broker, pace: u64, faults: impl Iterator<Item = (i16, Act)>) {
-    let world = World::new(&broker.bootstrap, Kind::Count, 4);
-    let proxy = Proxy::start(&broker.bootstrap);
-    let feeder = Feeder::start(&world, pace, u64::MAX);
-    let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    let (world, proxy, feeder, worker) = behind_proxy(broker, pace);
     let mut asked = BTreeMap::<i16, usize>::new();
     for (key, act) in faults {
         println!("{act:?} on {key}");
@@ -99,10 +92,7 @@ pub fn late(on: On) {
 pub fn late_copies(on: On) {
     let broker = Broker::shared(on);
     let one = |key| {
-        let world = World::new(&broker.bootstrap, Kind::Count, 4);
-        let proxy = Proxy::start(&broker.bootstrap);
-        let feeder = Feeder::start(&world, 200, u64::MAX);
-        let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+        let (world, proxy, feeder, worker) = behind_proxy(&broker, 200);
         for _ in 0..2 * rounds() {
             world.further(100, Deadline::after(60));
             let first = proxy.arm(&world.clients(), key, Act::CutThenHold);
@@ -136,10 +126,7 @@ pub fn moved(on: On) {
 pub fn lost(on: On) {
     let broker = Broker::shared(on);
     let start = |act| {
-        let world = World::new(&broker.bootstrap, Kind::Count, 4);
-        let proxy = Proxy::start(&broker.bootstrap);
-        let feeder = Feeder::start(&world, 200, u64::MAX);
-        let mut first = Worker::start(&world, &proxy.bootstrap, Some(0));
+        let (world, proxy, feeder, mut first) = behind_proxy(&broker, 200);
         world.further(100, Deadline::after(60));
         first.kill();
         let fault = proxy.arm(&world.clients(), INIT_PRODUCER, act);
@@ -168,10 +155,7 @@ pub fn reordered(on: On) {
 pub fn gone(on: On) {
     let broker = Broker::shared(on);
     let run = |arrives: bool| {
-        let world = World::new(&broker.bootstrap, Kind::Count, 4);
-        let proxy = Proxy::start(&broker.bootstrap);
-        let feeder = Feeder::start(&world, 200, u64::MAX);
-        let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+        let (world, proxy, feeder, worker) = behind_proxy(&broker, 200);
         world.further(200, Deadline::after(60));
         let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
         commit.met(Deadline::after(60));

@@ -1,6 +1,6 @@
 //! Several under one name, and several in one group.
 use super::{
-    finish,
+    behind_proxy, finish,
     lane::Worker,
     oracle,
     proxy::{Act, END_TXN, JOIN_GROUP, Proxy},
@@ -13,10 +13,7 @@ use crate::support::{Broker, Deadline, On};
 /// One that was frozen in the middle of a commit wakes up when another has taken its place: it is fenced, and nothing of it is seen.
 pub fn zombie(on: On) {
     let broker = Broker::shared(on);
-    let world = World::new(&broker.bootstrap, Kind::Count, 4);
-    let proxy = Proxy::start(&broker.bootstrap);
-    let feeder = Feeder::start(&world, 400, u64::MAX);
-    let mut zombie = Worker::start(&world, &proxy.bootstrap, Some(0));
+    let (world, proxy, feeder, mut zombie) = behind_proxy(&broker, 400);
     world.further(300, Deadline::after(60));
     let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
     commit.met(Deadline::after(60));

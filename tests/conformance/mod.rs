@@ -25,14 +25,15 @@ pub use stages::Kind;
 pub use world::{Feeder, World};
 
 use crate::support::{
-    Deadline, Need,
+    Broker, Deadline, Need,
     On::{self, Embedded, Kafka},
     trial,
 };
 use libtest_mimic::Trial;
+use proxy::Proxy;
 
-/// Its name, what it runs on, itself.
-type Scenario = (&'static str, &'static [On], fn(On));
+/// Its name, itself.
+type Scenario = (&'static str, fn(On));
 
 /// What some need besides a broker.
 const NEEDS: &[(&str, Need)] =
@@ -42,47 +43,45 @@ const NEEDS: &[(&str, Need)] =
 /// transaction before it knows its partitions' leaders, and leaves their markers out for ever.
 const RESTARTS: &[&str] = &["broker_killed", "broker_restarted", "disk_full"];
 
-const BOTH: &[On] = &[Embedded, Kafka];
-
 const SCENARIOS: &[Scenario] = &[
-    ("commit", BOTH, batches::commit),
-    ("abort", BOTH, batches::abort),
-    ("tables", BOTH, batches::tables),
-    ("poison", BOTH, batches::poison),
-    ("all_poison", BOTH, batches::all_poison),
-    ("oversize", BOTH, batches::oversize),
-    ("crash", BOTH, crashes::in_each_step),
-    ("late_commit", BOTH, crashes::late_commit),
-    ("worker_killed", BOTH, crashes::workers),
-    ("delivery", BOTH, crashes::deliveries),
-    ("broker_killed", BOTH, outage::killed),
-    ("broker_restarted", BOTH, outage::restarted),
-    ("broker_frozen", BOTH, outage::frozen),
-    ("disk_full", BOTH, disk::full),
-    ("broker_clock", BOTH, clocks::broker),
-    ("worker_clock", BOTH, clocks::worker),
-    ("stale_state", BOTH, stale::changelogs),
-    ("torn_where_ok_is_believed", BOTH, naive::torn),
-    ("moved_back_where_ok_is_believed", BOTH, naive::moved_back),
-    ("end_txn", BOTH, faults::end_txn),
-    ("requests", BOTH, faults::requests),
-    ("late_requests", BOTH, faults::late),
-    ("late_copies", BOTH, faults::late_copies),
-    ("coordinator_moved", BOTH, faults::moved),
-    ("lost_answers", BOTH, faults::lost),
-    ("reordered", BOTH, faults::reordered),
-    ("broker_gone", BOTH, faults::gone),
-    ("join_in_commit", BOTH, members::join_in_commit),
-    ("zombie", BOTH, members::zombie),
-    ("twins", BOTH, members::twins),
-    ("rebalance", BOTH, members::rebalance),
+    ("commit", batches::commit),
+    ("abort", batches::abort),
+    ("tables", batches::tables),
+    ("poison", batches::poison),
+    ("all_poison", batches::all_poison),
+    ("oversize", batches::oversize),
+    ("crash", crashes::in_each_step),
+    ("late_commit", crashes::late_commit),
+    ("worker_killed", crashes::workers),
+    ("delivery", crashes::deliveries),
+    ("broker_killed", outage::killed),
+    ("broker_restarted", outage::restarted),
+    ("broker_frozen", outage::frozen),
+    ("disk_full", disk::full),
+    ("broker_clock", clocks::broker),
+    ("worker_clock", clocks::worker),
+    ("stale_state", stale::changelogs),
+    ("torn_where_ok_is_believed", naive::torn),
+    ("moved_back_where_ok_is_believed", naive::moved_back),
+    ("end_txn", faults::end_txn),
+    ("requests", faults::requests),
+    ("late_requests", faults::late),
+    ("late_copies", faults::late_copies),
+    ("coordinator_moved", faults::moved),
+    ("lost_answers", faults::lost),
+    ("reordered", faults::reordered),
+    ("broker_gone", faults::gone),
+    ("join_in_commit", members::join_in_commit),
+    ("zombie", members::zombie),
+    ("twins", members::twins),
+    ("rebalance", members::rebalance),
 ];
 
 pub fn trials() -> Vec<Trial> {
     let mut all = broker_check::trials();
-    for (name, brokers, run) in SCENARIOS {
-        let asked = |on: &&On| **on == Embedded || !RESTARTS.contains(name) || restarts_kafka();
-        for on in brokers.iter().filter(asked).copied() {
+    for (name, run) in SCENARIOS {
+        let asked = |on: &On| *on == Embedded || !RESTARTS.contains(name) || restarts_kafka();
+        for on in [Embedded, Kafka].into_iter().filter(asked) {
             let run = move || {
                 run(on);
                 Ok(())
@@ -93,6 +92,15 @@ pub fn trials() -> Vec<Trial> {
         }
     }
     all
+}
+
+/// A counting stage under a load of `pace` records a second, its worker behind a proxy: how most scenarios begin.
+fn behind_proxy(broker: &Broker, pace: u64) -> (World, Proxy, Feeder, Worker) {
+    let world = World::new(&broker.bootstrap, Kind::Count, 4);
+    let proxy = Proxy::start(&broker.bootstrap);
+    let feeder = Feeder::start(&world, pace, u64::MAX);
+    let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    (world, proxy, feeder, worker)
 }
 
 /// Ends the feeding and then the worker, which has lived to see it, and judges.

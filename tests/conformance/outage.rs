@@ -1,9 +1,9 @@
 //! A broker that is gone for a while: killed, stopped and frozen under load, in the middle of commits.
 use super::{
-    finish, goes_on,
+    behind_proxy, finish, goes_on,
     lane::Worker,
     oracle,
-    proxy::{Act, END_TXN, Proxy},
+    proxy::{Act, END_TXN},
     rounds,
     stages::Kind,
     world::{Feeder, World},
@@ -29,10 +29,7 @@ pub fn killed(on: On) {
 /// SIGTERM of the broker while a commit is on its way, which never arrives; started again at once.
 pub fn restarted(on: On) {
     let mut broker = Broker::start(on);
-    let world = World::new(&broker.bootstrap, Kind::Count, 4);
-    let proxy = Proxy::start(&broker.bootstrap);
-    let feeder = Feeder::start(&world, 400, u64::MAX);
-    let mut worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    let (world, proxy, feeder, mut worker) = behind_proxy(&broker, 400);
     for _ in 0..3 * rounds() {
         goes_on(&world, &mut worker, 300);
         let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
@@ -52,10 +49,7 @@ pub fn restarted(on: On) {
 /// (4 s), and always for less than a session and a transaction last (10 s).
 pub fn frozen(on: On) {
     let broker = Broker::start(on);
-    let world = World::new(&broker.bootstrap, Kind::Count, 4);
-    let proxy = Proxy::start(&broker.bootstrap);
-    let feeder = Feeder::start(&world, 400, u64::MAX);
-    let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    let (world, proxy, feeder, worker) = behind_proxy(&broker, 400);
     for pause in [1000, 3500, 6000] {
         world.further(300, Deadline::after(60));
         let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
