@@ -1,5 +1,10 @@
-//! Tasks with an owner: every task of a process belongs to one tracker, is told to stop, and is waited for.
-use std::{future::Future, time::Duration};
+//! Tasks with an owner: every task of a process belongs to one tracker, is told to stop, and is waited for; and the waits of threads, which a stop
+//! ends.
+use std::{
+    future::Future,
+    thread,
+    time::{Duration, Instant},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The tasks of a process, or of a part of it.
@@ -38,6 +43,18 @@ impl Tasks {
     }
 }
 
+/// A thread's wait, unless stopped. Whoever stops may also unpark the thread; without that the stop is seen within 100 ms.
+pub fn pause(wait: Duration, stopped: impl Fn() -> bool) {
+    let until = Instant::now() + wait;
+    while !stopped() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left.min(Duration::from_millis(100)));
+    }
+}
+
 /// Resolves on SIGINT or SIGTERM.
 ///
 /// # Errors
@@ -65,5 +82,16 @@ mod tests {
         });
         assert!(tasks.shutdown(Duration::from_secs(10)).await);
         assert!(done.load(std::sync::atomic::Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_stop_ends_a_pause() {
+        let tasks = Tasks::default();
+        let inner = tasks.clone();
+        let paused = thread::spawn(move || pause(Duration::from_secs(3600), || inner.is_stopping()));
+        pause(Duration::from_millis(1), || false);
+        assert!(!paused.is_finished());
+        tasks.stop();
+        paused.join().unwrap();
     }
 }

@@ -8,13 +8,13 @@ use crate::{
     glob::Glob,
     hash,
     journal::{Ended, Journal, JournalError, topics_of},
-    wait::pause,
 };
 use atio_formats::{
     limits::Limits,
     sniff::HEAD,
     split::{self, Shape},
 };
+use atio_runtime::lifecycle::pause;
 use atio_schemas::{Code, Timestamp, raw::Position};
 use atio_stage::Output;
 use atio_stream::Stop;
@@ -94,7 +94,7 @@ impl Directory {
                 self.deps.metrics.error(&name, "directory", "file_unreadable");
             }
             board.health(&name, trouble);
-            pause(stop, self.deps.poll.max(Duration::from_millis(100)));
+            pause(self.deps.poll.max(Duration::from_millis(100)), || stop.is_stopped());
         }
         Ok(())
     }

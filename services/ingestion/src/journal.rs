@@ -1,6 +1,7 @@
 //! Records and positions in one transaction, and the positions read back. Owns what follows from each way in which a transaction can end
 //! (exactly-once, rules 5 to 8); must not know what is written.
-use crate::{files::Deps, wait::pause};
+use crate::files::Deps;
+use atio_runtime::lifecycle::pause;
 use atio_schemas::raw::Position;
 use atio_stage::{Headers, Output};
 use atio_stream::{
@@ -162,7 +163,7 @@ fn until<T>(
                 );
             }
         }
-        pause(stop, wait);
+        pause(wait, || stop.is_stopped());
         if stop.is_stopped() {
             break;
         }

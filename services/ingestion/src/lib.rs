@@ -15,7 +15,6 @@ mod journal;
 pub mod metrics;
 mod tables;
 mod tail;
-mod wait;
 
 pub use files::{Files, FilesError, PartState, PartStatus, Running};
 

@@ -7,7 +7,7 @@ use crate::{
     metrics::{ClusterMetrics, IncidentMetrics},
 };
 use atio_metric::{MetricError, Service};
-use atio_runtime::{Tasks, clock};
+use atio_runtime::{Tasks, clock, lifecycle::pause};
 use atio_schemas::{Codec, Timestamp, incident::Incident};
 use atio_stream::{
     Kafka, SchemaSource,
@@ -92,7 +92,7 @@ fn follow(deps: &Deps, metrics: &IncidentMetrics, caught_up: &AtomicBool) {
             }
             Err(error) => {
                 tracing::warn!(service = SERVICE, error_code = error.code(), %error, "incidents can't be read; trying again");
-                pause(deps, EVERY);
+                pause(EVERY, || deps.tasks.is_stopping());
             }
         }
     }
@@ -139,7 +139,7 @@ fn read(
             }
             Err(error) => {
                 tracing::warn!(service = SERVICE, error_code = error.code(), %error, "incidents can't be read now");
-                pause(deps, AGAIN);
+                pause(AGAIN, || deps.tasks.is_stopping());
             }
         }
         if shown.elapsed() >= EVERY {
@@ -180,7 +180,7 @@ fn look(deps: &Deps, metrics: ClusterMetrics, caught_up: &AtomicBool) {
         };
         metrics.up.set(&[], f64::from(u8::from(up)));
         // The first look may come before the incidents are read: soon again, so that what is up is shown as up.
-        pause(deps, if up { EVERY } else { AGAIN });
+        pause(if up { EVERY } else { AGAIN }, || deps.tasks.is_stopping());
     }
 }
 
@@ -192,12 +192,4 @@ fn looked(
         *survey = Some(Survey::open(&deps.kafka, CLIENT, &deps.prefix, deps.adopted.clone())?);
     }
     survey.as_mut().map_or_else(|| Ok(atio_stream::survey::Seen::default()), |s| s.look(LOOK))
-}
-
-/// Waits, and no longer than until the service is to stop.
-fn pause(deps: &Deps, wait: Duration) {
-    let until = Instant::now() + wait;
-    while !deps.tasks.is_stopping() && Instant::now() < until {
-        std::thread::park_timeout(NOTICE.min(until.saturating_duration_since(Instant::now())));
-    }
 }

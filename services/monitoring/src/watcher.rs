@@ -11,11 +11,11 @@ use crate::{
     written::{Topic, digest},
 };
 use atio_metric::{MetricError, Service};
-use atio_runtime::{Tasks, clock};
+use atio_runtime::{Tasks, clock, lifecycle};
 use atio_schemas::{
     Codec,
     audit::{AuditEntry, AuditIntent, ChainHead},
-    codec::{Record, schema_id},
+    codec::Record,
     definition::{Change, Definition},
 };
 use atio_stage::{Headers, Output};
@@ -191,10 +191,7 @@ impl Watcher {
     }
 
     fn pause(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        while !self.stopping() && Instant::now() < until {
-            thread::park_timeout(NOTICE);
-        }
+        lifecycle::pause(wait, || self.stopping());
     }
 
     fn failed(&self, error: &WatchError) {
@@ -309,7 +306,8 @@ impl Watcher {
         };
         let value = entry.value.as_deref();
         let compare = &mut session.compare;
-        match Topic::ALL.into_iter().find(|t| *self.topic(*t) == *entry.topic) {
+        let name = entry.topic.strip_prefix(self.deps.prefix.as_str());
+        match Topic::ALL.into_iter().find(|t| name == Some(t.as_str())) {
             Some(Topic::Audit) => {
                 let read = value.map(|v| self.decode::<AuditEntry>(v)).transpose();
                 compare.audit(place, read.as_ref().map(Option::as_ref).map_err(Clone::clone));
@@ -334,20 +332,7 @@ impl Watcher {
 
     /// A registry that does not answer is waited for; an id that it does not know makes the record unreadable.
     fn decode<R: Record>(&self, value: &[u8]) -> Result<R, String> {
-        if let Some(id) = schema_id(value) {
-            while let Err(error) = self.deps.schemas.ensure(id) {
-                if self.stopping() {
-                    return Err(error);
-                }
-                tracing::warn!(
-                    service = SERVICE,
-                    error_code = "registry_unreachable",
-                    error,
-                    "a schema can't be fetched; trying again"
-                );
-                self.pause(AGAIN);
-            }
-        }
+        self.deps.schemas.ensure_of(value, &|| self.stopping())?;
         self.deps.codec.decode(value).map_err(|e| e.to_string())
     }
 

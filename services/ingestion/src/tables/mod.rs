@@ -5,8 +5,8 @@ mod read;
 use crate::{
     files::{Board, Deps},
     journal::{Ended, Journal, JournalError},
-    wait::pause,
 };
+use atio_runtime::lifecycle::pause;
 use atio_schemas::reference::ReferenceRow;
 use atio_stage::{Headers, Output};
 use atio_stream::Stop;
@@ -62,7 +62,7 @@ impl Loader {
         while !stop.is_stopped() {
             let now = self.stamps();
             if now != before {
-                pause(stop, STEADY);
+                pause(STEADY, || stop.is_stopped());
                 if self.stamps() != now {
                     continue;
                 }
@@ -84,7 +84,7 @@ impl Loader {
                     before = now;
                 }
             }
-            pause(stop, self.table.refresh);
+            pause(self.table.refresh, || stop.is_stopped());
         }
         Ok(())
     }

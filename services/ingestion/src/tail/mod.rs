@@ -10,9 +10,9 @@ use crate::{
     door,
     files::{Board, Deps},
     journal::{Ended, Journal, JournalError, topics_of},
-    wait::pause,
 };
 use atio_formats::split::Shape;
+use atio_runtime::lifecycle::pause;
 use atio_schemas::{Code, Timestamp};
 use atio_stage::Output;
 use atio_stream::Stop;
@@ -55,7 +55,7 @@ impl Tail {
                 Err(error) => {
                     self.deps.metrics.error(&name, "tail", "file_unreadable");
                     board.health(&name, Some(error.to_string()));
-                    pause(stop, self.deps.poll.max(Duration::from_secs(1)));
+                    pause(self.deps.poll.max(Duration::from_secs(1)), || stop.is_stopped());
                     continue;
                 }
             };
@@ -65,7 +65,7 @@ impl Tail {
             }
             board.health(&name, failed);
             if batch.is_empty() {
-                pause(stop, self.deps.poll);
+                pause(self.deps.poll, || stop.is_stopped());
                 continue;
             }
             match self.write(&mut journal, &batch, times.now)? {
