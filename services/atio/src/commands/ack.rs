@@ -1,7 +1,7 @@
 //! `atio ack`: a person's answer to an incident. Owns the answer's record and the wait for what becomes of it; what it does is the incidents
 //! service's.
 use crate::{
-    commands::{block_on, incident, look::look},
+    commands::{block_on, incident, look},
     endpoints::Target,
     exit::{Exit, Failure},
     render::{self, Format},
@@ -21,7 +21,6 @@ use atio_stream::{
 };
 use std::{
     ops::ControlFlow,
-    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -68,13 +67,8 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn known(target: &Target, id: &str) -> anyhow::Result<Incident> {
-    let (found, answer) = mpsc::channel();
     let id = id.to_owned();
-    look(target, move |look| {
-        found.send(incident::find(look, &id)?).context("looking")?;
-        Ok(Exit::Done)
-    })?;
-    answer.recv().context("stopped")
+    look::find(target, move |look| incident::find(look, &id))?.context("stopped")
 }
 
 /// What the arguments say of the incident as it is.

@@ -4,12 +4,10 @@ use crate::{
     endpoints::Target,
     exit::{Exit, Failure},
     render::{self, Format},
-    system::wanted::unreachable,
 };
 use anyhow::Context;
 use atio_monitoring::{
     checkpoint::{self, Public},
-    noted::NotedError,
     verify::{Finding, Verify},
 };
 use atio_schemas::audit::{AuditEntry, ChainHead};
@@ -172,17 +170,8 @@ fn read_file(file: &Path, mut verify: Verify) -> anyhow::Result<Verify> {
     Ok(verify)
 }
 
-/// The heads that ride in monitoring's offset commits, by chain.
-fn noted(look: &Look) -> anyhow::Result<BTreeMap<String, ChainHead>> {
-    let heads = atio_monitoring::noted::heads(&look.admin()?, &look.config.prefix);
-    heads.map(|h| h.noted).map_err(|error| match error {
-        NotedError::Admin(error) => unreachable(error),
-        other => other.into(),
-    })
-}
-
 fn verify(look: &Look, mut verify: Verify, chain: Option<&str>, format: Format) -> anyhow::Result<Exit> {
-    let before = noted(look)?;
+    let before = look.heads()?.noted;
     look.scan(&topic(look), |record| match decoded(look, &record) {
         Ok(entry) => verify.add(record.offset, &key(&record), Ok(entry.as_ref())),
         Err(why) => verify.add(record.offset, &key(&record), Err(why)),
@@ -190,7 +179,7 @@ fn verify(look: &Look, mut verify: Verify, chain: Option<&str>, format: Format) 
     if look.is_stopped() {
         return Err(Failure::with(Exit::Failed, "stopped before the end: nothing is known"));
     }
-    let after = noted(look)?;
+    let after = look.heads()?.noted;
     told(verify, &before, &after, chain, format)
 }
 

@@ -6,6 +6,10 @@ use crate::{
     system::{self, wanted::unreachable},
 };
 use anyhow::Context;
+use atio_monitoring::{
+    compare::Heads,
+    noted::{self, NotedError},
+};
 use atio_runtime::{Config, RegistryIds, lifecycle};
 use atio_schemas::{
     Codec,
@@ -48,6 +52,13 @@ impl Look {
     pub fn topics(&self) -> anyhow::Result<BTreeMap<String, u32>> {
         self.admin()?.topics().map_err(unreachable)
     }
+    /// The heads of the audit log's chains that ride in monitoring's offset commits.
+    pub fn heads(&self) -> anyhow::Result<Heads> {
+        noted::heads(&self.admin()?, &self.config.prefix).map_err(|error| match error {
+            NotedError::Admin(error) => unreachable(error),
+            other => other.into(),
+        })
+    }
     /// The whole of a topic, as it is now.
     pub fn scan(&self, topic: &str, mut each: impl FnMut(Entry)) -> anyhow::Result<()> {
         let reader = TopicReader::open(&ReadSpec::whole(&self.kafka, CLIENT, topic)).map_err(read_error)?;
@@ -68,6 +79,14 @@ pub fn look(
     target: &Target,
     work: impl FnOnce(&Look) -> anyhow::Result<Exit> + Send + 'static,
 ) -> anyhow::Result<Exit> {
+    Ok(find(target, work)?.unwrap_or(Exit::Done))
+}
+
+/// What `work` finds, for what is done next. None: Ctrl-C, so it may not have looked to the end.
+pub fn find<T: Send + 'static>(
+    target: &Target,
+    work: impl FnOnce(&Look) -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<Option<T>> {
     let config = target.configuration(json!({}))?;
     let kafka = system::kafka(&config, &target.kafka(&config)?);
     let registry = target.registry(&config).ok();
@@ -77,10 +96,10 @@ pub fn look(
         let look = Look { config, kafka, decoder, stopped: stopped.clone() };
         let working = tokio::task::spawn_blocking(move || work(&look));
         tokio::select! {
-            end = working => end.context("looking")?,
+            end = working => end.context("looking")?.map(Some),
             signal = lifecycle::signalled() => {
                 stopped.store(true, Ordering::Relaxed);
-                signal.map(|()| Exit::Done).map_err(Into::into)
+                signal.map(|()| None).map_err(Into::into)
             }
         }
     })

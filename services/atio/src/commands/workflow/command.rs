@@ -3,7 +3,7 @@ use super::definitions;
 use crate::{
     commands::{
         block_on,
-        look::{Look, look},
+        look::{self, Look},
     },
     endpoints::Target,
     exit::{Exit, Failure},
@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context;
 use atio_monitoring::{
     compare::trusted,
-    noted, object_key,
+    object_key,
     written::{Details, digest, hex},
 };
 use atio_runtime::clock;
@@ -22,7 +22,7 @@ use atio_schemas::{
     command::{Action, Command, ObjectKind},
     definition::{Change, ChangeType, Definition},
 };
-use std::{collections::BTreeMap, sync::mpsc};
+use std::collections::BTreeMap;
 
 /// Who asks, and why.
 #[derive(Clone, Debug, clap::Args)]
@@ -92,20 +92,13 @@ pub(super) fn delete(target: &Target, ask: &Ask) -> anyhow::Result<Exit> {
 }
 
 fn known(target: &Target, name: &str) -> anyhow::Result<Known> {
-    let (found, answer) = mpsc::channel();
     let name = name.to_owned();
-    look(target, move |look| {
-        found.send(read(look, &name)?).context("looking")?;
-        Ok(Exit::Done)
-    })?;
-    answer.recv().context("stopped")
+    look::find(target, move |look| read(look, &name))?.context("stopped")
 }
 
 fn read(look: &Look, name: &str) -> anyhow::Result<Known> {
     // Heads before entries: what they vouch for is there.
-    let heads = noted::heads(&look.admin()?, &look.config.prefix).map_err(|e| {
-        if e.code() == "unreachable" { Failure::unreachable(e.to_string()) } else { e.into() }
-    })?;
+    let heads = look.heads()?;
     let mut entries = vec![];
     look.scan(&format!("{}audit", look.config.prefix), |record| {
         let value = record.value.unwrap_or_default();
