@@ -75,25 +75,28 @@ enum WorkflowCommand {
 }
 
 pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
-    match &args.command {
-        WorkflowCommand::Delete { ask } => return command::delete(target, ask),
-        WorkflowCommand::Restore { ask, version } => return command::restore(target, ask, *version),
-        _ => {}
-    }
-    look(target, move |look: &Look| {
-        match args.command {
-            WorkflowCommand::Ls { format } => list(look, format)?,
-            WorkflowCommand::Show { name } => show(&definitions(look)?, &name)?,
-            WorkflowCommand::Changes { name, format } => changes::show(look, name.as_deref(), format)?,
-            WorkflowCommand::History { name, format } => changes::show(look, Some(&name), format)?,
-            WorkflowCommand::Diff { name, versions, format } => {
-                diff::show(&definitions(look)?, &name, &versions, format)?;
-            }
-            // Sent above: they look for themselves.
-            WorkflowCommand::Delete { .. } | WorkflowCommand::Restore { .. } => {}
+    match args.command {
+        WorkflowCommand::Ls { format } => shown(target, move |look| list(look, format)),
+        WorkflowCommand::Show { name } => shown(target, move |look| show(&definitions(look)?, &name)),
+        WorkflowCommand::Changes { name, format } => {
+            shown(target, move |look| changes::show(look, name.as_deref(), format))
         }
-        Ok(Exit::Done)
-    })
+        WorkflowCommand::History { name, format } => {
+            shown(target, move |look| changes::show(look, Some(&name), format))
+        }
+        WorkflowCommand::Diff { name, versions, format } => {
+            shown(target, move |look| diff::show(&definitions(look)?, &name, &versions, format))
+        }
+        WorkflowCommand::Delete { ask } => command::delete(target, &ask),
+        WorkflowCommand::Restore { ask, version } => command::restore(target, &ask, version),
+    }
+}
+
+fn shown(
+    target: &Target,
+    show: impl FnOnce(&Look) -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<Exit> {
+    look(target, move |look| show(look).map(|()| Exit::Done))
 }
 
 /// Every definition and pointer of a workflow, by its key: `<name>@<n>`, `<name>`.

@@ -4,7 +4,7 @@ use crate::{
     render::{self, Format},
 };
 use atio_schemas::definition::Definition;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Without versions: the one in force and the one before it; with one: that and the one in force.
 pub(super) fn show(
@@ -13,8 +13,9 @@ pub(super) fn show(
     versions: &[i64],
     format: Format,
 ) -> anyhow::Result<()> {
-    let known: Vec<i64> = all.values().filter(|d| !d.pointer && d.name == name).map(|d| d.version).collect();
-    let Some(newest) = known.iter().max().copied() else {
+    let known: BTreeSet<i64> =
+        all.values().filter(|d| !d.pointer && d.name == name).map(|d| d.version).collect();
+    let Some(newest) = known.last().copied() else {
         return Err(Failure::usage(format!(
             "no workflow `{name}` was ever in force; `atio workflow ls` lists them"
         )));
@@ -23,15 +24,13 @@ pub(super) fn show(
     let (from, to) = match versions {
         [from, to, ..] => (*from, *to),
         [from] => (*from, in_force),
-        [] => (known.iter().filter(|v| **v < in_force).max().copied().unwrap_or(in_force), in_force),
+        [] => (known.range(..in_force).next_back().copied().unwrap_or(in_force), in_force),
     };
     let text = |version: i64| {
         all.get(&format!("{name}@{version}"))
             .filter(|d| !d.pointer)
             .map(|d| d.definition.as_str())
             .ok_or_else(|| {
-                let mut known = known.clone();
-                known.sort_unstable();
                 let known: Vec<String> = known.iter().map(ToString::to_string).collect();
                 Failure::usage(format!(
                     "no version {version} of workflow `{name}`; there are {}",
