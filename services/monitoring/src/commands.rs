@@ -215,7 +215,7 @@ fn refusal(
 
 /// What the audit log says of a change: the full definition, from which it can be restored, and what was written with it.
 fn intent(command: &Command, change: &Change, written: Vec<Written>) -> Result<AuditIntent, StageError> {
-    let details = serde_json::to_string(&Details::of(change, command.sent_at, written))
+    let details = serde_json::to_string(&Details::of(command, change, written))
         .map_err(|e| StageError { code: Code::Internal, message: format!("audit details: {e}") })?;
     Ok(AuditIntent {
         intent_id: command.command_id.clone(),

@@ -91,7 +91,12 @@ fn accepted(command: &Command, definition: &str, check: &dyn Check) -> Result<()
 fn restore(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<Decision, Refused> {
     let live = now.filter(|o| o.in_force);
     let change = ChangeType::Restoration;
-    match (&command.definition, live) {
+    let other = command.definition.as_ref().filter(|d| live.is_none_or(|o| o.definition != **d));
+    match (other, live) {
+        (Some(definition), _) => {
+            accepted(command, definition, check)?;
+            Ok(new_version(change, definition, now))
+        }
         (None, None) => Ok(Decision {
             change,
             object: now.cloned().unwrap_or_else(Object::never),
@@ -101,15 +106,7 @@ fn restore(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result
             before: None,
             after: None,
         }),
-        (Some(definition), Some(object)) if *definition != object.definition => {
-            accepted(command, definition, check)?;
-            Ok(new_version(change, definition, now))
-        }
-        (Some(definition), None) => {
-            accepted(command, definition, check)?;
-            Ok(new_version(change, definition, now))
-        }
-        (_, Some(object)) => Ok(Decision {
+        (None, Some(object)) => Ok(Decision {
             change,
             object: object.clone(),
             new_version: true,

@@ -261,6 +261,19 @@ fn other_kinds_have_keys_of_their_own() {
 }
 
 #[test]
+fn an_entry_has_the_definition_and_never_what_a_pause_quotes() {
+    let mut h = commands();
+    let odd = format!("paused: no\n{}", text("w", "a"));
+    let one = command("1", Action::Apply, "w", 0, Some(odd.clone()));
+    send(
+        &mut h,
+        &[one, command("2", Action::Pause, "w", 1, None), command("3", Action::Delete, "w", 1, None)],
+    );
+    let of = |e: &AuditEntry| crate::written::Details::read(e).unwrap().definition;
+    assert_eq!(entries(&h.outputs).iter().map(of).collect::<Vec<_>>(), [Some(odd.clone()), None, Some(odd)]);
+}
+
+#[test]
 fn what_is_no_command_is_a_dead_letter_and_moves_no_chain() {
     let mut h = commands();
     let good = apply("1", "w", 0, "a");

@@ -78,13 +78,8 @@ impl Verify {
             return wrong(chain, sequence, "rewritten", format!("entry {number} was written again"));
         }
         if number > head.sequence + 1 {
-            let (from, to) = (head.sequence + 1, number - 1);
-            let text = if from == to {
-                format!("entry {from} is missing")
-            } else {
-                format!("entries {from} to {to} are missing")
-            };
-            wrong(chain, Some(from), "gap", text);
+            let from = head.sequence + 1;
+            wrong(chain, Some(from), "gap", are_missing(from, number - 1));
         } else if entry.previous != head.hash {
             wrong(
                 chain,
@@ -106,12 +101,7 @@ impl Verify {
         for ((chain, sequence), (_, at)) in &self.signed {
             let end = self.heads.get(chain).map_or(0, |h| h.sequence);
             if *sequence > end {
-                let missing = if end + 1 == *sequence {
-                    format!("entry {sequence} is missing")
-                } else {
-                    format!("entries {} to {sequence} are missing", end + 1)
-                };
-                let at = at.rfc3339_millis();
+                let (at, missing) = (at.rfc3339_millis(), are_missing(end + 1, *sequence));
                 let text =
                     format!("a checkpoint of {at} has entry {sequence}, the chain ends at {end}: {missing}");
                 cut.insert(chain, missing_at(chain, end + 1, "cut", text));
@@ -188,6 +178,14 @@ impl Verify {
 
 fn missing_at(chain: &str, sequence: i64, what: &'static str, message: String) -> Finding {
     Finding { chain: chain.to_owned(), sequence: Some(sequence), at: None, what, message }
+}
+
+fn are_missing(from: i64, to: i64) -> String {
+    if from == to {
+        format!("entry {from} is missing")
+    } else {
+        format!("entries {from} to {to} are missing")
+    }
 }
 
 /// `<chain>/<sequence>`; the whole key where it is not of this form.

@@ -3,7 +3,7 @@
 use atio_schemas::{
     Timestamp,
     audit::AuditEntry,
-    command::ObjectKind,
+    command::{Action, Command, ObjectKind},
     definition::{Change, ChangeType},
 };
 use serde::{Deserialize, Serialize};
@@ -95,13 +95,12 @@ pub struct Details {
 }
 
 impl Details {
-    pub(crate) fn of(change: &Change, sent_at: Timestamp, written: Vec<Written>) -> Self {
-        // A pause has no text of its own: what is quoted there is no definition.
-        let text = |t: &Option<String>| t.clone().filter(|t| !t.starts_with("paused: "));
-        let definition = match change.change_type {
-            ChangeType::Refusal => None,
-            ChangeType::Deletion => text(&change.before),
-            _ => text(&change.after),
+    pub(crate) fn of(command: &Command, change: &Change, written: Vec<Written>) -> Self {
+        let definition = match (change.change_type, command.action) {
+            // What a pause quotes is no definition.
+            (ChangeType::Refusal, _) | (_, Action::Pause | Action::Resume) => None,
+            (ChangeType::Deletion, _) => change.before.clone(),
+            _ => change.after.clone(),
         };
         let in_force = definition.as_deref().filter(|_| change.after_version.is_some());
         Self {
@@ -113,7 +112,7 @@ impl Details {
             reason: change.reason.clone(),
             refused_code: change.refused_code.clone(),
             refused_message: change.refused_message.clone(),
-            sent_at,
+            sent_at: command.sent_at,
             written: Some(written),
         }
     }

@@ -6,10 +6,10 @@ use crate::{
     written::{Details, Hash, Topic, Written, hex, object, unhex},
 };
 use atio_schemas::{
-    Timestamp,
     audit::{self, AuditEntry},
     command::ObjectKind,
 };
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// What an entry says that others go by.
@@ -24,10 +24,8 @@ impl Facts {
     #[must_use]
     pub fn of(entry: &AuditEntry) -> Self {
         if entry.action == report::ACTION {
-            let report = serde_json::from_str::<Report>(&entry.details);
-            return report.map_or(Self::Other, |report| Self::Tampering {
-                report: Box::new(report),
-                written: written(&entry.details),
+            return serde_json::from_str::<Told>(&entry.details).map_or(Self::Other, |told| {
+                Self::Tampering { report: Box::new(told.report), written: told.written }
             });
         }
         let found = object(entry).map(|(kind, name)| (kind, name.to_owned()));
@@ -40,13 +38,13 @@ impl Facts {
     }
 }
 
-fn written(details: &str) -> Vec<Written> {
-    #[derive(serde::Deserialize)]
-    struct Has {
-        #[serde(default)]
-        written: Vec<Written>,
-    }
-    serde_json::from_str::<Has>(details).map_or_else(|_| vec![], |has| has.written)
+/// The details of a tampering's entry.
+#[derive(Deserialize)]
+struct Told {
+    #[serde(flatten)]
+    report: Report,
+    #[serde(default)]
+    written: Vec<Written>,
 }
 
 /// An entry that waits for a head to vouch for it.
@@ -122,15 +120,16 @@ fn link(place: &Place, entry: &AuditEntry) -> Result<Link<Noted>, (Kind, String)
     if place.key != format!("{}/{}", entry.chain, entry.sequence) {
         return Err((Kind::WrongKey, format!("holds entry {} of {}", entry.sequence, entry.chain)));
     }
-    let hash = audit::hash(entry);
-    let altered = || (Kind::Altered, "has another hash than its content".to_owned());
-    if hash != entry.hash || entry.sequence < 1 {
-        return Err(altered());
-    }
-    let read = |text: &str| -> Option<Hash> { unhex(text) };
-    let (hash, previous) = read(&hash).zip(read(&entry.previous)).ok_or_else(altered)?;
+    let (previous, hash) =
+        hashes(entry).ok_or_else(|| (Kind::Altered, "has another hash than its content".to_owned()))?;
     let what = Noted { place: place.clone(), facts: Facts::of(entry) };
     Ok(Link { sequence: entry.sequence, previous, hash, what })
+}
+
+/// Of the entry before and of this one's content; none where they are not what it says.
+fn hashes(entry: &AuditEntry) -> Option<(Hash, Hash)> {
+    let fits = entry.sequence > 0 && audit::hash(entry) == entry.hash;
+    fits.then(|| unhex(&entry.previous).zip(unhex(&entry.hash))).flatten()
 }
 
 /// Of these entries those that the noted heads vouch for, by chain and in order; of a chain without a noted head, those that link. What others put
@@ -139,17 +138,10 @@ fn link(place: &Place, entry: &AuditEntry) -> Result<Link<Noted>, (Kind, String)
 pub fn trusted(entries: Vec<AuditEntry>, heads: &Heads) -> BTreeMap<String, Vec<AuditEntry>> {
     let mut chains: BTreeMap<String, Chain<AuditEntry>> = BTreeMap::new();
     for entry in entries {
-        let place = Place {
-            key: format!("{}/{}", entry.chain, entry.sequence),
-            offset: 0,
-            timestamp: Timestamp(0),
-            hash: None,
-        };
-        if let Ok(link) = link(&place, &entry) {
-            let Link { sequence, previous, hash, .. } = link;
+        if let Some((previous, hash)) = hashes(&entry) {
             let chain = chains.entry(entry.chain.clone()).or_default();
             // Nothing is settled yet: nothing is late.
-            drop(chain.add(Link { sequence, previous, hash, what: entry }));
+            drop(chain.add(Link { sequence: entry.sequence, previous, hash, what: entry }));
         }
     }
     let settled = chains.into_iter().filter_map(|(name, mut chain)| {

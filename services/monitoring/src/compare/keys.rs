@@ -194,13 +194,11 @@ impl Keys {
         for id in std::mem::take(&mut self.open) {
             let Some(mut key) = self.all.remove(&id) else { continue };
             self.unverifiable += match_up(id.0, &mut key);
-            let mut reports: Vec<(Seen, Report)> = key
-                .seen
-                .drain(..)
-                .map(|seen| (seen.clone(), self.unaccounted(&id, &key.last, &seen)))
-                .collect();
-            reports.retain(|(_, report)| !known.contains(&report.id()));
-            for (seen, report) in reports {
+            for seen in std::mem::take(&mut key.seen) {
+                let report = self.unaccounted(&id, &key.last, &seen);
+                if known.contains(&report.id()) {
+                    continue;
+                }
                 found.push(report);
                 if kept < UNACCOUNTED_MAX {
                     kept += 1;

@@ -431,7 +431,6 @@ fn a_flood_is_bounded() {
     assert_eq!(found.last().unwrap().finding, Kind::TooMany);
 }
 
-/// The name of each chain that a head can be noted of.
 #[test]
 fn a_head_reads_back() {
     let head = ChainHead { sequence: 3, hash: hex(&digest(b"x")) };
