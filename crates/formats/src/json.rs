@@ -130,7 +130,7 @@ impl<'de> Visitor<'de> for TxtVisitor {
         Ok(Txt(Some(Cow::Owned(v))))
     }
     fn visit_u64<E>(self, v: u64) -> Result<Txt<'de>, E> {
-        Ok(Txt(Some(Cow::Owned(itoa::Buffer::new().format(v).to_owned()))))
+        Ok(Txt(Some(Cow::Owned(v.to_string()))))
     }
     fn visit_i64<E>(self, v: i64) -> Result<Txt<'de>, E> {
         Ok(Txt(Some(Cow::Owned(v.to_string()))))

@@ -11,10 +11,6 @@ const RANGE: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000
 /// an optional zone, and epoch numbers (seconds with a fraction, milliseconds, microseconds or nanoseconds by their size).
 #[must_use]
 pub fn parse(text: &str) -> Option<Timestamp> {
-    // Most texts are in this form and have nothing to trim.
-    if let Some(time) = iso(text.as_bytes()) {
-        return Some(time).filter(|time| RANGE.contains(&time.0));
-    }
     let text = text.trim();
     iso(text.as_bytes())
         .or_else(|| asctime(text))

@@ -1,9 +1,7 @@
 //! Structs read from JSON objects where they lie: `record!`, and what its fields are. Duplicate keys: the last one counts. Owns the macro; knows
 //! no format.
 use crate::finding::Text;
-use serde::de::{Deserialize, Deserializer, Visitor};
-use std::borrow::Cow;
-use std::fmt;
+use serde::{Deserialize, Deserializer};
 
 /// What a field of a `record!` tells about itself.
 pub(crate) trait Field {
@@ -112,23 +110,5 @@ macro_rules! record {
 pub(crate) use record;
 
 /// A key, borrowed unless it has escapes.
-pub(crate) struct Key<'a>(pub(crate) Text<'a>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(v)))
-            }
-            fn visit_str<E>(self, v: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(v.to_owned())))
-            }
-        }
-        d.deserialize_str(KeyVisitor)
-    }
-}
+#[derive(Deserialize)]
+pub(crate) struct Key<'a>(#[serde(borrow)] pub(crate) Text<'a>);

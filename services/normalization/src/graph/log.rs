@@ -45,14 +45,10 @@ pub(super) fn detection(
     Ok(finish(d, bundle))
 }
 
-fn digits(number: u64) -> String {
-    itoa::Buffer::new().format(number).to_owned()
-}
-
 pub(super) fn rule(alert: &atio_formats::finding::Alert<'_>) -> Rule {
     Rule {
-        id: Some([digits(alert.gid).as_str(), ":", &digits(alert.sid)].concat()),
-        rev: Some(digits(alert.rev)),
+        id: Some(format!("{}:{}", alert.gid, alert.sid)),
+        rev: Some(alert.rev.to_string()),
         name: Some(&*alert.signature).filter(|text| !text.is_empty()).map(str::to_owned),
     }
 }
