@@ -3,6 +3,7 @@
 //! Owns the canonical form and the table of contributing properties (STIX 2.1 §2.9, §6). The stix2 library is the judge:
 //! it hashes times with trailing zeros cut, and so do we. Must not know: graphs, tenants.
 use crate::ids::{self, Id};
+use crate::json::text;
 use crate::object::{Extensions, Hashes, Property, Skip, Text};
 use crate::stamp::Stamp;
 use atio_schemas::Timestamp;
@@ -173,10 +174,6 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Bool(false) => out.extend_from_slice(b"false"),
         Value::Null => out.extend_from_slice(b"null"),
     }
-}
-
-fn text(string: &str, out: &mut Vec<u8>) {
-    crate::json::text(string, out);
 }
 
 /// ECMA-262 Number::toString (RFC 8785 §3.2.2.3): shortest digits, exponent from 1e21 up and below 1e-6.

@@ -196,17 +196,6 @@ impl Seed {
         self.add(part.as_bytes());
     }
 
-    fn id(&mut self, id: &Id<'_>) {
-        match id {
-            Id::Text(text) => self.add(text.as_bytes()),
-            Id::Own(kind, uuid) => {
-                self.add(kind.as_bytes());
-                self.add(b"--");
-                self.add(uuid.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
-            }
-        }
-    }
-
     fn uuid(&self) -> Uuid {
         let name = if self.long.is_empty() { &self.short[..self.length] } else { &self.long };
         let digest = sha1::Sha1::digest(name);
@@ -339,10 +328,7 @@ pub fn relationship(tenant: &str, relationship_type: &str, source: &Id<'_>, targ
     let mut seed = Seed::new(NAMESPACE);
     seed.add(b"relationship");
     [tenant, relationship_type].into_iter().for_each(|part| seed.next(part));
-    for id in [source, target] {
-        seed.add(b"|");
-        seed.id(id);
-    }
+    [source, target].into_iter().for_each(|id| id.with_text(|text| seed.next(text)));
     Id::Own("relationship", seed.uuid())
 }
 

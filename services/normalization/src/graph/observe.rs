@@ -29,7 +29,7 @@ impl Observed {
     /// §4.14).
     pub(super) fn tool(&mut self, product: &'static str, bundle: &mut Bundle) -> Result<(), Refused> {
         let software = Software { name: product.into(), ..Software::default() }.identified();
-        self.refs.push(own(software.common.id));
+        self.refs.push(software.common.id.own());
         bundle.push(&software)?;
         Ok(())
     }
@@ -46,7 +46,7 @@ pub(super) fn network(
     let to = side(&sides.responder, bundle, &mut refs)?;
     if from.is_some() || to.is_some() {
         let object = traffic(net, sides, from, to);
-        refs.push(own(object.common.id));
+        refs.push(object.common.id.own());
         bundle.push(&object)?;
     }
     if let Some(http) = &net.http {
@@ -66,7 +66,7 @@ pub(super) fn network(
     }
     if let Some(user) = net.user.as_deref().filter(|user| !user.is_empty()) {
         let object = UserAccount { account_login: Some(user.into()), ..UserAccount::default() }.identified();
-        add(&object, own(object.common.id), bundle, &mut refs)?;
+        add(&object, object.common.id.own(), bundle, &mut refs)?;
     }
     if refs.len() >= MAX_OBJECTS {
         d.quality.push("observables_cut".to_owned());
@@ -86,11 +86,6 @@ fn add<T: StixObject>(
         refs.push(id);
     }
     Ok(())
-}
-
-pub(super) fn own(id: Id<'_>) -> Id<'static> {
-    // Ids of what we make are all our own.
-    id.own()
 }
 
 fn side(
@@ -113,7 +108,7 @@ pub(super) fn address(
     let id = match ip {
         IpAddr::V4(_) => {
             let object = Ipv4Addr::new(text);
-            let id = own(object.common.id);
+            let id = object.common.id.own();
             add(&object, id, bundle, refs)?;
             id
         }
@@ -123,7 +118,7 @@ pub(super) fn address(
             let [.., high, low] = v6.segments();
             let text = if mixed { Cow::Owned(format!("::ffff:{high:x}:{low:x}")) } else { text };
             let object = Ipv6Addr::new(text);
-            let id = own(object.common.id);
+            let id = object.common.id.own();
             add(&object, id, bundle, refs)?;
             id
         }

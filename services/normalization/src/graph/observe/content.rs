@@ -1,8 +1,8 @@
 //! What travelled: files, mail, certificates. Owns their objects; must not know the flow.
 use super::super::{Refused, add_once};
+use super::add;
 use super::names::{domain, domain_name, is_host};
 use super::web::is_plain;
-use super::{add, own};
 use atio_formats::finding::{Email, FileSeen, Tls};
 use atio_schemas::{Detection, Timestamp};
 use atio_stix::object::{EmailAddr, EmailMessage, File, Hashes, ScoCommon, X509Certificate};
@@ -35,7 +35,7 @@ pub(super) fn certificate(
         ..X509Certificate::default()
     }
     .identified();
-    let id = own(object.common.id);
+    let id = object.common.id.own();
     add(&object, id, bundle, refs)
 }
 
@@ -62,7 +62,7 @@ pub(super) fn file(
         return Ok(());
     }
     let object = File { hashes, size: seen.size, name: name.map(Into::into), ..File::default() }.identified();
-    let id = own(object.common.id);
+    let id = object.common.id.own();
     add(&object, id, bundle, refs)
 }
 
@@ -108,7 +108,7 @@ pub(super) fn email(
         return Ok(());
     }
     let object = object.identified();
-    let id = own(object.common.id);
+    let id = object.common.id.own();
     add(&object, id, bundle, refs)
 }
 
@@ -128,7 +128,7 @@ fn mail_address(
     }
     let mut object = EmailAddr::new(address);
     object.display_name = display.map(Into::into);
-    let id = own(object.common.id);
+    let id = object.common.id.own();
     add(&object, id, bundle, refs)?;
     Ok(Some(id))
 }

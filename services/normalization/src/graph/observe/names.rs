@@ -1,7 +1,7 @@
 //! Domain names and what they resolve to. Owns what counts as a name; must not know protocols.
 use super::super::network;
 use super::super::{Refused, add_once};
-use super::{add, address, own};
+use super::{add, address};
 use atio_formats::finding::Dns;
 use atio_schemas::Detection;
 use atio_stix::object::DomainName;
@@ -22,7 +22,7 @@ pub(super) fn domain(
         return Ok(None);
     }
     let object = DomainName::new(&*name);
-    let id = own(object.common.id);
+    let id = object.common.id.own();
     add(&object, id, bundle, refs)?;
     Ok(Some(id))
 }
@@ -75,7 +75,7 @@ pub(super) fn dns(
         return Ok(());
     }
     let mut object = DomainName::new(&*name);
-    let id = own(object.common.id);
+    let id = object.common.id.own();
     answers.retain(|answer| *answer != id);
     object.resolves_to_refs = answers;
     add(&object, id, bundle, refs)

@@ -1,7 +1,7 @@
 //! HTTP requests and urls. Owns RFC 3986's alphabet; must not know the rest of the event.
 use super::super::{Refused, add_once};
+use super::add;
 use super::names::domain;
-use super::{add, own};
 use atio_formats::finding::Http;
 use atio_schemas::Detection;
 use atio_stix::object::{HttpRequest, Url};
@@ -38,7 +38,7 @@ pub(super) fn web(
     let Some(url) = full_url(http, port) else { return Ok(()) };
     add_once(&mut d.urls, &url);
     let object = Url::new(encoded(&url));
-    let id = own(object.common.id);
+    let id = object.common.id.own();
     add(&object, id, bundle, refs)
 }
 
