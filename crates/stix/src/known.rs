@@ -9,7 +9,7 @@ use crate::object::StixObject;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// Objects of one generation; two are kept.
+/// Objects of one generation; two are kept: some 2 MB of usual objects, 20 MB of the longest.
 const MOST: usize = 2048;
 /// Longer objects, and what is made of more, are made anew each time.
 const LONGEST: usize = 2048;
@@ -34,7 +34,7 @@ struct Written {
 
 impl Known {
     /// Puts the object that is made of `parts` into the bundle, unless it is there: its id, and whether it was put. Equal parts must make
-    /// equal objects; `make` is only called where the object is not known.
+    /// equal objects, with an id of ours; `make` is only called where the object is not known.
     ///
     /// # Errors
     /// As [`Bundle::push`].
@@ -44,7 +44,8 @@ impl Known {
         parts: &[&str],
         make: impl FnOnce() -> T,
     ) -> Result<(Id<'static>, bool), serde_json::Error> {
-        let Ok(mut memory) = self.0.try_lock() else {
+        let short = parts.iter().map(|part| part.len()).sum::<usize>() <= LONGEST;
+        let Some(mut memory) = short.then(|| self.0.try_lock().ok()).flatten() else {
             let object = make();
             let added = bundle.push(&object)?;
             return Ok((object.id().own(), added));
@@ -54,8 +55,7 @@ impl Known {
             return Ok(put);
         }
         let object = make();
-        let mut json = Vec::with_capacity(512);
-        object.write(&mut json)?;
+        let json = object.json()?;
         let id = object.id().own();
         let added = bundle.push_raw(&id, &json);
         memory.keep(Written { id, json: json.into() });
@@ -84,7 +84,7 @@ impl Generations {
     }
 
     fn keep(&mut self, written: Written) {
-        if self.key.len() <= LONGEST && written.json.len() <= LONGEST {
+        if written.json.len() <= LONGEST {
             self.add(self.key.clone(), written);
         }
     }
@@ -164,5 +164,6 @@ mod tests {
         assert_eq!(made.get(), 3 * MOST + 3);
         let memory = known.0.lock().unwrap();
         assert!(memory.young.len() <= MOST && memory.old.len() <= MOST);
+        assert!(memory.key.capacity() < 2 * LONGEST, "a long key isn't kept either");
     }
 }

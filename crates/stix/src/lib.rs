@@ -7,7 +7,7 @@ pub mod constants;
 pub mod extension;
 pub mod graph;
 pub mod ids;
-pub mod json;
+mod json;
 pub mod known;
 pub mod lift;
 pub mod markings;

@@ -7,7 +7,7 @@ pub mod sighting;
 
 use crate::bundle::{self, BundleError};
 use crate::ids::NORMALIZE;
-use crate::object::StixObject;
+use crate::object::StixObject as _;
 use crate::scan::Objects;
 use atio_schemas::detection::Kind;
 use atio_schemas::{Detection, Timestamp};
@@ -57,12 +57,12 @@ pub fn complete(
     let kept: Vec<_> = objects.iter().filter(|found| !is_made(found.id)).collect();
     let mut added: Vec<Vec<u8>> = vec![];
     if let Some(sighting) = &sighting {
-        added.push(written(sighting)?);
+        added.push(sighting.json()?);
     }
     if let Some(version) = version {
         let mut refs: Vec<_> = kept.iter().filter_map(|found| found.id).map(crate::Id::Text).collect();
         refs.extend(sighting.as_ref().map(|s| s.common.id));
-        added.push(written(&report::build(detection, version, refs))?);
+        added.push(report::build(detection, version, refs).json()?);
     }
     let new = added.iter().map(Vec::as_slice);
     if kept.len() == objects.len() {
@@ -71,11 +71,6 @@ pub fn complete(
     let list = detection.bundle.get(..objects.start()).ok_or(GraphError::Bundle)?;
     let empty = [list, b"]}"].concat();
     Ok(bundle::splice(&empty, list.len(), kept.iter().map(|found| found.json).chain(new)))
-}
-
-fn written<T: StixObject>(object: &T) -> Result<Vec<u8>, serde_json::Error> {
-    let mut out = Vec::with_capacity(4096);
-    object.write(&mut out).map(|()| out)
 }
 
 /// What `atio normalize` prints in the place of enrichment: sighting and report seeded with `normalize|`, a window of one

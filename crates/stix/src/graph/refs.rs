@@ -9,7 +9,7 @@ use crate::bundle::{self, Bundle, BundleError, Object};
 use crate::constants::{EXTENSION_ID, IDENTITY_ID};
 use crate::extension::AtioReport;
 use crate::ids::{self, Id};
-use crate::object::Relationship;
+use crate::object::{Relationship, StixObject as _};
 use crate::{canon, constants, scan};
 use atio_schemas::Detection;
 use serde_json::Value;
@@ -257,7 +257,7 @@ fn write(bundle_id: &str, mut entries: Vec<Entry>, branch: &Branch<'_>) -> Resul
             let marks = entry.object.get("object_marking_refs").and_then(Value::as_array);
             link.common.object_marking_refs =
                 marks.into_iter().flatten().filter_map(Value::as_str).map(Id::Text).collect();
-            derived.push(serde_json::to_vec(&link).map(|json| (link.common.id.to_text(), json))?);
+            derived.push(link.json().map(|json| (link.common.id.to_text(), json))?);
         }
     }
     let mut others = vec![];

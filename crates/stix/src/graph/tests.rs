@@ -112,11 +112,8 @@ fn the_indicator_is_sighted_before_the_technique() {
         ..Indicator::default()
     };
     let end = d.bundle.len() - 2;
-    d.bundle = Arc::from(crate::bundle::splice(
-        &d.bundle,
-        end,
-        [serde_json::to_vec(&indicator).unwrap().as_slice()].into_iter(),
-    ));
+    d.bundle =
+        Arc::from(crate::bundle::splice(&d.bundle, end, [indicator.json().unwrap().as_slice()].into_iter()));
     let objects = parse(&normalized(&d).unwrap()).unwrap();
     assert_eq!(find(&objects, "sighting")["sighting_of_ref"], indicator.common.id.to_text());
 }

@@ -46,11 +46,11 @@ impl Extensions<'_> {
             if i > 0 {
                 out.push(b',');
             }
-            crate::json::write(extension.name(), out)?;
+            crate::json::text(extension.name(), out);
             out.push(b':');
             match extension {
-                Extension::HttpRequest(http) => crate::json::write(http, out)?,
-                Extension::Icmp(icmp) => crate::json::write(icmp, out)?,
+                Extension::HttpRequest(http) => serde_json::to_writer(&mut *out, http)?,
+                Extension::Icmp(icmp) => serde_json::to_writer(&mut *out, icmp)?,
                 Extension::Report(report) => crate::canon::write(&serde_json::to_value(report)?, out),
                 Extension::Observation(seen) => crate::canon::write(&serde_json::to_value(seen)?, out),
                 Extension::Value(_, value) => crate::canon::write(value, out),

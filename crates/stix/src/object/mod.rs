@@ -16,10 +16,9 @@ pub use sdo::*;
 
 use crate::ids::Id;
 use crate::json;
-use serde::Serialize;
 
 /// What a bundle can hold.
-pub trait StixObject: Serialize {
+pub trait StixObject {
     fn id(&self) -> Id<'_>;
 
     /// Appends its JSON.
@@ -27,6 +26,15 @@ pub trait StixObject: Serialize {
     /// # Errors
     /// A foreign extension that is no JSON; what was written of the object stays.
     fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error>;
+
+    /// Its JSON.
+    ///
+    /// # Errors
+    /// As [`StixObject::write`].
+    fn json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut out = Vec::with_capacity(4096);
+        self.write(&mut out).map(|()| out)
+    }
 }
 
 /// A property's value, appended as JSON. What every event has is written here, the rest by way of serde.
@@ -63,7 +71,10 @@ impl<T: Property> Property for Option<T> {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         match self {
             Some(value) => value.write(out),
-            None => json::write(&(), out),
+            None => {
+                out.extend_from_slice(b"null");
+                Ok(())
+            }
         }
     }
 }
@@ -86,7 +97,7 @@ macro_rules! by_serde {
         impl Property for $type {
             #[inline]
             fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-                json::write(self, out)
+                serde_json::to_writer(out, self)
             }
         }
     )*};
@@ -166,16 +177,6 @@ macro_rules! objects {
         impl $name<'_> {
             pub const TYPE: &'static str = $kind;
         }
-        impl serde::Serialize for $name<'_> {
-            /// As JSON and no other form.
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut json = vec![];
-                $crate::object::StixObject::write(self, &mut json).map_err(serde::ser::Error::custom)?;
-                let json = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
-                let raw = serde_json::value::RawValue::from_string(json).map_err(serde::ser::Error::custom)?;
-                raw.serialize(serializer)
-            }
-        }
         impl $crate::object::StixObject for $name<'_> {
             fn id(&self) -> $crate::ids::Id<'_> {
                 self.common.id
@@ -196,3 +197,6 @@ macro_rules! objects {
     )*};
 }
 pub(crate) use objects;
+
+#[cfg(test)]
+mod tests;
