@@ -22,7 +22,7 @@ pub fn full(on: On) {
     let feeder = Feeder::start(&world, 400, u64::MAX);
     let mut worker = Worker::start(&world, &broker.bootstrap, Some(0));
     for pause in [0, 1, 12] {
-        goes_on(&world, &mut worker, 300);
+        goes_on(on, &world, &mut worker, 300);
         disk.fill();
         stands_still(&world, &feeder);
         std::thread::sleep(Duration::from_secs(pause));
@@ -33,7 +33,7 @@ pub fn full(on: On) {
             broker.up();
         }
     }
-    goes_on(&world, &mut worker, 300);
+    goes_on(on, &world, &mut worker, 300);
     finish(&world, feeder, worker, oracle::judge);
 }
 

@@ -18,11 +18,11 @@ pub fn killed(on: On) {
     let feeder = Feeder::start(&world, 500, u64::MAX);
     let mut worker = Worker::start(&world, &broker.bootstrap, Some(0));
     for _ in 0..3 * rounds() {
-        goes_on(&world, &mut worker, 600);
+        goes_on(on, &world, &mut worker, 600);
         broker.kill();
         broker.up();
     }
-    goes_on(&world, &mut worker, 600);
+    goes_on(on, &world, &mut worker, 600);
     finish(&world, feeder, worker, oracle::judge);
 }
 
@@ -31,7 +31,7 @@ pub fn restarted(on: On) {
     let mut broker = Broker::start(on);
     let (world, proxy, feeder, mut worker) = behind_proxy(&broker, 400);
     for _ in 0..3 * rounds() {
-        goes_on(&world, &mut worker, 300);
+        goes_on(on, &world, &mut worker, 300);
         let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
         commit.met(Deadline::after(60));
         let since = Instant::now();
@@ -41,7 +41,7 @@ pub fn restarted(on: On) {
         println!("away for {:.1} s", since.elapsed().as_secs_f64());
         commit.over(Deadline::after(60));
     }
-    goes_on(&world, &mut worker, 300);
+    goes_on(on, &world, &mut worker, 300);
     finish(&world, feeder, worker, oracle::judge);
 }
 

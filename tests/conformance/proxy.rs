@@ -1,7 +1,8 @@
 //! A TCP proxy before a broker that reads Kafka's frames and spoils requests by API key and client. In answers that name the broker it puts
 //! its own port, so that clients come back to it; everything else passes as it is. Owns the evidence of what it did: whether a spoilt request
 //! has reached the broker and was answered there, which [`Fault::over`] compares with what was asked for.
-use crate::support::Deadline;
+use crate::support::{Deadline, port::Ports};
+use libtest_mimic::Failed;
 use std::{
     collections::{BTreeMap, HashMap},
     io::{Read, Write},
@@ -231,7 +232,11 @@ impl Proxy {
     }
 
     fn serve(&self, client: TcpStream) {
-        let Ok(server) = TcpStream::connect(&self.upstream) else { return };
+        let Ok(server) = TcpStream::connect(&self.upstream) else {
+            // To drop it is not enough: whoever cuts all connections has a handle too, and a client that is let in and never answered gives up
+            // after 10 s only, which is its session.
+            return drop(client.shutdown(Shutdown::Both));
+        };
         client.set_nodelay(true).expect("no delay");
         server.set_nodelay(true).expect("no delay");
         let (requests, onward) =
@@ -322,6 +327,16 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Who connects while the broker is away is let go at once, and not left to wait for an answer until its session has run out.
+pub fn lets_go() -> Result<(), Failed> {
+    let nobody = Ports::take();
+    let proxy = Proxy::start(&format!("127.0.0.1:{}", nobody.first));
+    let mut client = TcpStream::connect(&proxy.bootstrap)?;
+    client.set_read_timeout(Some(Duration::from_secs(5)))?;
+    assert_eq!(client.read(&mut [0])?, 0, "the end of the connection");
+    Ok(())
 }
 
 /// Does what is done before a request is delivered; false: it is not.
