@@ -10,7 +10,7 @@ use crate::{
 use atio_schemas::state::TableOffset;
 use atio_stage::{TableSpec, Tables};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -63,8 +63,8 @@ impl TableReader {
             return Ok(Self::none());
         }
         let reader = Assigned::new(kafka, &format!("{client_id}-tables"), Isolation::Committed)?;
-        let mut from = BTreeMap::new();
-        let mut ends = BTreeMap::new();
+        // Tables may share a topic.
+        let mut all = BTreeSet::new();
         for spec in specs {
             let partitions = reader.partitions(&spec.topic)?;
             if partitions == 0 {
@@ -73,15 +73,12 @@ impl TableReader {
                     format!("table {} has no topic {}", spec.name.0, spec.topic),
                 ));
             }
-            for partition in 0..partitions {
-                let tp = Tp::new(spec.topic.clone(), partition);
-                let (low, high) = reader.watermarks(&tp)?;
-                from.insert(tp.clone(), low);
-                if low < high {
-                    ends.insert(tp, high);
-                }
-            }
+            all.extend((0..partitions).map(|partition| Tp::new(spec.topic.clone(), partition)));
         }
+        let spans = reader.spans(&Vec::from_iter(all))?;
+        let from: BTreeMap<Tp, i64> = spans.iter().map(|(tp, log)| (tp.clone(), log.low)).collect();
+        let ends: BTreeMap<Tp, i64> =
+            spans.into_iter().filter(|(_, log)| log.low < log.end).map(|(tp, log)| (tp, log.end)).collect();
         let tables = Tables(specs.iter().map(|s| (s.name.clone(), (s.make)())).collect());
         let mut made =
             Self { specs: specs.to_vec(), reader: None, tables, applied: from.clone(), last: 0, refused: 0 };

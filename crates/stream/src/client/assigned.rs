@@ -119,7 +119,7 @@ impl Assigned {
         numbers.collect()
     }
 
-    /// The low watermark, and by isolation the high watermark or the last stable offset.
+    /// The low watermark of one, and by isolation the high watermark or the last stable offset.
     ///
     /// # Errors
     /// `Retry`: no answer in time.

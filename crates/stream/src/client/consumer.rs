@@ -254,16 +254,6 @@ impl LaneConsumer {
         Ok(found)
     }
 
-    /// Low and high watermark (the last stable offset's successor is not asked: rule 12 wants the ends of the log).
-    ///
-    /// # Errors
-    /// `Retry`: no answer in time.
-    pub fn watermarks(&self, tp: &Tp) -> Result<(i64, i64), Fault> {
-        self.consumer
-            .fetch_watermarks(&tp.topic, tp.partition, CALL)
-            .map_err(|e| Fault::new(FaultKind::Retry, format!("watermarks of {tp}: {e}")))
-    }
-
     /// # Errors
     /// `Retry`: a partition did not seek.
     pub fn seek(&self, positions: &BTreeMap<Tp, i64>) -> Result<(), Fault> {

@@ -16,7 +16,7 @@ impl Driver {
             let inputs: Vec<Tp> =
                 self.books.partitions().filter(|tp| tp.partition == partition).cloned().collect();
             // Also above the last stable offset: an open transaction may hold what was in time.
-            let ends = self.ends(inputs);
+            let ends = self.ends(&inputs);
             match ends {
                 Ok(ends) => {
                     self.deadlines.look(partition, now);
@@ -48,8 +48,8 @@ impl Driver {
         }
     }
 
-    fn ends(&mut self, inputs: Vec<Tp>) -> Result<Vec<(Tp, i64)>, Fault> {
-        let restorer = self.restorer()?;
-        inputs.into_iter().map(|tp| restorer.watermarks(&tp).map(|(_, high)| (tp, high))).collect()
+    fn ends(&mut self, inputs: &[Tp]) -> Result<Vec<(Tp, i64)>, Fault> {
+        let found = self.restorer()?.ends(inputs)?;
+        Ok(found.into_iter().map(|(tp, log)| (tp, log.end)).collect())
     }
 }

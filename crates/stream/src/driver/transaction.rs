@@ -140,8 +140,7 @@ impl Driver {
         self.producer = None;
         self.open = false;
         let started = Instant::now();
-        let stop = self.stop.clone();
-        let made = self.spec.init(&|| !stop.is_stopped());
+        let made = self.spec.init(&|| !self.stop.is_stopped());
         self.config.metrics.rebuilt(&self.stage.name, if made.is_ok() { "ok" } else { "failed" });
         self.shared.update(|s| s.rebuilds += 1);
         self.producer = Some(made?);

@@ -43,14 +43,6 @@ impl Restorer {
         self.uncommitted.spans(partitions)
     }
 
-    /// The same of one.
-    ///
-    /// # Errors
-    /// `Retry`: no answer in time.
-    pub(crate) fn watermarks(&self, tp: &Tp) -> Result<(i64, i64), Fault> {
-        self.uncommitted.watermarks(tp)
-    }
-
     /// Takes in what idle clients have to say, so that it does not pile up.
     pub(crate) fn serve(&self) {
         self.committed.iter().for_each(Assigned::serve);
