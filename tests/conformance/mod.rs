@@ -113,7 +113,8 @@ fn finish(world: &World, feeder: Feeder, mut worker: Worker, judge: fn(&Evidence
     judge(&Evidence::of(world, fed)).unwrap_or_else(|found| panic!("{found}"));
 }
 
-/// Waits for so many records more. A worker that was without Kafka for longer than its session is started again: the embedded broker is quicker.
+/// Waits for so many records more. A worker that was without Kafka for longer than its session, twice in a minute, is started again: the embedded
+/// broker is quicker.
 fn goes_on(on: On, world: &World, worker: &mut Worker, records: i64) {
     let deadline = Deadline::after(120);
     let from = deadline.until("the broker answers", || Some(world.progress()).filter(|p| *p >= 0));
