@@ -121,7 +121,12 @@ impl Child {
     }
     /// Waits for the end; panics when it does not come in time.
     pub fn wait(&mut self, deadline: Deadline) -> ExitStatus {
-        deadline.until("the child ends", || self.child.try_wait().expect("wait"))
+        let ended = deadline.every(Duration::from_millis(20), || self.child.try_wait().expect("wait"));
+        ended.unwrap_or_else(|| {
+            let said = self.stderr();
+            let last: Vec<&str> = said.lines().rev().take(20).collect();
+            panic!("the child does not end in time; last it said, newest first:\n{}", last.join("\n"))
+        })
     }
 }
 

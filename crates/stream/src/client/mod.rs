@@ -8,6 +8,7 @@ pub mod assigned;
 pub mod consumer;
 pub mod error;
 pub mod limits;
+mod offsets;
 pub mod producer;
 pub(crate) mod publisher;
 pub(crate) mod reader;

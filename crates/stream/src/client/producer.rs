@@ -1,6 +1,9 @@
 //! The transactional producer of a lane (exactly-once, rules 5 to 10, 13). Owns its settings, draining, deadlines and the watch on the
 //! client's log; must not know what is sent or what follows from a fault.
-use super::error::{self, Call};
+use super::{
+    error::{self, Call},
+    offsets::OffsetsCall,
+};
 use crate::{
     config::Kafka,
     fault::{Fault, FaultKind, Tp},
@@ -14,7 +17,6 @@ use rdkafka::{
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
     topic_partition_list::{Offset, TopicPartitionList},
-    util::Timeout,
 };
 use std::{
     sync::{
@@ -24,9 +26,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Of commit and abort; below the producer's `socket.timeout.ms`.
+/// Of commit, abort and offsets; below the producer's `socket.timeout.ms`.
 const DEADLINE: Duration = Duration::from_secs(3);
 const SOCKET_TIMEOUT_MS: &str = "4000";
+/// Offsets end at the socket's time-out or not at all.
+const OFFSETS_PATIENCE: Duration = Duration::from_millis(4500);
 /// librdkafka's own retries wait so long; an Ok that took three quarters of it may have been one (rule 7).
 const RETRY_BACKOFF_MS: u64 = 100;
 /// An Ok that took so long is counted; of itself it means nothing, for what the client repeats is in its log (rule 7).
@@ -126,7 +130,7 @@ impl ProducerSpec {
         let producer = config
             .create_with_context(watch.clone())
             .map_err(|e| Fault::new(FaultKind::Fatal, e.to_string()))?;
-        Ok(TxnProducer { producer, seen: watch.0, slow: 0, troubled: 0 })
+        Ok(TxnProducer { offsets: None, producer: Arc::new(producer), seen: watch.0, slow: 0, troubled: 0 })
     }
 
     /// A producer whose predecessor under this id is fenced and its transaction ended. librdkafka waits 500 ms before it asks again, a new
@@ -156,7 +160,9 @@ impl ProducerSpec {
 
 /// One transactional producer. After a fault of kind `Unknown`, `Fenced` or `Fatal` it is to be dropped.
 pub struct TxnProducer {
-    producer: BaseProducer<Watch>,
+    /// Made when first needed; ends before the producer.
+    offsets: Option<OffsetsCall>,
+    producer: Arc<BaseProducer<Watch>>,
     seen: Arc<Seen>,
     /// Calls that said Ok and took too long.
     pub slow: u64,
@@ -275,7 +281,7 @@ impl TxnProducer {
     pub fn send_offsets(
         &mut self,
         positions: &[Committing],
-        group: &ConsumerGroupMetadata,
+        group: ConsumerGroupMetadata,
     ) -> Result<(), Fault> {
         let mut list = TopicPartitionList::new();
         for position in positions {
@@ -285,19 +291,32 @@ impl TxnProducer {
                 .map_err(|e| Fault::new(FaultKind::Fatal, e.to_string()))?;
             element.set_metadata(&position.metadata);
         }
-        self.watched(Call::Offsets, |p| p.send_offsets_to_transaction(&list, group, Timeout::Never))
+        let mut offsets = match self.offsets.take() {
+            Some(offsets) => offsets,
+            None => {
+                let producer = self.producer.clone();
+                OffsetsCall::start(move |list, group| {
+                    producer.send_offsets_to_transaction(list, group, DEADLINE)
+                })?
+            }
+        };
+        let sent = self.watched(Call::Offsets, |_| offsets.call(list, group, OFFSETS_PATIENCE));
+        self.offsets = Some(offsets);
+        sent
     }
     /// # Errors
     /// See [`Fault`].
     pub fn commit(&mut self) -> Result<(), Fault> {
-        self.watched(Call::Commit, |p| p.commit_transaction(DEADLINE))
+        let call = Call::Commit;
+        self.watched(call, |p| p.commit_transaction(DEADLINE).map_err(|e| error::of_call(call, &e)))
     }
     /// To be drained before.
     ///
     /// # Errors
     /// See [`Fault`].
     pub fn abort(&mut self) -> Result<(), Fault> {
-        self.watched(Call::Abort, |p| p.abort_transaction(DEADLINE))
+        let call = Call::Abort;
+        self.watched(call, |p| p.abort_transaction(DEADLINE).map_err(|e| error::of_call(call, &e)))
     }
 
     /// librdkafka retries by itself and says Ok, and the late first copy acts on the next transaction: an Ok during which a connection failed
@@ -305,12 +324,12 @@ impl TxnProducer {
     fn watched(
         &mut self,
         call: Call,
-        f: impl FnOnce(&BaseProducer<Watch>) -> Result<(), KafkaError>,
+        f: impl FnOnce(&BaseProducer<Watch>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         self.take_in();
         let before = self.seen.trouble.load(Relaxed);
         let started = Instant::now();
-        f(&self.producer).map_err(|e| error::of_call(call, &e))?;
+        f(&self.producer)?;
         let took = started.elapsed();
         self.take_in();
         let troubled = self.seen.trouble.load(Relaxed) != before;

@@ -81,7 +81,7 @@ impl Driver {
         let Some(group) = consumer.group() else {
             return Err(Fault::new(FaultKind::Generation, "not in the group"));
         };
-        self.with(|p| p.send_offsets(&list, &group))
+        self.with(|p| p.send_offsets(&list, group))
     }
 
     pub(super) fn merge(&mut self, positions: &Positions) -> Option<Event> {
