@@ -7,7 +7,11 @@ use crate::{
     spec::{self, Source, Table},
     yaml,
 };
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+    path::Path,
+};
 
 /// So many declaration files are read at most.
 pub const MAX_FILES: usize = 4096;
@@ -128,10 +132,13 @@ impl Declarations {
         let place = declaration.place().clone();
         let parent = Path::new(&*place.file).parent().and_then(Path::file_name).and_then(|n| n.to_str());
         if let Some(other) = parent.filter(|p| *p != folder && FOLDERS.iter().any(|(f, _)| f == p)) {
-            return Some(Problem::new(
-                &place,
-                format!("a {} lies in `{folder}/`, not in `{other}/`", declaration.kind()),
-            ));
+            return Some(
+                Problem::new(
+                    &place,
+                    format!("a {} lies in `{folder}/`, not in `{other}/`", declaration.kind()),
+                )
+                .help(Some(format!("move the file to `{folder}/`"))),
+            );
         }
         let name = declaration.name().to_owned();
         let kind = declaration.kind();
@@ -143,6 +150,7 @@ impl Declarations {
         };
         twice.map(|other| {
             Problem::new(&place, format!("{kind} `{name}` is declared twice; the other is at {other}"))
+                .help(Some("rename one, or leave it out".to_owned()))
         })
     }
 }
@@ -165,6 +173,14 @@ fn shipped_files() -> Vec<File> {
 /// # Errors
 /// A file that can't be read, is no UTF-8, or is too long; more than [`MAX_FILES`].
 pub fn read_dir(dir: &Path) -> io::Result<Vec<File>> {
+    look_into(dir)?.into_iter().map(|looked| looked.map_err(io::Error::other)).collect()
+}
+
+/// The files of a folder as [`read_dir`] takes them, each with what is wrong with it as a whole.
+///
+/// # Errors
+/// A file that can't be read; more than [`MAX_FILES`].
+pub fn look_into(dir: &Path) -> io::Result<Vec<Result<File, Problem>>> {
     let mut files = vec![];
     for (folder, _) in FOLDERS {
         let folder = dir.join(folder);
@@ -176,7 +192,7 @@ pub fn read_dir(dir: &Path) -> io::Result<Vec<File>> {
         for entry in entries {
             let path = entry.map_err(|e| named(&folder, &e))?.path();
             if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-                files.push(read_file(&path)?);
+                files.push(look_at(&path)?);
             }
             if files.len() > MAX_FILES {
                 return Err(io::Error::other(format!(
@@ -186,7 +202,11 @@ pub fn read_dir(dir: &Path) -> io::Result<Vec<File>> {
             }
         }
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let name = |looked: &Result<File, Problem>| match looked {
+        Ok(file) => file.name.clone(),
+        Err(problem) => problem.place.file.to_string(),
+    };
+    files.sort_by_cached_key(name);
     Ok(files)
 }
 
@@ -195,16 +215,40 @@ pub fn read_dir(dir: &Path) -> io::Result<Vec<File>> {
 /// # Errors
 /// As [`read_dir`].
 pub fn read_file(path: &Path) -> io::Result<File> {
-    let length = std::fs::metadata(path).map_err(|e| named(path, &e))?.len();
-    if length > yaml::MAX_FILE as u64 {
-        return Err(io::Error::other(format!(
-            "{}: {length} bytes, at most {} are read",
-            path.display(),
-            yaml::MAX_FILE
-        )));
+    look_at(path)?.map_err(io::Error::other)
+}
+
+/// One declaration file, or what is wrong with it as a whole: too long, no UTF-8.
+///
+/// # Errors
+/// A file that can't be read.
+pub fn look_at(path: &Path) -> io::Result<Result<File, Problem>> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|e| named(path, &e))?;
+    let length = file.metadata().map_err(|e| named(path, &e))?.len();
+    let limit = yaml::MAX_FILE as u64;
+    let mut bytes = vec![];
+    // A pipe has no length.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| named(path, &e))?;
+    if bytes.len() as u64 > limit {
+        return Ok(Err(Problem::too_long(&Place::start(&name), length.max(bytes.len() as u64), limit)));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| named(path, &e))?;
-    Ok(File { name: path.display().to_string(), text })
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Ok(File { name, text })),
+        Err(error) => Ok(Err(not_text(&name, &error))),
+    }
+}
+
+fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Problem {
+    let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+    let text = String::from_utf8_lossy(good);
+    let count = |n: usize| u64::try_from(n).unwrap_or(0);
+    let place = Place {
+        line: count(text.matches('\n').count()) + 1,
+        column: count(text.rsplit('\n').next().unwrap_or_default().chars().count()) + 1,
+        ..Place::start(name)
+    };
+    Problem::new(&place, "not UTF-8 from here").help(Some("save the file as UTF-8".to_owned()))
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {

@@ -15,6 +15,11 @@ impl Place {
     pub fn file(name: &str) -> Self {
         Self { file: Arc::from(name), line: 0, column: 0 }
     }
+    /// The first character of a file: where what is wrong with the whole file is shown.
+    #[must_use]
+    pub fn start(name: &str) -> Self {
+        Self { file: Arc::from(name), line: 1, column: 1 }
+    }
 }
 
 impl fmt::Display for Place {
@@ -43,6 +48,12 @@ impl Problem {
     }
     pub fn later(place: &Place, message: impl Into<String>) -> Self {
         Self { code: Code::NotYetSupported, place: place.clone(), message: message.into(), help: None }
+    }
+    /// A file that is not read because of its length.
+    #[must_use]
+    pub fn too_long(place: &Place, bytes: u64, limit: u64) -> Self {
+        let help = "move long lists into a table, or write several files".to_owned();
+        Self::new(place, format!("{bytes} bytes, at most {limit} are read")).help(Some(help))
     }
     #[must_use]
     pub fn help(mut self, help: Option<String>) -> Self {

@@ -1,7 +1,7 @@
 //! Sinks as users declare them. Owns field names and which type takes which; must not know how a sink is spoken to.
 use crate::{
     place::{Place, Problem},
-    spec::{Meta, MetaFields, Secret, TlpText},
+    spec::{Meta, MetaFields, Secret, TOPIC_HELP, TlpText},
     suggest,
     units::{Span, is_topic, parse_span},
     yaml,
@@ -178,7 +178,8 @@ fn target(here: &Place, at: &Place, fields: &mut SinkFields) -> Result<Target, P
                 return Err(Problem::new(
                     &yaml::place(here, topic.referenced),
                     "not a name that Kafka takes",
-                ));
+                )
+                .help(Some(TOPIC_HELP.to_owned())));
             }
             Ok(Target::Kafka { topic: topic.value })
         }
@@ -202,7 +203,8 @@ fn target(here: &Place, at: &Place, fields: &mut SinkFields) -> Result<Target, P
             Ok(Target::OpenSearch { http: http(here, at, fields)?, index: index.value })
         }
         later if LATER_TYPES.contains(&later) => {
-            Err(Problem::later(at, format!("sink type `{later}` is not supported yet")))
+            let help = Some(format!("this version knows: {}", TYPES.join(", ")));
+            Err(Problem::later(at, format!("sink type `{later}` is not supported yet")).help(help))
         }
         other => {
             Err(Problem::new(at, format!("unknown sink type `{other}`")).help(suggest::help(other, TYPES)))
@@ -211,7 +213,8 @@ fn target(here: &Place, at: &Place, fields: &mut SinkFields) -> Result<Target, P
 }
 
 fn required<T>(at: &Place, name: &str, field: Option<Spanned<T>>) -> Result<Spanned<T>, Problem> {
-    field.ok_or_else(|| Problem::new(at, format!("this type of sink needs `{name}`")))
+    let problem = || Problem::new(at, format!("this type of sink needs `{name}`"));
+    field.ok_or_else(|| problem().help(Some(format!("add `{name}: …`"))))
 }
 
 fn http(here: &Place, at: &Place, fields: &mut SinkFields) -> Result<Http, Problem> {
@@ -221,7 +224,8 @@ fn http(here: &Place, at: &Place, fields: &mut SinkFields) -> Result<Http, Probl
     let authority = rest.map(|r| r.split(['/', '?', '#']).next().unwrap_or_default());
     match authority {
         None | Some("") => {
-            return Err(Problem::new(&place, "a url starts with https:// or http:// and names a host"));
+            return Err(Problem::new(&place, "a url starts with https:// or http:// and names a host")
+                .help(Some("`https://siem.example.org:9200`".to_owned())));
         }
         Some(a) if a.contains('@') => {
             return Err(Problem::new(&place, "a url holds no user and password")
@@ -244,7 +248,8 @@ fn span(here: &Place, text: Option<Spanned<String>>, usual: Duration) -> Result<
     let range = Duration::from_millis(10)..=Duration::from_secs(300);
     match parse_span(&text.value) {
         Some(Span(d)) if range.contains(&d) => Ok(d),
-        _ => Err(Problem::new(&yaml::place(here, text.referenced), "a duration from `10ms` to `300s`")),
+        _ => Err(Problem::new(&yaml::place(here, text.referenced), "a duration from `10ms` to `300s`")
+            .help(Some("a whole number with ms, s or m: `10s`".to_owned()))),
     }
 }
 
@@ -257,7 +262,8 @@ fn format(here: &Place, target: &Target, text: Option<Spanned<String>>) -> Resul
     match text.value.as_str() {
         known if FORMATS.contains(&known) => Ok(text.value),
         later if LATER_FORMATS.contains(&later) => {
-            Err(Problem::later(&at, format!("format `{later}` is not supported yet")))
+            let help = Some(format!("this version knows: {}", FORMATS.join(", ")));
+            Err(Problem::later(&at, format!("format `{later}` is not supported yet")).help(help))
         }
         other => {
             Err(Problem::new(&at, format!("unknown format `{other}`")).help(suggest::help(other, FORMATS)))
@@ -281,7 +287,8 @@ fn refuse_leftovers(here: &Place, kind: &str, f: &SinkFields) -> Result<(), Prob
     ];
     match left.into_iter().find_map(|(name, at)| Some((name, at?))) {
         Some((name, at)) => {
-            Err(Problem::new(&yaml::place(here, at), format!("a sink of type {kind} has no `{name}`")))
+            let message = format!("a sink of type {kind} has no `{name}`");
+            Err(Problem::new(&yaml::place(here, at), message).help(Some("leave it out".to_owned())))
         }
         None => Ok(()),
     }

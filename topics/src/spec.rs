@@ -24,6 +24,9 @@ const LATER_KINDS: &[&str] = &["Mapping", "Policy", "Suppression", "Playbook", "
 const LATER_TRANSPORTS: &[&str] = &["syslog", "poll", "taxii", "misp", "s3", "mqtt"];
 const LATER_TABLES: &[&str] = &["ndjson", "stix", "mmdb", "sqlite", "warninglist"];
 
+/// What Kafka takes as a topic's name.
+pub(crate) const TOPIC_HELP: &str = "1 to 249 of letters, digits, `.`, `_` and `-`";
+
 /// A declaration's name and what people want to know about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
@@ -227,11 +230,15 @@ pub(crate) fn head(file: &str, text: &str) -> Result<(String, Meta), Problem> {
     let head: Head = yaml::read(file, text)?;
     let at = |s: &Spanned<String>| yaml::place(&Place::file(file), s.referenced);
     if head.api_version.value != API_VERSION {
-        return Err(Problem::new(&at(&head.api_version), format!("apiVersion is `{API_VERSION}` here")));
+        let help = Some(format!("`apiVersion: {API_VERSION}`"));
+        let message = format!("apiVersion is `{API_VERSION}` here");
+        return Err(Problem::new(&at(&head.api_version), message).help(help));
     }
     let kind = &head.kind.value;
     if LATER_KINDS.contains(&kind.as_str()) {
-        return Err(Problem::later(&at(&head.kind), format!("kind `{kind}` is not supported yet")));
+        let help = Some(format!("this version knows: {}", KINDS.join(", ")));
+        let message = format!("kind `{kind}` is not supported yet");
+        return Err(Problem::later(&at(&head.kind), message).help(help));
     }
     if !KINDS.contains(&kind.as_str()) {
         return Err(
@@ -337,11 +344,13 @@ pub(crate) fn source(file: &str, text: &str, meta: Meta) -> Result<Source, Probl
         return Err(Problem::later(
             &at(fields.from.referenced),
             format!("`from: {kind}` is not supported yet"),
-        ));
+        )
+        .help(Some("this version knows: http, tail, directory, topic".to_owned())));
     }
     let tenant = match fields.tenant {
         Some(t) if !is_name(&t.value) => {
-            return Err(Problem::new(&at(t.referenced), "a tenant's name is 1 to 63 of a-z, 0-9 and `-`"));
+            let message = "a tenant's name is 1 to 63 of a-z, 0-9 and `-`";
+            return Err(Problem::new(&at(t.referenced), message).help(Some("like `plant-2`".to_owned())));
         }
         Some(t) => t.value,
         None => "default".to_owned(),
@@ -351,20 +360,23 @@ pub(crate) fn source(file: &str, text: &str, meta: Meta) -> Result<Source, Probl
         return Err(Problem::new(
             &at(f.referenced),
             "a format's name is 1 to 63 of a-z, 0-9 and `-`, or `auto`",
-        ));
+        )
+        .help(Some("like `suricata`; `atio normalize --help` lists them".to_owned())));
     }
     let doc: FromDoc = yaml::read(file, text)?;
     let from = match doc.from {
         FromFields::Http(NoFields {}) => From::Http,
         FromFields::Tail(t) if t.paths.value.is_empty() => {
-            return Err(Problem::new(&at(t.paths.referenced), "`paths` names no file"));
+            let help = Some("`paths: [/var/log/suricata/eve.json]`".to_owned());
+            return Err(Problem::new(&at(t.paths.referenced), "`paths` names no file").help(help));
         }
         FromFields::Tail(t) => From::Tail { paths: t.paths.value },
         FromFields::Directory(d) => {
             From::Directory { path: d.path, glob: d.glob.unwrap_or_else(|| "*".to_owned()) }
         }
         FromFields::Topic(t) if !is_topic(&t.name.value) => {
-            return Err(Problem::new(&at(t.name.referenced), "not a name that Kafka takes"));
+            return Err(Problem::new(&at(t.name.referenced), "not a name that Kafka takes")
+                .help(Some(TOPIC_HELP.to_owned())));
         }
         FromFields::Topic(t) => From::Topic { name: t.name.value, start: t.start, payload: t.payload },
     };
@@ -426,13 +438,15 @@ pub(crate) fn table(file: &str, text: &str, meta: Meta) -> Result<Table, Problem
                 &yaml::place(&here, text.referenced),
                 "a duration of at least `1s`, like `30s` or `10m`",
             )
+            .help(Some("`refresh: 30s`".to_owned()))
         })?,
     };
     if fields.key.value.is_empty() {
         return Err(Problem::new(
             &yaml::place(&here, fields.key.referenced),
             "`key` names the column that identifies a row",
-        ));
+        )
+        .help(Some("`key: id`".to_owned())));
     }
     Ok(Table { meta, files, key: fields.key.value, refresh: refresh.0 })
 }
@@ -444,7 +458,8 @@ fn table_format(place: &Place, text: &str) -> Result<TableFormat, Problem> {
         "kev" => Ok(TableFormat::Kev),
         "epss" => Ok(TableFormat::Epss),
         later if LATER_TABLES.contains(&later) => {
-            Err(Problem::later(place, format!("table format `{later}` is not supported yet")))
+            let help = Some("this version knows: csv, json, kev, epss".to_owned());
+            Err(Problem::later(place, format!("table format `{later}` is not supported yet")).help(help))
         }
         other => {
             let help = suggest::help(other, &["csv", "json", "kev", "epss"]);

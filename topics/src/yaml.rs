@@ -14,7 +14,7 @@ pub(crate) const MAX_FILE: usize = 1024 * 1024;
 pub(crate) fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Problem> {
     let file_place = Place::file(file);
     if text.len() > MAX_FILE {
-        return Err(Problem::new(&file_place, format!("{} bytes, at most {MAX_FILE} are read", text.len())));
+        return Err(Problem::too_long(&Place::start(file), text.len() as u64, MAX_FILE as u64));
     }
     serde_saphyr::from_str_with_options(text, options()).map_err(|e| problem(&file_place, &e))
 }
@@ -40,11 +40,18 @@ fn problem(file: &Place, error: &Error) -> Problem {
         Error::SerdeUnknownVariant { variant, expected, .. } => {
             Problem::new(&at, format!("unknown value `{variant}`")).help(suggest::help(variant, expected))
         }
-        Error::SerdeMissingField { field, .. } => Problem::new(&at, format!("field `{field}` is missing")),
+        Error::SerdeMissingField { field, .. } => {
+            Problem::new(&at, format!("field `{field}` is missing")).help(Some(format!("add `{field}: …`")))
+        }
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             Problem::new(&at, format!("expected {expected}"))
+                .help(Some("write that, quoted where it looks like something else".to_owned()))
         }
-        other => Problem::new(&at, first_line(&other.to_string())),
+        other => {
+            let help =
+                "look for a bracket, a quote, a name that stands twice or an indentation that does not fit";
+            Problem::new(&at, first_line(&other.to_string())).help(Some(help.to_owned()))
+        }
     }
 }
 

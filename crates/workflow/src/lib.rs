@@ -10,6 +10,7 @@ pub mod definitions;
 pub mod index;
 pub mod machine;
 pub mod outputs;
+mod secrets;
 pub mod spec;
 pub mod steps;
 mod suggest;

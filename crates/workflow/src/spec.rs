@@ -1,11 +1,12 @@
 //! The shape of a definition file: fields, names, places. Owns which fields exist, and which will exist later.
 //! Must not know: columns, sinks, what a step means (`check` and `steps` do).
 use crate::{
-    suggest,
+    secrets, suggest,
     yaml::{self, Key, Node, Value},
 };
 use atio_schemas::detection::Criticality;
 use atio_topics::{Place, Problem};
+use std::collections::BTreeMap;
 
 const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "match", "branches", "tests"];
 const LATER_FIELDS: &[&str] = &["variables", "secrets", "every", "schedule", "timers"];
@@ -14,6 +15,7 @@ const TRIGGERS_LATER: &[&str] = &["incident", "change", "silence", "schedule", "
 pub const MAX_BRANCHES: usize = 64;
 pub const MAX_STEPS: usize = 128;
 const MAX_TESTS: usize = 256;
+const TEST: &str = "`- {given: {kind: threat}, then: {branches: [siem]}}`";
 
 /// A definition as it is written.
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub struct Test {
     pub place: Place,
-    pub name: Option<String>,
+    pub name: Option<Key>,
     pub given: Given,
     /// The branches that must deliver, and no others.
     pub branches: Vec<Key>,
@@ -65,7 +67,11 @@ pub enum Given {
 /// All problems found, in the file's order.
 pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     let root = yaml::read(file, text).map_err(|p| vec![p])?;
-    let mut problems = vec![];
+    // Before anything else: other messages quote what they are about.
+    let mut problems = secrets::in_clear(&root);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let Some(entries) = mapping(&root, "a definition", &mut problems) else { return Err(problems) };
     known(entries, FIELDS, LATER_FIELDS, "field", &mut problems);
     fixed(entries, &root.place, "apiVersion", "atio/v1", &mut problems);
@@ -103,7 +109,9 @@ pub(crate) fn mapping<'n>(
     if let Value::Map(entries) = &node.value {
         return Some(entries);
     }
-    problems.push(Problem::new(&node.place, format!("{what} must be a mapping, not {}", node.noun())));
+    let help = Some("`name: value`, or `{name: value}`".to_owned());
+    problems
+        .push(Problem::new(&node.place, format!("{what} must be a mapping, not {}", node.noun())).help(help));
     None
 }
 
@@ -112,7 +120,9 @@ pub(crate) fn text(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opti
     if let Some(text) = node.text() {
         return Some(Key { text: text.to_owned(), place: node.place.clone() });
     }
-    problems.push(Problem::new(&node.place, format!("{what} must be a single value, not {}", node.noun())));
+    let help = Some("one value, without brackets or a list under it".to_owned());
+    let message = format!("{what} must be a single value, not {}", node.noun());
+    problems.push(Problem::new(&node.place, message).help(help));
     None
 }
 
@@ -132,10 +142,16 @@ pub(crate) fn known(
 /// The problem of a name that is none of `names`.
 pub(crate) fn unknown(key: &Key, names: &[&str], later: &[&str], noun: &str) -> Problem {
     if later.contains(&key.text.as_str()) {
-        return Problem::later(&key.place, format!("{noun} `{}` is not supported yet", key.text));
+        let help = match names {
+            [] => "leave it out".to_owned(),
+            _ => format!("this version knows: {}", names.join(", ")),
+        };
+        return Problem::later(&key.place, format!("{noun} `{}` is not supported yet", key.text))
+            .help(Some(help));
     }
     let help = suggest::help(&key.text, names.iter().copied());
-    Problem::new(&key.place, format!("unknown {noun} `{}`", key.text)).help(help)
+    let help = help.or_else(|| Some(format!("this {noun} has no meaning here: leave it out")));
+    Problem::new(&key.place, format!("unknown {noun} `{}`", yaml::short(&key.text))).help(help)
 }
 
 pub(crate) fn missing(place: &Place, name: &str, example: &str, problems: &mut Vec<Problem>) {
@@ -198,13 +214,21 @@ fn metadata(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
 fn name(key: Key, problems: &mut Vec<Problem>) -> Key {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if key.text.is_empty() || key.text.len() > 63 || !key.text.bytes().all(fits) {
-        let message = format!(
-            "`{}` is no name: 1 to 63 of a-z, 0-9 and `-`",
-            key.text.chars().take(80).collect::<String>()
-        );
-        problems.push(Problem::new(&key.place, message));
+        let message = format!("`{}` is no name: 1 to 63 of a-z, 0-9 and `-`", yaml::short(&key.text));
+        problems.push(Problem::new(&key.place, message).help(Some(like(&key.text))));
     }
     key
+}
+
+/// The nearest text that is a name.
+fn like(text: &str) -> String {
+    let plain: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let words: Vec<&str> = plain.split('-').filter(|w| !w.is_empty()).collect();
+    match words.join("-").chars().take(63).collect::<String>() {
+        name if name.is_empty() => "like `phishing` or `web-attacks`".to_owned(),
+        name => format!("`{name}`"),
+    }
 }
 
 fn branches(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) -> Vec<Branch> {
@@ -214,10 +238,9 @@ fn branches(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
     };
     let Some(found) = mapping(node, "`branches`", problems) else { return vec![] };
     if found.is_empty() || found.len() > MAX_BRANCHES {
-        problems.push(Problem::new(
-            &node.place,
-            format!("1 to {MAX_BRANCHES} branches, here are {}", found.len()),
-        ));
+        let message = format!("1 to {MAX_BRANCHES} branches, here are {}", found.len());
+        let help = "`branches: {siem: [{deliver: siem}]}`; more go into a second workflow".to_owned();
+        problems.push(Problem::new(&node.place, message).help(Some(help)));
     }
     let mut branches = vec![];
     for (key, node) in found {
@@ -235,7 +258,8 @@ fn steps(node: &Node, problems: &mut Vec<Problem>) -> Vec<Step> {
         return vec![];
     };
     if items.is_empty() || items.len() > MAX_STEPS {
-        problems.push(Problem::new(&node.place, format!("1 to {MAX_STEPS} steps, here are {}", items.len())));
+        let message = format!("1 to {MAX_STEPS} steps, here are {}", items.len());
+        problems.push(Problem::new(&node.place, message).help(Some("`- deliver: siem`".to_owned())));
     }
     let mut steps = vec![];
     for item in items {
@@ -262,20 +286,31 @@ fn steps(node: &Node, problems: &mut Vec<Problem>) -> Vec<Step> {
 
 fn tests(node: &Node, problems: &mut Vec<Problem>) -> Vec<Test> {
     let Value::List(items) = &node.value else {
-        problems.push(Problem::new(&node.place, format!("`tests` is a list, not {}", node.noun())));
+        let message = format!("`tests` is a list, not {}", node.noun());
+        problems.push(Problem::new(&node.place, message).help(Some(TEST.to_owned())));
         return vec![];
     };
     if items.len() > MAX_TESTS {
-        problems
-            .push(Problem::new(&node.place, format!("at most {MAX_TESTS} tests, here are {}", items.len())));
+        let message = format!("at most {MAX_TESTS} tests, here are {}", items.len());
+        let help = "what many events do is better told by a fixture: `given: events.ndjson`".to_owned();
+        problems.push(Problem::new(&node.place, message).help(Some(help)));
     }
-    items.iter().filter_map(|item| test(item, problems)).collect()
+    let tests: Vec<Test> = items.iter().filter_map(|item| test(item, problems)).collect();
+    let mut names = BTreeMap::new();
+    for name in tests.iter().filter_map(|t| t.name.as_ref()) {
+        if let Some(line) = names.insert(name.text.as_str(), name.place.line) {
+            let help = format!("the first is in line {line}: say what differs");
+            let message = format!("a test `{}` stands here already", yaml::short(&name.text));
+            problems.push(Problem::new(&name.place, message).help(Some(help)));
+        }
+    }
+    tests
 }
 
 fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
     let entries = mapping(node, "a test", problems)?;
     known(entries, &["name", "given", "then"], &[], "field", problems);
-    let name = field(entries, "name").and_then(|n| text(n, "`name`", problems)).map(|k| k.text);
+    let name = field(entries, "name").and_then(|n| text(n, "`name`", problems));
     let given = match field(entries, "given") {
         None => {
             missing(&node.place, "given", "given: {kind: threat}", problems);
@@ -296,8 +331,8 @@ fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
         return None;
     };
     let Value::List(names) = &list.value else {
-        problems
-            .push(Problem::new(&list.place, format!("`branches` is a list of names, not {}", list.noun())));
+        let message = format!("`branches` is a list of names, not {}", list.noun());
+        problems.push(Problem::new(&list.place, message).help(Some("`branches: [siem]`".to_owned())));
         return None;
     };
     let branches = names.iter().filter_map(|n| text(n, "a branch's name", problems)).collect();

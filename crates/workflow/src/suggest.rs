@@ -1,4 +1,5 @@
 //! "Did you mean": the nearest of the names that would have been right.
+use atio_schemas::column::COLUMNS;
 
 /// `did you mean \`x\`?`, else the list of what is possible.
 pub(crate) fn help<'n>(word: &str, possible: impl IntoIterator<Item = &'n str>) -> Option<String> {
@@ -7,6 +8,15 @@ pub(crate) fn help<'n>(word: &str, possible: impl IntoIterator<Item = &'n str>) 
         return Some(format!("did you mean `{near}`?"));
     }
     (!possible.is_empty()).then(|| format!("possible here: {}", possible.join(", ")))
+}
+
+/// For the name of a column: there are too many to list.
+pub(crate) fn column(word: &str) -> String {
+    let names: Vec<&str> = COLUMNS.iter().map(|c| c.name).collect();
+    nearest(word, &names).map_or_else(
+        || "a column as `atio normalize --to detection` prints it: `kind`, `src.ip`, `rule.id` …".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    )
 }
 
 fn nearest<'n>(word: &str, possible: &[&'n str]) -> Option<&'n str> {

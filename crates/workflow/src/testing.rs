@@ -31,7 +31,7 @@ pub fn run(
 ) -> Vec<Verdict> {
     let one = |test: &Test| Verdict {
         place: test.place.clone(),
-        name: test.name.clone(),
+        name: test.name.as_ref().map(|n| n.text.clone()),
         failure: given(&test.given, fixture).and_then(|found| expect(definition, site, test, &found)).err(),
     };
     definition.tests.iter().map(one).collect()

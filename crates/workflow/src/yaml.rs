@@ -86,9 +86,9 @@ impl Node {
 /// # Errors
 /// The first thing that is refused, and where.
 pub fn read(file: &str, text: &str) -> Result<Node, Problem> {
-    let whole = Place::file(file);
+    let whole = Place::start(file);
     if text.len() > MAX_FILE {
-        return Err(Problem::new(&whole, format!("{} bytes, at most {MAX_FILE} are read", text.len())));
+        return Err(Problem::too_long(&whole, text.len() as u64, MAX_FILE as u64));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { file: Arc::clone(&whole.file), parser: Parser::new_from_str(text), nodes: 0 };
@@ -114,12 +114,14 @@ impl<'t, I: serde_saphyr::granit_parser::BorrowedInput<'t>> Reader<'t, I> {
     fn next(&mut self) -> Result<(Event<'t>, Place), Problem> {
         loop {
             let Some(event) = self.parser.next_event() else {
-                return Err(Problem::new(&Place::file(&self.file), "the document ends too early"));
+                return Err(Problem::new(&Place::start(&self.file), "the document ends too early"));
             };
             let (event, span) = event.map_err(|e| {
                 let marker = e.marker();
                 let place = self.place(&Span::empty(*marker));
-                Problem::new(&place, format!("not YAML: {}", e.info().chars().take(200).collect::<String>()))
+                let message = format!("not YAML: {}", e.info().chars().take(200).collect::<String>());
+                let help = "look for a bracket, a quote or an indentation that does not fit, here or above";
+                Problem::new(&place, message).help(Some(help.to_owned()))
             })?;
             let place = self.place(&span);
             if let Event::StreamStart | Event::DocumentStart(..) = event {
@@ -132,14 +134,19 @@ impl<'t, I: serde_saphyr::granit_parser::BorrowedInput<'t>> Reader<'t, I> {
     fn document(&mut self) -> Result<Node, Problem> {
         let (event, place) = self.next()?;
         if matches!(event, Event::StreamEnd | Event::DocumentEnd) {
-            return Err(Problem::new(&place, "there is nothing in it"));
+            let help = "begin with `apiVersion: atio/v1` and `kind: Workflow`".to_owned();
+            return Err(Problem::new(&place, "there is nothing in it").help(Some(help)));
         }
         let root = self.node(event, place, 0)?;
         loop {
             match self.next()? {
                 (Event::DocumentEnd, _) => {}
                 (Event::StreamEnd, _) => return Ok(root),
-                (_, place) => return Err(Problem::new(&place, "a second document: one definition a file")),
+                (_, place) => {
+                    let help = "put what follows `---` into a file of its own".to_owned();
+                    let message = "a second document: one definition a file";
+                    return Err(Problem::new(&place, message).help(Some(help)));
+                }
             }
         }
     }
@@ -147,10 +154,11 @@ impl<'t, I: serde_saphyr::granit_parser::BorrowedInput<'t>> Reader<'t, I> {
     fn node(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Node, Problem> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(Problem::new(&place, format!("more than {MAX_NODES} values")));
+            let help = "move long lists into a table, or write several workflows".to_owned();
+            return Err(Problem::new(&place, format!("more than {MAX_NODES} values")).help(Some(help)));
         }
         if depth > MAX_DEPTH {
-            return Err(Problem::new(&place, format!("nested deeper than {MAX_DEPTH}")));
+            return Err(too_deep(&place));
         }
         let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -165,16 +173,20 @@ impl<'t, I: serde_saphyr::granit_parser::BorrowedInput<'t>> Reader<'t, I> {
                 self.plain(&place, anchor, tag.is_some())?;
                 Value::Map(self.map(depth)?)
             }
-            _ => return Err(Problem::new(&place, "anchors and aliases are not allowed here; write it out")),
+            _ => return Err(anchored(&place)),
         };
         Ok(Node { place, value })
     }
 
     fn plain(&self, place: &Place, anchor: usize, tagged: bool) -> Result<(), Problem> {
         if anchor != 0 {
-            return Err(Problem::new(place, "anchors and aliases are not allowed here; write it out"));
+            return Err(anchored(place));
         }
-        if tagged { Err(Problem::new(place, "tags (`!name`) have no meaning here")) } else { Ok(()) }
+        if !tagged {
+            return Ok(());
+        }
+        let help = "leave the tag out; quote the value if it begins with `!`".to_owned();
+        Err(Problem::new(place, "tags (`!name`) have no meaning here").help(Some(help)))
     }
 
     fn list(&mut self, depth: usize) -> Result<Vec<Node>, Problem> {
@@ -189,7 +201,7 @@ impl<'t, I: serde_saphyr::granit_parser::BorrowedInput<'t>> Reader<'t, I> {
 
     fn map(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, Problem> {
         let mut entries: Vec<(Key, Node)> = vec![];
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = std::collections::HashMap::new();
         loop {
             let (event, place) = self.next()?;
             if matches!(event, Event::MappingEnd) {
@@ -197,19 +209,40 @@ impl<'t, I: serde_saphyr::granit_parser::BorrowedInput<'t>> Reader<'t, I> {
             }
             let key = self.node(event, place, depth + 1)?;
             let Some(text) = key.text().map(str::to_owned) else {
-                return Err(Problem::new(&key.place, "a key must be a single text"));
+                let help = "`name: value`".to_owned();
+                return Err(Problem::new(&key.place, "a key must be a single text").help(Some(help)));
             };
             if text == "<<" {
-                return Err(Problem::new(&key.place, "merge keys are not allowed here; write it out"));
+                let help = "write the entries out".to_owned();
+                return Err(
+                    Problem::new(&key.place, "merge keys (`<<`) are not allowed here").help(Some(help))
+                );
             }
-            if !seen.insert(text.clone()) {
-                return Err(Problem::new(&key.place, format!("`{text}` stands here twice")));
+            if let Some(line) = seen.insert(text.clone(), key.place.line) {
+                let help = format!("the first is in line {line}: leave one out, or merge them");
+                let message = format!("`{}` stands here twice", short(&text));
+                return Err(Problem::new(&key.place, message).help(Some(help)));
             }
             let (event, place) = self.next()?;
             let value = self.node(event, place, depth + 1)?;
             entries.push((Key { text, place: key.place }, value));
         }
     }
+}
+
+/// As much of a text as a message quotes.
+pub(crate) fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+fn anchored(place: &Place) -> Problem {
+    let help = "write out what it stands for".to_owned();
+    Problem::new(place, "anchors (`&`) and aliases (`*`) are not allowed here").help(Some(help))
+}
+
+fn too_deep(place: &Place) -> Problem {
+    let help = "a definition needs no more; is a bracket left open?".to_owned();
+    Problem::new(place, format!("nested deeper than {MAX_DEPTH}")).help(Some(help))
 }
 
 fn scalar(text: String, style: ScalarStyle) -> Value {

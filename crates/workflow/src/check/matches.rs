@@ -4,7 +4,7 @@ use crate::{
     index::{Predicate, Test},
     spec::{text, unknown},
     suggest,
-    yaml::{Key, Node, Value},
+    yaml::{Key, Node, Value, short},
 };
 use atio_schemas::{
     Timestamp,
@@ -58,10 +58,11 @@ fn column_of(key: &Key, problems: &mut Vec<Problem>) -> Option<(usize, &'static 
     }
     let inside = |c: &&Column| c.name.split_once('.').is_some_and(|(head, _)| head == key.text);
     let help = match COLUMNS.iter().find(inside) {
-        Some(nested) => Some(format!("write `{}: …`", nested.name)),
-        None => suggest::help(&key.text, COLUMNS.iter().map(|c| c.name)).filter(|h| h.starts_with("did")),
+        Some(nested) => format!("write `{}: …`", nested.name),
+        None => suggest::column(&key.text),
     };
-    problems.push(Problem::new(&key.place, format!("unknown column `{}`", key.text)).help(help));
+    problems
+        .push(Problem::new(&key.place, format!("unknown column `{}`", short(&key.text))).help(Some(help)));
     None
 }
 
@@ -76,7 +77,8 @@ fn predicate(key: &Key, node: &Node, problems: &mut Vec<Problem>) -> Option<Pred
                 "`{}` is compared with nothing; a test for absence is not supported yet",
                 column.name
             );
-            problems.push(Problem::later(&key.place, message));
+            let help = format!("a step: `when: 'is_null(.{})'`", column.name);
+            problems.push(Problem::later(&key.place, message).help(Some(help)));
             None
         }
     }?;
@@ -86,7 +88,7 @@ fn predicate(key: &Key, node: &Node, problems: &mut Vec<Problem>) -> Option<Pred
 fn set(column: &'static Column, node: &Node, items: &[Node], problems: &mut Vec<Problem>) -> Option<Test> {
     if items.is_empty() || items.len() > MAX_MEMBERS {
         let message = format!("a set has 1 to {MAX_MEMBERS} members, here are {}", items.len());
-        problems.push(Problem::new(&node.place, message));
+        problems.push(Problem::new(&node.place, message).help(Some("`[a, b]`".to_owned())));
         return None;
     }
     members(column, items, problems)
@@ -122,7 +124,9 @@ fn operators(
             }
         },
         _ if entries.iter().any(|(key, _)| key.text == "in") => {
-            problems.push(Problem::new(&node.place, "`in` stands alone: no range beside it"));
+            let help = "the set alone, and the rest as a step: `when: '.confidence > 1'`".to_owned();
+            problems
+                .push(Problem::new(&node.place, "`in` stands alone: no range beside it").help(Some(help)));
             None
         }
         _ => range(column, node, entries, problems),
@@ -149,7 +153,8 @@ fn range(
         };
         let side = if key.text.starts_with('g') { &mut low } else { &mut high };
         if side.is_some() {
-            problems.push(Problem::new(&key.place, "two bounds on the same side"));
+            let help = format!("leave `{}` or the one before it out", key.text);
+            problems.push(Problem::new(&key.place, "two bounds on the same side").help(Some(help)));
             return None;
         }
         *side = Some((cell, key.text.ends_with('e')));
@@ -159,13 +164,18 @@ fn range(
     } else {
         Test::IntRange { low: low.and_then(int), high: high.and_then(int) }
     };
-    let empty = match &test {
-        Test::FloatRange { low: Some((l, _)), high: Some((h, _)) } => l > h,
-        Test::IntRange { low: Some((l, _)), high: Some((h, _)) } => l > h,
+    let empty = match test {
+        Test::FloatRange { low: Some((l, with_l)), high: Some((h, with_h)) } => {
+            l > h || (l == h && !(with_l && with_h))
+        }
+        Test::IntRange { low: Some((l, with_l)), high: Some((h, with_h)) } => {
+            l.saturating_add(i64::from(!with_l)) > h.saturating_sub(i64::from(!with_h))
+        }
         _ => false,
     };
     if empty {
-        problems.push(Problem::new(&node.place, "nothing lies in this range"));
+        let help = "the lower bound first: `{gte: <low>, lte: <high>}`".to_owned();
+        problems.push(Problem::new(&node.place, "nothing lies in this range").help(Some(help)));
         return None;
     }
     Some(test)
@@ -263,7 +273,7 @@ fn cell(column: &Column, text: &str) -> Option<NewCell> {
 }
 
 fn misfit(column: &Column, node: &Node) -> Problem {
-    let short = |text: &str| format!("`{}`", text.chars().take(80).collect::<String>());
+    let short = |text: &str| format!("`{}`", short(text));
     let what = node.text().map_or_else(|| node.noun().to_owned(), short);
     let noun = match column.ty {
         Type::Text => "a text",
@@ -281,7 +291,12 @@ fn misfit(column: &Column, node: &Node) -> Problem {
     let help = match column.ty {
         Type::Ip => Some("`10.0.0.1`, or a network: `10.0.0.0/8`".to_owned()),
         Type::Time => Some("`2026-01-02T03:04:05Z`".to_owned()),
-        _ => None,
+        Type::Int => Some("like `60`".to_owned()),
+        Type::Float => Some("like `7.5`".to_owned()),
+        Type::Bool => Some("`true`, or `false`".to_owned()),
+        Type::Text => Some("one text; quote it where it looks like something else".to_owned()),
+        Type::Texts => Some("`[a, b]`".to_owned()),
+        Type::Symbol(_) => None,
     };
     Problem::new(&node.place, format!("`{}` is {noun}, not {what}", column.name)).help(help)
 }

@@ -1,6 +1,7 @@
 //! From a file's shape to a definition that can run, or every problem with place, reason and what to write instead.
 //! Owns what is checked across steps: sinks, conversions, order, markings. Must not know: how steps run.
 mod matches;
+mod reach;
 
 use crate::{
     index::{Predicate, Test},
@@ -18,6 +19,7 @@ use std::{
 };
 
 pub(crate) use matches::columns_of;
+pub use reach::Reach;
 
 /// What a definition must know of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +133,10 @@ pub struct Flow {
     pub undelivered: Option<Place>,
     /// Sinks so far, and where.
     pub sinks: Vec<(String, Place)>,
+    /// What is known of the columns here.
+    pub reach: Reach,
+    /// Types of STIX object that can still be there; none = any.
+    pub types: Option<BTreeSet<String>>,
     /// An `await` stands in this branch.
     pub awaits: bool,
     /// Index of the step that is read.
@@ -144,7 +150,7 @@ impl Check<'_> {
 }
 
 fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) -> Option<Branch> {
-    check.flow = Flow::default();
+    check.flow = Flow { reach: Reach::new(trigger), ..Flow::default() };
     let before = check.problems.len();
     let mut steps = vec![];
     for (step, at) in written.steps.iter().zip(0_i32..) {

@@ -98,6 +98,9 @@ fn mistakes() {
         "{kev: yes}",
         "{occurred_at: {gt: yesterday}}",
         "{host: {}}",
+        "{confidence: {gt: 5, lt: 6}}",
+        "{cvss: {gt: 5, lte: 5}}",
+        "{zzz: 1}",
         "[kind]",
     ] {
         cases.push((format!("match: {matches}"), with(matches, deliver)));
@@ -155,6 +158,23 @@ fn mistakes() {
     ] {
         cases.push((format!("steps: {steps}"), with(good, steps)));
     }
+    for steps in [
+        "[{when: '.kind == \"log\"'}, {deliver: siem}]",
+        "[{when: '.importance >= 70'}, {when: '.importance < 70 && .kev'}, {deliver: siem}]",
+        "[{when: 'false'}, {deliver: siem}]",
+        "[{filter: {type: [process]}}, {remove: {type: [process]}}, {deliver: siem}]",
+        "[{filter: {type: [process]}}, {filter: {type: [url]}}, {deliver: siem}]",
+    ] {
+        cases.push((format!("unreachable: {steps}"), with(good, steps)));
+    }
+    let token = format!("ghp_{}", "0123456789abcdefghijABCDEFGHIJ012345");
+    for (name, from, to) in [
+        ("in a match", "kind: threat", format!("kind: threat, host: {token}")),
+        ("in a step", "deliver: siem", format!("set: {{labels: '[\"{token}\"]'}}")),
+        ("as a key", "deliver: siem", format!("{token}: siem")),
+    ] {
+        cases.push((format!("secret {name}"), with(good, deliver).replace(from, &to)));
+    }
     cases.push(("tlp".into(), with("{tlp: [red]}", deliver)));
     cases.push((
         "block".into(),
@@ -175,6 +195,12 @@ fn mistakes() {
         ("criticality", "{name: w}", "{name: w, criticality: hgih}"),
         ("duplicate", "on: detection", "on: detection\non: detection"),
         ("anchor", "on: detection", "on: &a detection"),
+        ("alias", "on: detection", "on: *a"),
+        ("tag", "on: detection", "on: !x detection"),
+        ("merge", "on: detection", "<<: {on: detection}"),
+        ("second", "on: detection", "on: detection\n---\na: b"),
+        ("open", "on: detection", "on: [detection"),
+        ("key", "on: detection", "[on]: detection"),
         ("branch name", "  b:", "  b.1:"),
         ("empty", "", ""),
     ] {
@@ -194,19 +220,28 @@ fn mistakes() {
         "[{then: {branches: [b]}}]",
         "[{given: a.json}]",
         "{}",
+        "[{name: a, given: {kind: threat}, then: {branches: [b]}}, {name: a, given: {kind: log}, then: {branches: []}}]",
+        "[{given: {src.ip: here, cves: x}, then: {branches: b}}]",
     ] {
         cases.push((format!("tests: {test}"), format!("{base}tests: {test}\n")));
     }
-    let mut text = String::new();
+    let (mut text, mut bare) = (String::new(), vec![]);
     for (name, yaml) in cases {
         text.push_str(&name);
         text.push('\n');
         match compile("w.yaml", &yaml, &known()) {
             Ok(_) => text.push_str("  accepted\n"),
-            Err(problems) => problems.iter().for_each(|p| text.push_str(&format!("  {} {p}\n", p.code()))),
+            Err(problems) => problems.iter().for_each(|p| {
+                if p.place.line == 0 || p.place.column == 0 || p.help.is_none() {
+                    bare.push(p.to_string());
+                }
+                assert!(!p.to_string().contains(&token), "a message quotes a secret");
+                text.push_str(&format!("  {} {p}\n", p.code()));
+            }),
         }
     }
     assert!(!text.contains("  accepted"), "\n{text}");
+    assert!(bare.is_empty(), "without place or help: {bare:#?}");
     assert_eq!(text, include_str!("mistakes.txt"), "\n{text}");
 }
 

@@ -59,12 +59,30 @@ struct Select {
 
 pub(super) fn read_filter(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
     let types = types(step, check)?;
+    let left = match check.flow.types.take() {
+        Some(left) => left.intersection(&types).cloned().collect(),
+        None => types.clone(),
+    };
+    leave(left, step, check);
     Some(Box::new(Select { name: "filter", types, keep: true }))
 }
 
 pub(super) fn read_remove(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
     let types = types(step, check)?;
+    if let Some(left) = check.flow.types.take() {
+        leave(left.difference(&types).cloned().collect(), step, check);
+    }
     Some(Box::new(Select { name: "remove", types, keep: false }))
+}
+
+/// Notes which types of object are left at most; none at all ends every event here.
+fn leave(left: BTreeSet<String>, step: &spec::Step, check: &mut Check<'_>) {
+    if left.is_empty() {
+        let message = "nothing gets past here: no STIX object is left of what the steps before keep";
+        let help = "keep another type, or leave the branch out".to_owned();
+        check.problem(&step.body.place, message, Some(help));
+    }
+    check.flow.types = Some(left);
 }
 
 fn types(step: &spec::Step, check: &mut Check<'_>) -> Option<BTreeSet<String>> {

@@ -1,7 +1,7 @@
 //! `set: {policies: '["isolate-host"]'}`: new values for columns, each from an expression over the event as it was before the step.
 //! Owns which columns may be set: never identity, origin, marking or times.
 use super::{Flow, Step, when::expression};
-use crate::{check::Check, machine::Event, spec, suggest};
+use crate::{check::Check, machine::Event, spec, suggest, yaml::short};
 use atio_schemas::{
     Code,
     column::{self, Column},
@@ -38,9 +38,8 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     let mut columns = vec![];
     for (key, node) in entries {
         let Some(found) = column::column(&key.text) else {
-            let names = column::COLUMNS.iter().map(|c| c.name);
-            let help = suggest::help(&key.text, names).filter(|h| h.starts_with("did"));
-            check.problem(&key.place, format!("unknown column `{}`", key.text), help);
+            let help = Some(suggest::column(&key.text));
+            check.problem(&key.place, format!("unknown column `{}`", short(&key.text)), help);
             continue;
         };
         if FIXED.contains(&found.name) {
@@ -53,6 +52,7 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
             continue;
         }
         if let Some(expression) = expression(node, "an expression", Purpose::Set(found), check) {
+            check.flow.reach.forget(found.name);
             columns.push((found, expression));
         }
     }

@@ -1,7 +1,7 @@
 //! `when: '.importance >= 70'`: keeps the event where the expression holds, else the branch ends with `when_false`.
 use super::{Flow, Step};
 use crate::{check::Check, machine::Event, spec};
-use atio_schemas::Code;
+use atio_schemas::{Code, column::Type};
 use atio_vrl::{Expression, Purpose};
 
 #[derive(Debug)]
@@ -9,6 +9,14 @@ struct When(Expression);
 
 pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
     let expression = expression(&step.body, "`when`", Purpose::When, check)?;
+    let text = step.body.text().unwrap_or_default();
+    if let Err(why) = check.flow.reach.narrow(text) {
+        check.problem(
+            &step.body.place,
+            format!("nothing gets past here: {why}"),
+            Some("another `match`, another expression, or leave the branch out".to_owned()),
+        );
+    }
     Some(Box::new(When(expression)))
 }
 
@@ -24,10 +32,27 @@ pub(super) fn expression(
         Ok(expression) => Some(expression),
         Err(error) => {
             let place = node.place_at(error.offset());
-            check.problem(&place, error.to_string(), error.suggestion().map(str::to_owned));
+            let help = error.suggestion().map_or_else(|| like(purpose), str::to_owned);
+            check.problem(&place, error.to_string(), Some(help));
             None
         }
     }
+}
+
+/// An expression that would do.
+fn like(purpose: Purpose) -> String {
+    let example = match purpose {
+        Purpose::When => ".importance >= 70 && .kev",
+        Purpose::Set(column) => match column.ty {
+            Type::Text | Type::Ip | Type::Symbol(_) => "\"a text\"",
+            Type::Int => "60",
+            Type::Float => "7.5",
+            Type::Bool => "true",
+            Type::Time => ".received_at",
+            Type::Texts => "[\"a text\"]",
+        },
+    };
+    format!("an expression like `{example}`")
 }
 
 impl Step for When {

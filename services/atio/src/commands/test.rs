@@ -33,11 +33,12 @@ pub struct Args {
 
 pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     let config = target.configuration(json!({}))?;
-    let files = validate::files(target, &args.paths)?;
-    let (definitions, problems) = match declared::check(&files) {
+    let validate::Files { files, unread } = validate::files(target, &args.paths)?;
+    let (definitions, mut problems) = match declared::check(&files) {
         Ok(declared) => validate::workflows(&declared),
         Err(problems) => (vec![], problems),
     };
+    problems.extend(unread);
     if !problems.is_empty() {
         problems.iter().try_for_each(|p| validate::show(p, args.format))?;
         return Ok(Exit::Refused);

@@ -23,22 +23,53 @@ pub struct Args {
     /// Files or directories; without any, the declarations of the configuration (DATA/topics)
     #[arg(value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// Text, or one JSON object a problem
+    /// Text, one JSON object a problem, or one SARIF 2.1.0 log for code hosts and editors
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: Report,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Report {
+    #[default]
+    Human,
+    Json,
+    Sarif,
 }
 
 pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
-    let files = files(target, &args.paths)?;
-    let problems = problems(&files);
-    problems.iter().try_for_each(|p| show(p, args.format))?;
+    let Files { files, unread } = files(target, &args.paths)?;
+    let mut problems = unread;
+    problems.extend(self::problems(&files));
+    problems.sort_by(|a, b| a.place.cmp(&b.place));
+    match args.format {
+        Report::Human => problems.iter().try_for_each(|p| show(p, Format::Human))?,
+        Report::Json => problems.iter().try_for_each(|p| show(p, Format::Json))?,
+        Report::Sarif => render::json(&render::sarif::log(&problems))?,
+    }
     if problems.is_empty() {
-        if args.format == Format::Human {
+        if args.format == Report::Human {
             render::notice(&format!("{} files and what is shipped: nothing is wrong", files.len()));
         }
         return Ok(Exit::Done);
     }
     Ok(Exit::Refused)
+}
+
+/// What was found to lay over the shipped declarations.
+#[derive(Debug, Default)]
+pub struct Files {
+    pub files: Vec<load::File>,
+    /// Why the others are refused unread: too long, no text.
+    pub unread: Vec<Problem>,
+}
+
+impl Files {
+    fn add(&mut self, looked: Result<load::File, Problem>) {
+        match looked {
+            Ok(file) => self.files.push(file),
+            Err(problem) => self.unread.push(problem),
+        }
+    }
 }
 
 /// Every problem of all files: a source that is refused must not hide what is wrong with a workflow.
@@ -61,30 +92,32 @@ fn problems(files: &[load::File]) -> Vec<Problem> {
             problems.push(problem);
         }
     }
-    problems.sort_by(|a, b| a.place.cmp(&b.place));
     problems
 }
 
 /// The files to lay over what is shipped.
-pub fn files(target: &Target, paths: &[PathBuf]) -> anyhow::Result<Vec<load::File>> {
+pub fn files(target: &Target, paths: &[PathBuf]) -> anyhow::Result<Files> {
+    let mut files = Files::default();
     if paths.is_empty() {
         let config = target.configuration(json!({}))?;
         let directory = declared::directory(&config);
-        return Ok(if directory.is_dir() { load::read_dir(&directory)? } else { vec![] });
+        if directory.is_dir() {
+            load::look_into(&directory)?.into_iter().for_each(|looked| files.add(looked));
+        }
+        return Ok(files);
     }
-    let mut files = vec![];
     for path in paths {
         if path.is_dir() {
-            let found = load::read_dir(path)?;
+            let found = load::look_into(path)?;
             if found.is_empty() {
                 render::notice(&format!(
                     "{}: no declarations in its sources/, workflows/, sinks/ or tables/",
                     path.display()
                 ));
             }
-            files.extend(found);
+            found.into_iter().for_each(|looked| files.add(looked));
         } else {
-            files.push(load::read_file(path)?);
+            files.add(load::look_at(path)?);
         }
     }
     Ok(files)
@@ -123,13 +156,33 @@ mod tests {
         load::File { name: name.to_owned(), text: text.to_owned() }
     }
 
+    /// A file is refused with its place before it is read as a whole.
+    #[test]
+    fn files_that_are_no_declarations() {
+        let dir = tempfile::tempdir().unwrap();
+        let (long, binary) = (dir.path().join("long.yaml"), dir.path().join("binary.yaml"));
+        std::fs::write(&long, vec![b'#'; 10 << 20]).unwrap();
+        std::fs::write(&binary, b"a: 1\nb: \xff\xfe").unwrap();
+        let mut files = Files::default();
+        [&long, &binary].into_iter().for_each(|path| files.add(load::look_at(path).unwrap()));
+        assert!(files.files.is_empty());
+        let told: Vec<String> = files.unread.iter().map(ToString::to_string).collect();
+        assert!(told[0].ends_with("long.yaml:1:1: 10485760 bytes, at most 1048576 are read (move long lists into a table, or write several files)"), "{told:?}");
+        assert!(
+            told[1].ends_with("binary.yaml:2:4: not UTF-8 from here (save the file as UTF-8)"),
+            "{told:?}"
+        );
+        assert!(load::look_at(&dir.path().join("none.yaml")).is_err());
+    }
+
     #[test]
     fn every_problem_of_all_files_is_told() {
         let source =
             "{apiVersion: atio/v1, kind: Source, metadata: {name: z}, format: nessus, from: {http: {}}}";
         let workflow = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {kynd: threat}\nbranches:\n  a:\n    - deliver: nowhere\n";
         let files = [file("sources/z.yaml", source), file("workflows/w.yaml", workflow)];
-        let found = problems(&files);
+        let mut found = problems(&files);
+        found.sort_by(|a, b| a.place.cmp(&b.place));
         let places: Vec<(&str, u64)> = found.iter().map(|p| (&*p.place.file, p.place.line)).collect();
         assert_eq!(places, [("sources/z.yaml", 1), ("workflows/w.yaml", 5), ("workflows/w.yaml", 8)]);
         assert_eq!(problems(&files[1..]).len(), 2);

@@ -1,4 +1,6 @@
 //! Output: data on stdout, notices on stderr, for people or as JSON lines.
+pub mod sarif;
+
 use std::io::{self, Write};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
