@@ -10,6 +10,7 @@ pub mod definitions;
 pub mod index;
 pub mod machine;
 pub mod outputs;
+pub mod schema;
 mod secrets;
 pub mod spec;
 pub mod steps;

@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 
 const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "match", "branches", "tests"];
 const LATER_FIELDS: &[&str] = &["variables", "secrets", "every", "schedule", "timers"];
+pub(crate) const TRIGGERS: &[&str] = &["detection"];
 const TRIGGERS_LATER: &[&str] = &["incident", "change", "silence", "schedule", "receipt", "manual"];
 /// A workflow has at most so many branches, and a branch so many steps.
 pub const MAX_BRANCHES: usize = 64;
 pub const MAX_STEPS: usize = 128;
-const MAX_TESTS: usize = 256;
+pub(crate) const MAX_TESTS: usize = 256;
 const TEST: &str = "`- {given: {kind: threat}, then: {branches: [siem]}}`";
 
 /// A definition as it is written.
@@ -173,8 +174,8 @@ fn fixed(entries: &[(Key, Node)], place: &Place, name: &str, value: &str, proble
 fn trigger(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) {
     let Some(node) = field(entries, "on") else { return missing(place, "on", "on: detection", problems) };
     let Some(on) = text(node, "`on`", problems) else { return };
-    if on.text != "detection" {
-        problems.push(unknown(&on, &["detection"], TRIGGERS_LATER, "trigger"));
+    if !TRIGGERS.contains(&on.text.as_str()) {
+        problems.push(unknown(&on, TRIGGERS, TRIGGERS_LATER, "trigger"));
     }
 }
 

@@ -2,6 +2,7 @@
 //! Owns the operators of `match`. Must not know: branches.
 use crate::{
     index::{Predicate, Test},
+    schema,
     spec::{text, unknown},
     suggest,
     yaml::{Key, Node, Value, short},
@@ -12,6 +13,7 @@ use atio_schemas::{
 };
 use atio_topics::Problem;
 use ipnet::IpNet;
+use serde_json::json;
 use std::{collections::BTreeSet, net::IpAddr};
 
 const OPERATORS: &[&str] = &["in", "gt", "gte", "lt", "lte"];
@@ -25,6 +27,20 @@ const MAX_MEMBERS: usize = 10_000;
 /// Every condition of `match`.
 pub(crate) fn trigger(written: &[(Key, Node)], problems: &mut Vec<Problem>) -> Vec<Predicate> {
     written.iter().filter_map(|(key, node)| predicate(key, node, problems)).collect()
+}
+
+/// What may stand behind a column.
+pub(crate) fn schema(column: &Column) -> serde_json::Value {
+    let value = schema::value(column);
+    let list = json!({"type": "array", "minItems": 1, "maxItems": MAX_MEMBERS, "items": value});
+    let operators = if matches!(column.ty, Type::Int | Type::Float | Type::Time) {
+        json!({"in": list, "gt": value, "gte": value, "lt": value, "lte": value})
+    } else {
+        json!({"in": list})
+    };
+    let operators =
+        json!({"type": "object", "additionalProperties": false, "minProperties": 1, "properties": operators});
+    json!({"anyOf": [value, list, operators]})
 }
 
 /// The columns of a test's `given`.

@@ -1,6 +1,6 @@
 //! From a file's shape to a definition that can run, or every problem with place, reason and what to write instead.
 //! Owns what is checked across steps: sinks, conversions, order, markings. Must not know: how steps run.
-mod matches;
+pub(crate) mod matches;
 mod reach;
 
 use crate::{

@@ -14,6 +14,7 @@ use atio_schemas::{
 };
 use atio_stix::ids;
 use atio_topics::units::{Span, parse_span};
+use serde_json::json;
 use std::time::Duration;
 
 const FIELDS: &[&str] = &["ack", "within", "otherwise"];
@@ -60,6 +61,20 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         Some(node) => otherwise(node, check),
     };
     Some(Box::new(Await { step: check.flow.step, role: role?, within: within?, otherwise: otherwise? }))
+}
+
+pub(super) fn schema() -> serde_json::Value {
+    json!({
+        "type": "object",
+        "description": "Wait until somebody answers for the incident",
+        "additionalProperties": false,
+        "required": ["ack", "within"],
+        "properties": {
+            "ack": {"enum": ROLES, "description": "Whose answer it takes"},
+            "within": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "description": "Time for the answer, 1s to 30d"},
+            "otherwise": {"enum": Otherwise::NAMES, "default": "escalate", "description": "What becomes of it when nobody answered in time"},
+        },
+    })
 }
 
 fn role(node: &Node, check: &mut Check<'_>) -> Option<String> {

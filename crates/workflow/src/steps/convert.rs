@@ -3,6 +3,7 @@ use super::{Flow, Step, objects};
 use crate::{check::Check, machine::Event, spec};
 use atio_formats::{WRITERS, WriteCx, writer};
 use atio_schemas::Code;
+use serde_json::json;
 
 const LATER: &[&str] = &[
     "cef", "csv", "html", "iris", "leef", "markdown", "misp", "ocsf", "openc2", "sentinel", "splunk", "sql",
@@ -32,6 +33,11 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     check.flow.converted = Some(format.text.clone());
     check.flow.undelivered = Some(step.name.place.clone());
     Some(Box::new(Convert(format.text)))
+}
+
+pub(super) fn schema() -> serde_json::Value {
+    let names: Vec<&str> = WRITERS.iter().map(|w| w.name).collect();
+    json!({"enum": names, "description": "The form in which what follows is delivered"})
 }
 
 impl Step for Convert {

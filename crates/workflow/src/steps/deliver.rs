@@ -42,6 +42,10 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     Some(Box::new(Deliver { sink: sink.text, format: facts.format, clearance: facts.clearance }))
 }
 
+pub(super) fn schema() -> serde_json::Value {
+    crate::schema::name("The sink that gets the event")
+}
+
 impl Step for Deliver {
     fn name(&self) -> &'static str {
         "deliver"

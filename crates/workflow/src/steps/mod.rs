@@ -12,6 +12,7 @@ pub use convert::Converted;
 
 use crate::{check::Check, machine::Event, spec, spec::unknown};
 use atio_schemas::{Code, incident::Wait};
+use serde_json::{Value, json};
 use std::fmt;
 
 /// A compiled step; it keeps nothing between events.
@@ -43,18 +44,20 @@ struct Kind {
     name: &'static str,
     /// Reads what is written behind the name; problems go to the check.
     read: fn(&spec::Step, &mut Check<'_>) -> Option<Box<dyn Step>>,
+    /// The JSON Schema of what is written behind the name.
+    schema: fn() -> Value,
 }
 
 /// Every step, alphabetical, a line each.
 static STEPS: &[Kind] = &[
-    Kind { name: "await", read: await_::read },
-    Kind { name: "convert", read: convert::read },
-    Kind { name: "deliver", read: deliver::read },
-    Kind { name: "filter", read: objects::read_filter },
-    Kind { name: "remove", read: objects::read_remove },
-    Kind { name: "sanitize", read: sanitize::read },
-    Kind { name: "set", read: set::read },
-    Kind { name: "when", read: when::read },
+    Kind { name: "await", read: await_::read, schema: await_::schema },
+    Kind { name: "convert", read: convert::read, schema: convert::schema },
+    Kind { name: "deliver", read: deliver::read, schema: deliver::schema },
+    Kind { name: "filter", read: objects::read_filter, schema: objects::schema },
+    Kind { name: "remove", read: objects::read_remove, schema: objects::schema },
+    Kind { name: "sanitize", read: sanitize::read, schema: sanitize::schema },
+    Kind { name: "set", read: set::read, schema: set::schema },
+    Kind { name: "when", read: when::read, schema: when::schema },
 ];
 
 /// Steps of the language that this version does not know yet.
@@ -66,6 +69,22 @@ const LATER: &[&str] = &[
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
     STEPS.iter().map(|k| (k.name, false)).chain(LATER.iter().map(|name| (*name, true)))
+}
+
+/// The JSON Schema of a step: one of them an item.
+pub(crate) fn schema() -> Value {
+    let steps: Vec<Value> = STEPS
+        .iter()
+        .map(|kind| {
+            json!({
+                "type": "object",
+                "additionalProperties": false,
+                "required": [kind.name],
+                "properties": {kind.name: (kind.schema)()},
+            })
+        })
+        .collect();
+    json!({"anyOf": steps})
 }
 
 pub(crate) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {

@@ -4,6 +4,7 @@ use super::{Flow, Step};
 use crate::{check::Check, machine::Event, spec, yaml::Value};
 use atio_schemas::Code;
 use atio_stix::{bundle::BundleError, graph, scan::Objects};
+use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Types of STIX 2.1 that carry content; definitions of markings and extensions stay while something refers to them.
@@ -83,6 +84,17 @@ fn leave(left: BTreeSet<String>, step: &spec::Step, check: &mut Check<'_>) {
         check.problem(&step.body.place, message, Some(help));
     }
     check.flow.types = Some(left);
+}
+
+pub(super) fn schema() -> serde_json::Value {
+    let kind = json!({"anyOf": [{"enum": TYPES}, {"type": "string", "pattern": "^x-"}]});
+    json!({
+        "type": "object",
+        "description": "STIX objects by their type",
+        "additionalProperties": false,
+        "required": ["type"],
+        "properties": {"type": crate::schema::one_or_many(kind, 1)},
+    })
 }
 
 fn types(step: &spec::Step, check: &mut Check<'_>) -> Option<BTreeSet<String>> {

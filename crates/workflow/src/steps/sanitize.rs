@@ -74,6 +74,10 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     Some(Box::new(Sanitize))
 }
 
+pub(super) fn schema() -> Value {
+    serde_json::json!({"enum": ["external"], "description": "Take out what tells others about us"})
+}
+
 impl Step for Sanitize {
     fn name(&self) -> &'static str {
         "sanitize"

@@ -7,6 +7,7 @@ use atio_schemas::{
     column::{self, Column},
 };
 use atio_vrl::{Expression, Purpose};
+use serde_json::json;
 
 /// What the rest of the system relies on.
 const FIXED: &[&str] = &[
@@ -64,6 +65,18 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         );
     }
     Some(Box::new(Set(columns)))
+}
+
+pub(super) fn schema() -> serde_json::Value {
+    let mut columns = crate::schema::columns(|_| json!({"$ref": "#/definitions/expression"}));
+    columns.retain(|name, _| !FIXED.contains(&name.as_str()));
+    json!({
+        "type": "object",
+        "description": "Columns and the expressions (VRL) that give their new values",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": columns,
+    })
 }
 
 impl Step for Set {

@@ -3,6 +3,7 @@ use super::{Flow, Step};
 use crate::{check::Check, machine::Event, spec};
 use atio_schemas::{Code, column::Type};
 use atio_vrl::{Expression, Purpose};
+use serde_json::json;
 
 #[derive(Debug)]
 struct When(Expression);
@@ -53,6 +54,10 @@ fn like(purpose: Purpose) -> String {
         },
     };
     format!("an expression like `{example}`")
+}
+
+pub(super) fn schema() -> serde_json::Value {
+    json!({"description": "The event goes on where it holds", "allOf": [{"$ref": "#/definitions/expression"}]})
 }
 
 impl Step for When {

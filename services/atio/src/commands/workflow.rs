@@ -30,6 +30,8 @@ enum WorkflowCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Print the JSON Schema of workflow files, for editors; no broker
+    Schema,
     /// Print a workflow's text: the one in force, or a version's
     Show {
         #[arg(value_name = "NAME[@VERSION]")]
@@ -77,6 +79,10 @@ enum WorkflowCommand {
 pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
     match args.command {
         WorkflowCommand::Ls { format } => shown(target, move |look| list(look, format)),
+        WorkflowCommand::Schema => {
+            let schema = atio_workflow::schema::schema();
+            render::line(&serde_json::to_string_pretty(&schema)?).map(|()| Exit::Done)
+        }
         WorkflowCommand::Show { name } => shown(target, move |look| show(&definitions(look)?, &name)),
         WorkflowCommand::Changes { name, format } => {
             shown(target, move |look| changes::show(look, name.as_deref(), format))

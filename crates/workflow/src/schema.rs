@@ -1,0 +1,159 @@
+//! A JSON Schema (draft 7) of definitions, for editors: made from the tables that the checks use. It holds what a schema can say; names of
+//! sinks, expressions and what only shows across steps are for `check`. Must not know: files.
+use crate::{check::matches, spec, steps};
+use atio_schemas::{
+    column::{COLUMNS, Column, Type},
+    detection::Criticality,
+};
+use serde_json::{Map, Value, json};
+
+/// The schema of a workflow's file.
+#[must_use]
+pub fn schema() -> Value {
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "ATIO workflow, atio/v1",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["apiVersion", "kind", "metadata", "on", "match", "branches"],
+        "properties": {
+            "apiVersion": {"const": "atio/v1"},
+            "kind": {"const": "Workflow"},
+            "metadata": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["name"],
+                "properties": {
+                    "name": name("Part of the workflow's topic and groups"),
+                    "owner": {"type": "string", "description": "Who answers for it"},
+                    "criticality": {"enum": Criticality::NAMES},
+                },
+            },
+            "on": {"enum": spec::TRIGGERS, "description": "What triggers it"},
+            "match": {
+                "type": "object",
+                "description": "Column and what it must be; all of them must hold. {} is every detection",
+                "additionalProperties": false,
+                "properties": columns(condition),
+            },
+            "branches": {
+                "type": "object",
+                "description": "Parallel paths, each with a pace of its own",
+                "minProperties": 1,
+                "maxProperties": spec::MAX_BRANCHES,
+                "propertyNames": name("The branch's name"),
+                "additionalProperties": {"$ref": "#/definitions/steps"},
+            },
+            "tests": {"type": "array", "maxItems": spec::MAX_TESTS, "items": test()},
+        },
+        "definitions": definitions(),
+    })
+}
+
+/// What many columns share, and the steps.
+fn definitions() -> Map<String, Value> {
+    let mut definitions = Map::new();
+    for column in COLUMNS {
+        if let Some(name) = shared(column.ty) {
+            definitions.insert(name.to_owned(), plain(column));
+            definitions.insert(format!("match_{name}"), matches::schema(column));
+        }
+    }
+    let expression = json!({"type": ["string", "number", "boolean"], "description": "An expression (VRL)"});
+    definitions.insert("expression".to_owned(), expression);
+    definitions.insert("step".to_owned(), steps::schema());
+    let step = json!({"$ref": "#/definitions/step"});
+    let steps = json!({"type": "array", "minItems": 1, "maxItems": spec::MAX_STEPS, "items": step});
+    definitions.insert("steps".to_owned(), steps);
+    definitions
+}
+
+/// The name of what columns of this type share; lists of fixed values are each column's own.
+const fn shared(ty: Type) -> Option<&'static str> {
+    match ty {
+        Type::Text => Some("text"),
+        Type::Texts => Some("texts"),
+        Type::Ip => Some("address"),
+        Type::Time => Some("time"),
+        Type::Symbol(_) => None,
+        Type::Int => Some("whole_number"),
+        Type::Float => Some("number"),
+        Type::Bool => Some("yes_or_no"),
+    }
+}
+
+fn condition(column: &Column) -> Value {
+    shared(column.ty).map_or_else(
+        || matches::schema(column),
+        |name| json!({"$ref": format!("#/definitions/match_{name}")}),
+    )
+}
+
+/// A text that may be part of a topic's name.
+pub(crate) fn name(description: &str) -> Value {
+    json!({"type": "string", "pattern": "^[a-z0-9-]{1,63}$", "description": description})
+}
+
+/// An object's properties: every column.
+pub(crate) fn columns(of: impl Fn(&Column) -> Value) -> Map<String, Value> {
+    COLUMNS.iter().map(|column| (column.name.to_owned(), of(column))).collect()
+}
+
+/// One value of a column, or one element where it is a list.
+pub(crate) fn value(column: &Column) -> Value {
+    shared(column.ty).map_or_else(|| plain(column), |name| json!({"$ref": format!("#/definitions/{name}")}))
+}
+
+fn plain(column: &Column) -> Value {
+    match column.ty {
+        // What looks like a number is a text where a text belongs.
+        Type::Text | Type::Texts => json!({"type": ["string", "number", "boolean"]}),
+        Type::Ip | Type::Time => json!({"type": "string"}),
+        Type::Symbol(names) => json!({"enum": names}),
+        Type::Int => json!({"type": "integer"}),
+        Type::Float => json!({"type": "number"}),
+        Type::Bool => json!({"type": "boolean"}),
+    }
+}
+
+fn test() -> Value {
+    let given = |column: &Column| match column.ty {
+        Type::Texts => one_or_many(value(column), 0),
+        _ if column.nullable => json!({"anyOf": [value(column), {"type": "null"}]}),
+        _ => value(column),
+    };
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["given", "then"],
+        "properties": {
+            "name": {"type": "string"},
+            "given": {
+                "description": "Columns of a detection, or the name of a file beside this one",
+                "anyOf": [
+                    {"type": "string"},
+                    {"type": "object", "additionalProperties": false, "properties": columns(given)},
+                ],
+            },
+            "then": {
+                "type": "object",
+                "required": ["branches"],
+                "properties": {
+                    "branches": {"type": "array", "items": name("A branch that must deliver"), "description": "Exactly the branches that must deliver"},
+                },
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["awaiting"],
+                    "properties": {"awaiting": {"enum": ["ack"]}},
+                    "description": "This branch must come to wait",
+                },
+            },
+        },
+    })
+}
+
+/// One of these, or a list of them.
+pub(crate) fn one_or_many(one: Value, at_least: usize) -> Value {
+    json!({"anyOf": [one.clone(), {"type": "array", "minItems": at_least, "items": one}]})
+}

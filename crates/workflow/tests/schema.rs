@@ -1,0 +1,82 @@
+//! The JSON Schema for editors: what is committed is what the code makes, it takes what `compile` takes, and it finds the mistakes that a
+//! schema can find.
+use atio_topics::shipped;
+use serde_json::Value;
+
+const FILE: &str = include_str!("../../../schemas/workflow.schema.json");
+const GOOD: &str = "apiVersion: atio/v1
+kind: Workflow
+metadata: {name: w, owner: soc, criticality: high}
+on: detection
+match: {kind: threat, code: 4625, confidence: {gte: 60}, src.ip: {in: [10.0.0.0/8]}, cves: [CVE-2021-44228]}
+branches:
+  b:
+    - when: '.importance >= 70'
+    - set: {importance: 99, labels: '[\"seen\"]'}
+    - remove: {type: [process, x-ours]}
+    - sanitize: external
+    - convert: report
+    - await: {ack: analyst, within: 15m, otherwise: stop}
+    - deliver: siem
+tests:
+  - name: urgent
+    given: {kind: threat, host: ~, cves: CVE-2021-44228, kev: true}
+    then: {branches: [b], b: {awaiting: ack}}
+";
+
+#[allow(clippy::expect_used)] // a helper of tests: the lint lets only test functions pass
+fn complaints(yaml: &str) -> Vec<String> {
+    let schema = atio_workflow::schema::schema();
+    let validator = jsonschema::draft7::new(&schema).expect("a schema");
+    let value: Value = serde_saphyr::from_str(yaml).expect("yaml");
+    validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect()
+}
+
+#[test]
+fn the_committed_schema_is_what_the_code_makes() {
+    let made = serde_json::to_string_pretty(&atio_workflow::schema::schema()).expect("json");
+    assert!(FILE.trim_end() == made, "run `atio workflow schema > schemas/workflow.schema.json`");
+}
+
+#[test]
+fn what_is_right_passes() {
+    assert_eq!(complaints(GOOD), Vec::<String>::new());
+    for (name, text) in shipped::WORKFLOWS {
+        assert_eq!(complaints(text), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn mistakes_are_found() {
+    for (right, wrong) in [
+        ("atio/v1", "atio/v2"),
+        ("kind: Workflow", "kind: Workflw"),
+        ("name: w,", "name: My W,"),
+        ("name: w, ", ""),
+        ("criticality: high", "criticality: hgih"),
+        ("on: detection", "on: detections"),
+        ("on: detection\n", "on: detection\nbranch: {}\n"),
+        ("kind: threat, code", "kind: thread, code"),
+        ("kind: threat, code", "knd: threat, code"),
+        ("{gte: 60}", "{gte: high}"),
+        ("{gte: 60}", "{least: 60}"),
+        ("{in: [10.0.0.0/8]}", "{in: []}"),
+        ("  b:\n", "  b.1:\n"),
+        ("- when:", "- whn:"),
+        ("- sanitize: external", "- sanitize: internal"),
+        ("convert: report", "convert: reprt"),
+        ("within: 15m", "within: 15"),
+        ("within: 15m, ", ""),
+        ("ack: analyst", "ack: viewer"),
+        ("otherwise: stop", "otherwise: page"),
+        ("importance: 99", "tlp: '\"clear\"'"),
+        ("type: [process", "type: [proces"),
+        ("given: {kind: threat", "given: {kind: thread"),
+        ("awaiting: ack", "awaits: ack"),
+        ("then: {branches: [b], ", "then: {"),
+    ] {
+        let text = GOOD.replacen(right, wrong, 1);
+        assert_ne!(text, GOOD, "{right}");
+        assert!(!complaints(&text).is_empty(), "{wrong} passes");
+    }
+}
