@@ -1,6 +1,6 @@
 //! A JSON Schema (draft 7) of definitions, for editors: made from the tables that the checks use. It holds what a schema can say; names of
 //! sinks, expressions and what only shows across steps are for `check`. Must not know: files.
-use crate::{check::matches, spec, steps};
+use crate::{check::operators, spec, steps};
 use atio_schemas::{
     column::{COLUMNS, Column, Type},
     detection::Criticality,
@@ -56,7 +56,7 @@ fn definitions() -> Map<String, Value> {
     for column in COLUMNS {
         if let Some(name) = shared(column.ty) {
             definitions.insert(name.to_owned(), plain(column));
-            definitions.insert(format!("match_{name}"), matches::schema(column));
+            definitions.insert(format!("match_{name}"), operators::schema(column));
         }
     }
     let expression = json!({"type": ["string", "number", "boolean"], "description": "An expression (VRL)"});
@@ -82,9 +82,17 @@ const fn shared(ty: Type) -> Option<&'static str> {
     }
 }
 
+/// What may stand within `not`, `any`, `all` and `none`.
+pub(crate) fn inner_condition(column: &Column) -> Value {
+    shared(column.ty).map_or_else(
+        || one_or_many(value(column), 1),
+        |name| json!({"$ref": format!("#/definitions/match_{name}")}),
+    )
+}
+
 fn condition(column: &Column) -> Value {
     shared(column.ty).map_or_else(
-        || matches::schema(column),
+        || operators::schema(column),
         |name| json!({"$ref": format!("#/definitions/match_{name}")}),
     )
 }

@@ -8,15 +8,16 @@ const GOOD: &str = "apiVersion: atio/v1
 kind: Workflow
 metadata: {name: w, owner: soc, criticality: high}
 on: detection
-match: {kind: threat, code: 4625, confidence: {gte: 60}, src.ip: {in: [10.0.0.0/8]}, cves: [CVE-2021-44228]}
+match: {kind: threat, code: 4625, confidence: {gte: 60}, src.ip: {in: [10.0.0.0/8]}, cves: {any: {prefix: [CVE-2021, CVE-2022]}, none: CVE-2021-1},
+  host: {regex: ^web, not: {suffix: x}}, tlp: {not: [red]}, users: [root], src.port: {ne: 5}, sensor: {exists: false}}
 branches:
   b:
     - when: '.importance >= 70'
     - set: {importance: 99, labels: '[\"seen\"]'}
     - remove: {type: [process, x-ours]}
     - sanitize: external
-    - convert: report
     - await: {ack: analyst, within: 15m, otherwise: stop}
+    - convert: report
     - deliver: siem
 tests:
   - name: urgent
@@ -40,6 +41,13 @@ fn the_committed_schema_is_what_the_code_makes() {
 
 #[test]
 fn what_is_right_passes() {
+    let sink = atio_workflow::SinkFacts {
+        format: "stix".to_owned(),
+        audience: atio_topics::Audience::Internal,
+        clearance: atio_schemas::detection::Tlp::Red,
+    };
+    let known = atio_workflow::Known { sinks: [("siem".to_owned(), sink)].into() };
+    atio_workflow::compile("w.yaml", GOOD, &known).expect("what is called right here is right");
     assert_eq!(complaints(GOOD), Vec::<String>::new());
     for (name, text) in shipped::WORKFLOWS {
         assert_eq!(complaints(text), Vec::<String>::new(), "{name}");
@@ -61,6 +69,11 @@ fn mistakes_are_found() {
         ("{gte: 60}", "{gte: high}"),
         ("{gte: 60}", "{least: 60}"),
         ("{in: [10.0.0.0/8]}", "{in: []}"),
+        ("none: CVE", "nnoe: CVE"),
+        ("regex: ^web", "regex: [a]"),
+        ("exists: false", "exists: maybe"),
+        ("tlp: {not: [red]}", "tlp: {prefix: r}"),
+        ("src.port: {ne: 5}", "src.port: {any: 5}"),
         ("  b:\n", "  b.1:\n"),
         ("- when:", "- whn:"),
         ("- sanitize: external", "- sanitize: internal"),

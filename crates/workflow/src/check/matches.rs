@@ -1,9 +1,8 @@
 //! `match:` and the columns of a test's `given`: texts of the file become values of the column's type.
-//! Owns the operators of `match`. Must not know: branches.
+//! Owns values and sets; the operators of `match` are in `operators`. Must not know: branches.
+use super::{operators, reach};
 use crate::{
     index::{Predicate, Test},
-    schema,
-    spec::{text, unknown},
     suggest,
     yaml::{Key, Node, Value, short},
 };
@@ -12,35 +11,15 @@ use atio_schemas::{
     column::{self, COLUMNS, Column, NewCell, Type},
 };
 use atio_topics::Problem;
-use ipnet::IpNet;
-use serde_json::json;
+use ipnet::{IpNet, Ipv4Net};
 use std::{collections::BTreeSet, net::IpAddr};
 
-const OPERATORS: &[&str] = &["in", "gt", "gte", "lt", "lte"];
-const LATER: &[&str] = &[
-    "prefix", "suffix", "contains", "regex", "exists", "any", "all", "none", "not", "pattern", "eq", "ne",
-    "between",
-];
 /// A set in `match` has at most so many members.
-const MAX_MEMBERS: usize = 10_000;
+pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// Every condition of `match`.
 pub(crate) fn trigger(written: &[(Key, Node)], problems: &mut Vec<Problem>) -> Vec<Predicate> {
-    written.iter().filter_map(|(key, node)| predicate(key, node, problems)).collect()
-}
-
-/// What may stand behind a column.
-pub(crate) fn schema(column: &Column) -> serde_json::Value {
-    let value = schema::value(column);
-    let list = json!({"type": "array", "minItems": 1, "maxItems": MAX_MEMBERS, "items": value});
-    let operators = if matches!(column.ty, Type::Int | Type::Float | Type::Time) {
-        json!({"in": list, "gt": value, "gte": value, "lt": value, "lte": value})
-    } else {
-        json!({"in": list})
-    };
-    let operators =
-        json!({"type": "object", "additionalProperties": false, "minProperties": 1, "properties": operators});
-    json!({"anyOf": [value, list, operators]})
+    written.iter().flat_map(|(key, node)| predicates(key, node, problems)).collect()
 }
 
 /// The columns of a test's `given`.
@@ -82,26 +61,26 @@ fn column_of(key: &Key, problems: &mut Vec<Problem>) -> Option<(usize, &'static 
     None
 }
 
-fn predicate(key: &Key, node: &Node, problems: &mut Vec<Problem>) -> Option<Predicate> {
-    let (position, column) = column_of(key, problems)?;
-    let test = match &node.value {
-        Value::Scalar(_) => members(column, std::slice::from_ref(node), problems),
-        Value::List(items) => set(column, node, items, problems),
-        Value::Map(entries) => operators(column, node, entries, problems),
-        Value::Null => {
-            let message = format!(
-                "`{}` is compared with nothing; a test for absence is not supported yet",
-                column.name
-            );
-            let help = format!("a step: `when: 'is_null(.{})'`", column.name);
-            problems.push(Problem::later(&key.place, message).help(Some(help)));
-            None
-        }
-    }?;
-    Some(Predicate { column: position, test })
+fn predicates(key: &Key, node: &Node, problems: &mut Vec<Problem>) -> Vec<Predicate> {
+    let Some((position, column)) = column_of(key, problems) else { return vec![] };
+    let tests = operators::read(column, key, node, problems).unwrap_or_default();
+    let predicates: Vec<Predicate> =
+        tests.into_iter().map(|test| Predicate { column: position, test }).collect();
+    if reach::nothing_fulfils(column, &predicates) {
+        let message = format!("no `{}` fulfils this", column.name);
+        let help = "what is allowed and what is excluded are the same: leave one out".to_owned();
+        problems.push(Problem::new(&node.place, message).help(Some(help)));
+    }
+    predicates
 }
 
-fn set(column: &'static Column, node: &Node, items: &[Node], problems: &mut Vec<Problem>) -> Option<Test> {
+/// A list of values of which one must be equal.
+pub(super) fn set(
+    column: &'static Column,
+    node: &Node,
+    items: &[Node],
+    problems: &mut Vec<Problem>,
+) -> Option<Test> {
     if items.is_empty() || items.len() > MAX_MEMBERS {
         let message = format!("a set has 1 to {MAX_MEMBERS} members, here are {}", items.len());
         problems.push(Problem::new(&node.place, message).help(Some("`[a, b]`".to_owned())));
@@ -110,107 +89,8 @@ fn set(column: &'static Column, node: &Node, items: &[Node], problems: &mut Vec<
     members(column, items, problems)
 }
 
-fn operators(
-    column: &'static Column,
-    node: &Node,
-    entries: &[(Key, Node)],
-    problems: &mut Vec<Problem>,
-) -> Option<Test> {
-    let before = problems.len();
-    let later: Vec<&str> = LATER.to_vec();
-    for (key, _) in entries.iter().filter(|(key, _)| !OPERATORS.contains(&key.text.as_str())) {
-        problems.push(unknown(key, OPERATORS, &later, "operator"));
-    }
-    if problems.len() > before {
-        return None;
-    }
-    match entries {
-        [] => {
-            problems.push(
-                Problem::new(&node.place, "an operator is missing").help(Some("`{gte: 60}`".to_owned())),
-            );
-            None
-        }
-        [(key, list)] if key.text == "in" => match &list.value {
-            Value::List(items) => set(column, list, items, problems),
-            _ => {
-                let message = format!("`in` takes a list, not {}", list.noun());
-                problems.push(Problem::new(&list.place, message).help(Some("`{in: [a, b]}`".to_owned())));
-                None
-            }
-        },
-        _ if entries.iter().any(|(key, _)| key.text == "in") => {
-            let help = "the set alone, and the rest as a step: `when: '.confidence > 1'`".to_owned();
-            problems
-                .push(Problem::new(&node.place, "`in` stands alone: no range beside it").help(Some(help)));
-            None
-        }
-        _ => range(column, node, entries, problems),
-    }
-}
-
-fn range(
-    column: &'static Column,
-    node: &Node,
-    entries: &[(Key, Node)],
-    problems: &mut Vec<Problem>,
-) -> Option<Test> {
-    if !matches!(column.ty, Type::Int | Type::Float | Type::Time) {
-        let message = format!("`{}` has no order: ranges are for numbers and times", column.name);
-        problems.push(Problem::new(&node.place, message).help(Some("`{in: [a, b]}`".to_owned())));
-        return None;
-    }
-    let (mut low, mut high) = (None, None);
-    for (key, bound) in entries {
-        let cell = text(bound, "a bound", problems).and_then(|k| cell(column, &k.text));
-        let Some(cell) = cell else {
-            problems.push(misfit(column, bound));
-            return None;
-        };
-        let side = if key.text.starts_with('g') { &mut low } else { &mut high };
-        if side.is_some() {
-            let help = format!("leave `{}` or the one before it out", key.text);
-            problems.push(Problem::new(&key.place, "two bounds on the same side").help(Some(help)));
-            return None;
-        }
-        *side = Some((cell, key.text.ends_with('e')));
-    }
-    let test = if column.ty == Type::Float {
-        Test::FloatRange { low: low.and_then(float), high: high.and_then(float) }
-    } else {
-        Test::IntRange { low: low.and_then(int), high: high.and_then(int) }
-    };
-    let empty = match test {
-        Test::FloatRange { low: Some((l, with_l)), high: Some((h, with_h)) } => {
-            l > h || (l == h && !(with_l && with_h))
-        }
-        Test::IntRange { low: Some((l, with_l)), high: Some((h, with_h)) } => {
-            l.saturating_add(i64::from(!with_l)) > h.saturating_sub(i64::from(!with_h))
-        }
-        _ => false,
-    };
-    if empty {
-        let help = "the lower bound first: `{gte: <low>, lte: <high>}`".to_owned();
-        problems.push(Problem::new(&node.place, "nothing lies in this range").help(Some(help)));
-        return None;
-    }
-    Some(test)
-}
-
-fn float((cell, inclusive): (NewCell, bool)) -> Option<(f64, bool)> {
-    if let NewCell::Float(number) = cell { Some((number, inclusive)) } else { None }
-}
-
-fn int((cell, inclusive): (NewCell, bool)) -> Option<(i64, bool)> {
-    match cell {
-        NewCell::Int(number) => Some((number, inclusive)),
-        NewCell::Time(at) => Some((at.0, inclusive)),
-        _ => None,
-    }
-}
-
 /// Equality with one of these.
-fn members(column: &'static Column, items: &[Node], problems: &mut Vec<Problem>) -> Option<Test> {
+pub(super) fn members(column: &'static Column, items: &[Node], problems: &mut Vec<Problem>) -> Option<Test> {
     let before = problems.len();
     let texts: Vec<(&Node, &str)> = items.iter().filter_map(|n| Some((n, n.text()?))).collect();
     for item in items.iter().filter(|n| n.text().is_none()) {
@@ -260,7 +140,7 @@ fn equality(cells: Vec<NewCell>) -> Test {
 
 fn network(node: &Node, text: &str, problems: &mut Vec<Problem>) -> Option<IpNet> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    match network {
+    match network.map(unmapped) {
         Ok(network) if network.addr() == network.network() => Some(network),
         Ok(network) => {
             let message = format!("`{text}` has bits set behind its prefix");
@@ -275,8 +155,15 @@ fn network(node: &Node, text: &str, problems: &mut Vec<Problem>) -> Option<IpNet
     }
 }
 
+/// Addresses of IPv4 that are written as such of IPv6 are those of IPv4, as in events.
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(network, IpNet::V4)
+}
+
 /// A text as the column's type has it; None where it is no such value.
-fn cell(column: &Column, text: &str) -> Option<NewCell> {
+pub(super) fn cell(column: &Column, text: &str) -> Option<NewCell> {
     Some(match column.ty {
         Type::Text | Type::Ip => NewCell::Text(text.to_owned()),
         Type::Symbol(names) => NewCell::Text((*names.iter().find(|n| **n == text)?).to_owned()),
@@ -288,7 +175,7 @@ fn cell(column: &Column, text: &str) -> Option<NewCell> {
     })
 }
 
-fn misfit(column: &Column, node: &Node) -> Problem {
+pub(super) fn misfit(column: &Column, node: &Node) -> Problem {
     let short = |text: &str| format!("`{}`", short(text));
     let what = node.text().map_or_else(|| node.noun().to_owned(), short);
     let noun = match column.ty {

@@ -1,17 +1,15 @@
 //! From a file's shape to a definition that can run, or every problem with place, reason and what to write instead.
 //! Owns what is checked across steps: sinks, conversions, order, markings. Must not know: how steps run.
-pub(crate) mod matches;
+mod matches;
+pub(crate) mod operators;
 mod reach;
 
 use crate::{
-    index::{Predicate, Test},
+    index::Predicate,
     spec,
     steps::{self, Step},
 };
-use atio_schemas::{
-    column,
-    detection::{Criticality, Tlp},
-};
+use atio_schemas::detection::{Criticality, Tlp};
 use atio_topics::{Audience, Footprint, Place, Problem, Sink};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -131,8 +129,8 @@ pub struct Flow {
     pub converted: Option<String>,
     /// A conversion that nothing has delivered yet.
     pub undelivered: Option<Place>,
-    /// Sinks so far, and where.
-    pub sinks: Vec<(String, Place)>,
+    /// Sinks so far.
+    pub sinks: Vec<String>,
     /// What is known of the columns here.
     pub reach: Reach,
     /// Types of STIX object that can still be there; none = any.
@@ -171,8 +169,7 @@ fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) 
     }
     let unsound = check.problems.len() > before;
     ending(written, check, unsound);
-    markings(trigger, check);
-    let sinks = check.flow.sinks.iter().map(|(name, _)| name.clone()).collect();
+    let sinks = std::mem::take(&mut check.flow.sinks);
     (check.problems.len() == before).then(|| Branch {
         name: Arc::from(written.name.text.as_str()),
         steps,
@@ -211,25 +208,6 @@ fn ending(written: &spec::Branch, check: &mut Check<'_>, unsound: bool) {
     }
 }
 
-/// A trigger that lets in only what no sink of the branch may see can deliver nothing.
-fn markings(trigger: &[Predicate], check: &mut Check<'_>) {
-    let tlp = column::position("tlp");
-    let marks = trigger.iter().filter(|p| Some(p.column) == tlp).find_map(|p| match &p.test {
-        Test::Texts(texts) => Some(texts.iter().filter_map(|t| Tlp::parse(t)).collect::<Vec<_>>()),
-        _ => None,
-    });
-    let Some(lowest) = marks.and_then(|m| m.into_iter().min()) else { return };
-    for (sink, place) in check.flow.sinks.clone() {
-        let clearance = check.known.sinks.get(&sink).map(|s| s.clearance);
-        if let Some(clearance) = clearance.filter(|c| lowest > *c) {
-            let message = format!(
-                "sink `{sink}` is cleared up to tlp {clearance}, and `match` lets in only {lowest} and above"
-            );
-            check.problem(&place, message, Some("another sink, or another `match: {tlp: …}`".to_owned()));
-        }
-    }
-}
-
 fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
     let names: Vec<&str> = written.branches.iter().map(|b| b.name.text.as_str()).collect();
     for test in &written.tests {
@@ -253,6 +231,8 @@ fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
     }
 }
 
+#[cfg(test)]
+mod match_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -4,7 +4,7 @@ use crate::index::{Predicate, Test};
 use atio_schemas::{
     Detection,
     column::{self, COLUMNS, Column, NewCell, Type},
-    detection::Kind,
+    detection::{Kind, Tlp},
 };
 use atio_vrl::{Expression, Purpose};
 use regex::Regex;
@@ -35,34 +35,22 @@ impl Reach {
     pub fn new(trigger: &[Predicate]) -> Self {
         let mut reach = Self::default();
         reach.all_values();
-        for predicate in trigger {
-            let Some(column) = COLUMNS.get(predicate.column) else { continue };
-            reach.known(column, &predicate.test);
-        }
+        trigger.iter().for_each(|predicate| reach.known(predicate));
         reach
     }
 
     fn all_values(&mut self) {
-        for column in COLUMNS {
-            let mut values: Vec<NewCell> = match column.ty {
-                Type::Symbol(names) => names.iter().map(|n| NewCell::Text((*n).to_owned())).collect(),
-                Type::Bool => vec![NewCell::Bool(false), NewCell::Bool(true)],
-                _ => continue,
-            };
-            if column.nullable {
-                values.push(NewCell::Null);
-            }
-            self.values.insert(column.name, values);
-        }
+        let fixed = COLUMNS.iter().filter_map(|column| Some((column.name, every_value(column)?)));
+        self.values.extend(fixed);
     }
 
-    fn known(&mut self, column: &'static Column, test: &Test) {
-        match test {
-            Test::Texts(texts) if column.ty != Type::Texts && texts.len() <= MAX_VALUES => {
+    fn known(&mut self, predicate: &Predicate) {
+        let Some(column) = COLUMNS.get(predicate.column) else { return };
+        match &predicate.test {
+            Test::Texts(texts) if column.ty == Type::Text && texts.len() <= MAX_VALUES => {
                 let values = texts.iter().map(|t| NewCell::Text(t.to_string())).collect();
                 self.values.insert(column.name, values);
             }
-            Test::Bool(yes) => drop(self.values.insert(column.name, vec![NewCell::Bool(*yes)])),
             Test::IntRange { low, high } if column.ty == Type::Int => {
                 // A larger number is rounded: then nothing is certain.
                 let exact = |bound: &(i64, bool)| bound.0.unsigned_abs() < 1 << 53;
@@ -73,6 +61,16 @@ impl Reach {
             Test::FloatRange { low, high } => drop(self.ranges.insert(column.name, (*low, *high))),
             _ => {}
         }
+        if let Some(values) = self.values.get_mut(column.name) {
+            values.retain(|value| fulfils(column, value, std::slice::from_ref(predicate)));
+        }
+    }
+
+    /// The lowest marking of what comes here; None where that is not known.
+    #[must_use]
+    pub fn lowest_marking(&self) -> Option<Tlp> {
+        let parse = |value: &NewCell| if let NewCell::Text(text) = value { Tlp::parse(text) } else { None };
+        self.values.get("tlp")?.iter().filter_map(parse).min()
     }
 
     /// A column got a value that is not known here.
@@ -80,9 +78,10 @@ impl Reach {
         self.values.remove(column);
         self.ranges.remove(column);
     }
-    /// Many columns did.
-    pub fn forget_all(&mut self) {
-        *self = Self::default();
+    /// Many columns did; kind and marking are as they were.
+    pub fn sanitized(&mut self) {
+        self.values.retain(|name, _| matches!(*name, "kind" | "tlp"));
+        self.ranges.clear();
     }
 
     /// Goes on with what fulfils a condition.
@@ -143,6 +142,31 @@ impl Reach {
             _ => Ok(()),
         }
     }
+}
+
+/// Every value of a column that has a fixed list of them.
+fn every_value(column: &Column) -> Option<Vec<NewCell>> {
+    let mut values: Vec<NewCell> = match column.ty {
+        Type::Symbol(names) => names.iter().map(|n| NewCell::Text((*n).to_owned())).collect(),
+        Type::Bool => vec![NewCell::Bool(false), NewCell::Bool(true)],
+        _ => return None,
+    };
+    if column.nullable {
+        values.push(NewCell::Null);
+    }
+    Some(values)
+}
+
+/// Whether no value of a column with a fixed list of them fulfils the conditions.
+pub(super) fn nothing_fulfils(column: &Column, conditions: &[Predicate]) -> bool {
+    let values = every_value(column).filter(|_| !conditions.is_empty());
+    values.is_some_and(|all| !all.iter().any(|value| fulfils(column, value, conditions)))
+}
+
+fn fulfils(column: &Column, value: &NewCell, conditions: &[Predicate]) -> bool {
+    let mut detection = Detection::new(String::new(), Kind::Threat, "", "");
+    // What can't be tried may hold.
+    column.put(&mut detection, value.clone()).is_err() || conditions.iter().all(|c| c.holds(&detection))
 }
 
 /// The combinations of values for which the expression is true.

@@ -89,7 +89,34 @@ fn mistakes() {
         "{confidence: {gt: 1, gte: 2}}",
         "{confidence: {gte: 90, lt: 10}}",
         "{host: {gte: a}}",
-        "{host: {prefix: web}}",
+        "{host: {pattern: web}}",
+        "{host: {prefix: ''}}",
+        "{host: {prefix: []}}",
+        "{host: {contains: {a: b}}}",
+        "{host: {regex: 'web-('}}",
+        "{host: {regex: '(?=a)b'}}",
+        "{host: {regex: [a, b]}}",
+        "{host: {regex: '(\\w{100}){50}'}}",
+        "{host: {eq: [a, b]}}",
+        "{host: {eq: a, in: [b]}}",
+        "{host: {any: [a]}}",
+        "{host: {none: [a]}}",
+        "{host: {not: {exists: true}}}",
+        "{host: {exists: maybe}}",
+        "{host: {exists: false, not: a}}",
+        "{host: {prefx: a}}",
+        "{kind: {exists: true}}",
+        "{kind: {prefix: thr}}",
+        "{kind: {not: [threat, vulnerability, log, intelligence, playbook, operational]}}",
+        "{kind: {in: [threat], not: threat}}",
+        "{src.ip: {prefix: '10.'}}",
+        "{src.ip: {not: 10.0.0.1/8}}",
+        "{confidence: {regex: '^6'}}",
+        "{kev: {contains: t}}",
+        "{cves: {not: CVE-2021-44228}}",
+        "{cves: {any: {none: [a]}}}",
+        "{cves: {all: }}",
+        "{cves: {gt: a}}",
         "{host: {isnt: web}}",
         "{host: }",
         "{cves: []}",
@@ -158,6 +185,11 @@ fn mistakes() {
     ] {
         cases.push((format!("steps: {steps}"), with(good, steps)));
     }
+    cases.push(("tlp".into(), with("{tlp: {not: [clear, green, amber]}}", deliver)));
+    cases.push((
+        "tlp".into(),
+        with(good, "[{when: '.tlp == \"red\"'}, {sanitize: external}, {deliver: share}]"),
+    ));
     for steps in [
         "[{when: '.kind == \"log\"'}, {deliver: siem}]",
         "[{when: '.importance >= 70'}, {when: '.importance < 70 && .kev'}, {deliver: siem}]",

@@ -1,62 +1,50 @@
-//! Which definitions a detection triggers. Each definition is filed under its most selective equality, so that a detection looks at
-//! those only that it may trigger; what it finds there is tested in full. Owns this filing. Must not know: branches, steps.
+//! Which definitions a detection triggers. Each definition is filed under its most selective condition (a text, a network, a start of a text), so
+//! that a detection looks at those only that it may trigger; what it finds there is tested in full. Owns the choice. Must not know: branches, steps.
+mod filed;
 mod predicate;
 
 pub(crate) use predicate::plain;
-pub use predicate::{Predicate, Test};
+pub use predicate::{Pattern, Predicate, Test};
 
 use atio_schemas::{
     Detection,
-    column::{COLUMNS, Cell, Type},
+    column::{COLUMNS, Type},
 };
-use std::collections::HashMap;
-
-/// Positions by the text that the column must hold.
-type ByText = HashMap<Box<str>, Vec<usize>>;
+use filed::Filed;
+use std::collections::BTreeMap;
 
 /// Filed triggers; `usize` is the position in the list that it was built from.
 #[derive(Debug, Default)]
 pub struct Index {
     triggers: Vec<Vec<Predicate>>,
     /// By column.
-    filed: Vec<(usize, ByText)>,
-    /// Without an equality: always looked at.
+    filed: Vec<(usize, Filed)>,
+    /// With no condition to file under: always looked at.
     rest: Vec<usize>,
 }
 
 impl Index {
     #[must_use]
-    pub fn new(triggers: Vec<Vec<Predicate>>) -> Self {
-        let mut filed: HashMap<usize, ByText> = HashMap::new();
+    pub fn new(mut triggers: Vec<Vec<Predicate>>) -> Self {
+        let mut filed: BTreeMap<usize, Filed> = BTreeMap::new();
         let mut rest = vec![];
-        for (position, predicates) in triggers.iter().enumerate() {
-            let Some((column, texts)) = most_selective(predicates) else {
+        for (position, predicates) in triggers.iter_mut().enumerate() {
+            predicates.sort_by_key(|p| p.test.cost());
+            let chosen = most_selective(predicates);
+            if !chosen.is_some_and(|(column, test)| filed.entry(column).or_default().add(test, position)) {
                 rest.push(position);
-                continue;
-            };
-            let by_text = filed.entry(column).or_default();
-            for text in texts {
-                by_text.entry(text.clone()).or_default().push(position);
             }
         }
-        let mut filed: Vec<_> = filed.into_iter().collect();
-        filed.sort_unstable_by_key(|(column, _)| *column);
-        Self { triggers, filed, rest }
+        Self { triggers, filed: filed.into_iter().collect(), rest }
     }
 
     /// The positions of the triggers that hold, in order.
     #[must_use]
     pub fn matches(&self, detection: &Detection) -> Vec<usize> {
         let mut found: Vec<usize> = self.rest.clone();
-        for (column, by_text) in &self.filed {
+        for (column, filed) in &self.filed {
             let Some(column) = COLUMNS.get(*column) else { continue };
-            match (column.get)(detection) {
-                Cell::Text(text) => found.extend(by_text.get(text).into_iter().flatten()),
-                Cell::Texts(texts) => {
-                    found.extend(texts.iter().filter_map(|t| by_text.get(t.as_str())).flatten());
-                }
-                _ => {}
-            }
+            filed.look_up((column.get)(detection), &mut found);
         }
         found.sort_unstable();
         found.dedup();
@@ -80,19 +68,29 @@ impl Index {
     }
 }
 
-/// The equality to file under: free texts before symbols (every detection has a kind), few texts before many.
-fn most_selective(predicates: &[Predicate]) -> Option<(usize, impl Iterator<Item = &Box<str>>)> {
-    let equalities = predicates.iter().filter_map(|p| match &p.test {
-        Test::Texts(texts) => Some((p.column, texts)),
-        _ => None,
-    });
-    let (column, texts) = equalities.min_by_key(|(column, texts)| {
-        let common = COLUMNS.get(*column).is_none_or(|c| matches!(c.ty, Type::Symbol(_)));
-        let widespread =
-            COLUMNS.get(*column).is_none_or(|c| matches!(c.name, "tenant" | "source" | "product"));
-        (common, widespread, texts.len())
-    })?;
-    Some((column, texts.iter()))
+/// The condition to file under: free texts before networks before starts of texts before what is widespread (every detection has a kind);
+/// few of them before many.
+fn most_selective(predicates: &[Predicate]) -> Option<(usize, &Test)> {
+    let conditions = predicates.iter().flat_map(|p| parts(&p.test).iter().map(move |test| (p.column, test)));
+    let ranked = conditions.filter_map(|(column, test)| Some((rank(column, test)?, (column, test))));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, chosen)| chosen)
+}
+
+/// The tests that one value fulfils together.
+fn parts(test: &Test) -> &[Test] {
+    if let Test::Both(tests) = test { tests } else { std::slice::from_ref(test) }
+}
+
+fn rank(column: usize, test: &Test) -> Option<(u8, usize)> {
+    let column = COLUMNS.get(column)?;
+    Some(match test {
+        Test::Texts(texts) if matches!(column.ty, Type::Symbol(_)) => (4, texts.len()),
+        Test::Texts(texts) if matches!(column.name, "tenant" | "source" | "product") => (3, texts.len()),
+        Test::Texts(texts) => (0, texts.len()),
+        Test::Networks(networks) => (1, networks.len()),
+        Test::Prefixes(texts) => (2, texts.len()),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! One condition on one column. An unknown column fulfils none; a list fulfils it where any of its elements does.
+//! One condition on one column. An unknown column fulfils none but "is unknown"; a list fulfils it where any of its elements does.
+//! Owns what each test means. Must not know: how conditions are written, which of them are filed.
 use atio_schemas::{
     Detection,
     column::{COLUMNS, Cell},
 };
 use ipnet::IpNet;
+use regex::Regex;
 use std::{collections::BTreeSet, net::IpAddr};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -32,31 +34,83 @@ pub enum Test {
         low: Option<(f64, bool)>,
         high: Option<(f64, bool)>,
     },
+    /// Starts with one of these.
+    Prefixes(BTreeSet<Box<str>>),
+    /// Ends with one of these.
+    Suffixes(Vec<Box<str>>),
+    /// One of these stands in it.
+    Parts(Vec<Box<str>>),
+    /// Somewhere in it.
+    Regex(Pattern),
+    /// One value fulfils all of these.
+    Both(Vec<Test>),
+    Not(Box<Test>),
+    /// Known (of a list: with an element), or not.
+    Exists(bool),
+    /// A list with elements, each of which fulfils this.
+    Every(Box<Test>),
+    /// A list none of whose elements fulfils this.
+    NoElement(Box<Test>),
+}
+
+/// A regular expression; equal where it is written equally.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
 }
 
 impl Predicate {
     #[must_use]
     pub fn holds(&self, detection: &Detection) -> bool {
-        let Some(column) = COLUMNS.get(self.column) else { return false };
-        match (column.get)(detection) {
-            Cell::Null => false,
-            Cell::Text(text) => self.test.text(text),
-            Cell::Texts(texts) => texts.iter().any(|t| self.test.text(t)),
-            Cell::Int(n) => self.test.int(n),
-            Cell::Time(t) => self.test.int(t.0),
-            Cell::Float(n) => self.test.float(n),
-            Cell::Bool(b) => self.test == Test::Bool(b),
-        }
+        COLUMNS.get(self.column).is_some_and(|column| self.test.column((column.get)(detection)))
     }
 }
 
 impl Test {
+    /// What the test says of a column.
+    fn column(&self, cell: Cell<'_>) -> bool {
+        match (self, cell) {
+            (Self::Exists(known), Cell::Null) => !known,
+            (Self::Exists(known), Cell::Texts(texts)) => texts.is_empty() != *known,
+            (Self::Exists(known), _) => *known,
+            (_, Cell::Null) => false,
+            (Self::Every(test), Cell::Texts(texts)) => {
+                !texts.is_empty() && texts.iter().all(|t| test.value(Cell::Text(t)))
+            }
+            (Self::NoElement(test), Cell::Texts(texts)) => !texts.iter().any(|t| test.value(Cell::Text(t))),
+            (_, Cell::Texts(texts)) => texts.iter().any(|t| self.value(Cell::Text(t))),
+            (_, value) => self.value(value),
+        }
+    }
+
+    /// What it says of one value, or of one element.
+    fn value(&self, cell: Cell<'_>) -> bool {
+        match (self, cell) {
+            (Self::Both(tests), _) => tests.iter().all(|t| t.value(cell)),
+            (Self::Not(test), _) => !test.value(cell),
+            (Self::Bool(yes), Cell::Bool(b)) => *yes == b,
+            (_, Cell::Text(text)) => self.text(text),
+            (_, Cell::Int(number)) => self.int(number),
+            (_, Cell::Time(at)) => self.int(at.0),
+            (_, Cell::Float(number)) => self.float(number),
+            _ => false,
+        }
+    }
+
     fn text(&self, text: &str) -> bool {
         match self {
             Self::Texts(texts) => texts.contains(text),
             Self::Networks(networks) => {
-                text.parse::<IpAddr>().is_ok_and(|ip| networks.iter().any(|n| n.contains(&plain(ip))))
+                address(text).is_some_and(|ip| networks.iter().any(|n| n.contains(&ip)))
             }
+            Self::Prefixes(parts) => parts.iter().any(|p| text.starts_with(&**p)),
+            Self::Suffixes(parts) => parts.iter().any(|p| text.ends_with(&**p)),
+            Self::Parts(parts) => parts.iter().any(|p| text.contains(&**p)),
+            Self::Regex(pattern) => pattern.0.is_match(text),
             _ => false,
         }
     }
@@ -74,6 +128,23 @@ impl Test {
             _ => false,
         }
     }
+
+    /// What it costs to look: cheap tests come first.
+    pub(super) fn cost(&self) -> u8 {
+        match self {
+            Self::Exists(_) | Self::Bool(_) | Self::IntRange { .. } | Self::FloatRange { .. } => 0,
+            Self::Texts(_) | Self::Ints(_) | Self::Floats(_) | Self::Prefixes(_) | Self::Suffixes(_) => 1,
+            Self::Networks(_) | Self::Parts(_) => 2,
+            Self::Regex(_) => 3,
+            Self::Not(test) | Self::Every(test) | Self::NoElement(test) => test.cost(),
+            Self::Both(tests) => tests.iter().map(Self::cost).max().unwrap_or(0),
+        }
+    }
+}
+
+/// The address that a text is; `::ffff:10.0.0.1` is 10.0.0.1.
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(plain)
 }
 
 /// `::ffff:10.0.0.1` is 10.0.0.1.

@@ -95,10 +95,30 @@ fn equality_looks_at_few() {
     let index = Index::new(triggers);
     assert!(index.rest.is_empty());
     assert_eq!(index.filed.len(), 1);
-    assert!(index.filed[0].1.values().all(|filed| filed.len() == 1));
+    assert_eq!(index.filed[0].1.fullest(), 1);
     let mut d = Detection::new("e".into(), Kind::Threat, "default", "a");
     d.rule.id = Some("1:7".into());
     assert_eq!(index.matches(&d), [7]);
+}
+
+/// The same of networks, and of starts of texts.
+#[test]
+fn networks_and_prefixes_look_at_few() {
+    let network = |i: usize| format!("10.{}.{}.0/24", i / 250, i % 250).parse().unwrap();
+    let both = (0..1000).map(|i| {
+        let start = Test::Prefixes([Box::from(format!("web-{i:04}"))].into());
+        let end = Test::Suffixes(vec![Box::from(".corp.example")]);
+        let host = Predicate { column: position("host"), test: Test::Both(vec![end, start]) };
+        let ip = Predicate { column: position("src.ip"), test: Test::Networks(vec![network(i)]) };
+        if i % 2 == 0 { vec![host] } else { vec![ip] }
+    });
+    let index = Index::new(both.collect());
+    assert!(index.rest.is_empty());
+    assert!(index.filed.iter().all(|(_, filed)| filed.fullest() == 1));
+    let mut d = Detection::new("e".into(), Kind::Threat, "default", "a");
+    d.host = Some("web-0042.corp.example".into());
+    d.src.ip = Some("10.3.1.77".into());
+    assert_eq!(index.matches(&d), [42, 751]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         check.problems.push(spec::unknown(&sink, &names, &[], "sink"));
         return None;
     };
-    if check.flow.sinks.iter().any(|(name, _)| *name == sink.text) {
+    if check.flow.sinks.contains(&sink.text) {
         let message = format!("this branch delivers to `{}` already", sink.text);
         check.problem(
             &sink.place,
@@ -38,7 +38,15 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         check.problem(&sink.place, message, Some("`- sanitize: external` before it".to_owned()));
         return None;
     }
-    check.flow.sinks.push((sink.text.clone(), sink.place));
+    if let Some(lowest) = check.flow.reach.lowest_marking().filter(|lowest| *lowest > facts.clearance) {
+        let message = format!(
+            "sink `{}` is cleared up to tlp {}, and only what is marked {lowest} or above comes here",
+            sink.text, facts.clearance
+        );
+        check.problem(&sink.place, message, Some("another sink, or another `match: {tlp: …}`".to_owned()));
+        return None;
+    }
+    check.flow.sinks.push(sink.text.clone());
     Some(Box::new(Deliver { sink: sink.text, format: facts.format, clearance: facts.clearance }))
 }
 

@@ -66,7 +66,7 @@ struct Sanitize;
 pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
     let level = spec::text(&step.body, "`sanitize`", &mut check.problems)?;
     check.flow.sanitized = true;
-    check.flow.reach.forget_all();
+    check.flow.reach.sanitized();
     if level.text != "external" {
         check.problems.push(spec::unknown(&level, &["external"], &["internal", "community"], "level"));
         return None;
