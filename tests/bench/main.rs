@@ -35,7 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HELP: &str = "\
 cargo bench -p atio -- [--quick] [--only PART]… [--who NAME]… [--broker embedded|kafka|both] [--pairs N] [--records N] [--judge BASELINE]
-  PART      contest, idle, instructions, pipeline
+  PART      contest, idle, instructions, pipeline, trickle (a part of pipeline)
   --who     a contestant, again for more; all by default
   --judge   another `atio` program: normalization of this build against it, in pairs";
 
@@ -135,6 +135,8 @@ fn main() {
         }
         if options.wants("pipeline") {
             pipeline::part(&broker, &mut figures, options.quick);
+        } else if options.wants("trickle") {
+            pipeline::trickle(&broker, &mut figures, options.quick);
         }
     }
     if options.judge.is_none() {

@@ -23,6 +23,8 @@ use std::{
 const PARTITIONS: i32 = 3;
 /// Alerts a second.
 const TRICKLE: f64 = 100.0;
+/// So few that each comes after a rest.
+const LONE: f64 = 3.0;
 
 struct Pipeline<'a> {
     broker: &'a Broker,
@@ -167,16 +169,17 @@ impl<'a> Pipeline<'a> {
     fn trickle(&mut self, figures: &mut Figures, time: Duration) {
         let during = |pipeline: &mut Self, alerts: bool| {
             let before = pipeline.spent();
-            if alerts {
-                drop(pipeline.latencies(TRICKLE, time))
-            } else {
+            let took = if alerts { pipeline.latencies(TRICKLE, time) } else { vec![] };
+            if !alerts {
                 thread::sleep(time)
             }
             let after = pipeline.spent();
-            [0, 1, 2].map(|n| after[n] - before[n])
+            ([0, 1, 2].map(|n| after[n] - before[n]), took)
         };
-        let idle = during(self, false);
-        let busy = during(self, true);
+        let (idle, _) = during(self, false);
+        let (busy, took) = during(self, true);
+        let name = |of: &str| format!("{}.trickle{of}", self.broker.name());
+        percentiles(figures, &name(""), &took, &[("p50", 0.5), ("p99", 0.99)]);
         let alerts = TRICKLE * time.as_secs_f64();
         for (n, (name, unit)) in
             [("cpu.services", "us/event"), ("cpu.broker", "us/event"), ("disk", "bytes/event")]
@@ -190,6 +193,8 @@ impl<'a> Pipeline<'a> {
                 figures.add(&format!("{name}.idle"), vec![percent], "%-of-a-core");
             }
         }
+        let alone = self.latencies(LONE, time);
+        percentiles(figures, &format!("{}.lone", self.broker.name()), &alone, &[("p50", 0.5), ("p99", 0.99)]);
     }
 }
 
@@ -207,6 +212,20 @@ fn number(payload: &[u8]) -> Option<u64> {
     let at = payload.windows(mark.len()).position(|w| w == mark)? + mark.len();
     let digits = payload.get(at..)?.iter().take_while(|b| b.is_ascii_digit());
     digits.map(|b| char::from(*b)).collect::<String>().parse().ok()
+}
+
+/// The trickle alone.
+pub fn trickle(broker: &Broker, figures: &mut Figures, quick: bool) {
+    let mut pipeline = Pipeline::start(broker);
+    // A broker in Java is slow before it is warm.
+    for _ in 0..3 {
+        pipeline.rate(10_000);
+    }
+    pipeline.trickle(figures, trickling(quick));
+}
+
+fn trickling(quick: bool) -> Duration {
+    Duration::from_secs(if quick { 10 } else { 30 })
 }
 
 pub fn part(broker: &Broker, figures: &mut Figures, quick: bool) {
@@ -237,7 +256,7 @@ pub fn part(broker: &Broker, figures: &mut Figures, quick: bool) {
         largest = largest.max(rss);
     }
     figures.add(&name("rss.largest"), vec![largest], "MB");
-    pipeline.trickle(figures, Duration::from_secs(if quick { 10 } else { 30 }));
+    pipeline.trickle(figures, trickling(quick));
 }
 
 /// Of these times, sorted, in milliseconds.

@@ -114,6 +114,7 @@ struct Driver {
     /// Since the last look: records, and those of them that were dead-lettered.
     poison: (u64, u64),
     last_sweep: Millis,
+    last_served: Millis,
     troubles: u64,
     last_trouble: Millis,
     ended: Option<End>,
@@ -321,7 +322,7 @@ fn timing(stage: &Stage, config: &LaneConfig) -> Timing {
     };
     Timing {
         commit_interval: limits.commit_interval.map_or(interval, ms),
-        quiet: (stage.pace == Pace::Interactive).then(|| ms(limits.quiet)),
+        pace: (stage.pace == Pace::Interactive).then(|| ms(limits.pace)),
         max_bytes: limits.transaction_bytes,
         max_polls: 64,
         back_off: ms(limits.back_off),

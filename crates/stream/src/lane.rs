@@ -72,8 +72,8 @@ impl SchemaSource for StaticIds {
 pub struct Limits {
     /// From the first record to the commit at the latest; none: by the stage's pace (20 ms interactive, 100 ms bulk).
     pub commit_interval: Option<Duration>,
-    /// Interactive lanes commit so long after the input ran dry; after a rest sooner (see the machine).
-    pub quiet: Duration,
+    /// Interactive lanes commit before the interval is over where their input is dry and their last commit is so long ago.
+    pub pace: Duration,
     /// Records taken from the consumer at once, and in one transaction.
     pub batch_records: usize,
     /// Input bytes taken from the consumer at once; one record can be larger.
@@ -99,7 +99,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             commit_interval: None,
-            quiet: Duration::from_millis(5),
+            pace: Duration::from_millis(20),
             batch_records: 500,
             batch_bytes: 4 * 1024 * 1024,
             transaction_bytes: 16 * 1024 * 1024,

@@ -48,7 +48,7 @@ pub(crate) struct Firing {
 pub(crate) struct Cx<'a> {
     pub stage: &'a Stage,
     pub processor: &'a dyn Processor,
-    pub producer: &'a TxnProducer,
+    pub producer: &'a mut TxnProducer,
     pub states: &'a mut States,
     pub books: &'a mut Books,
     pub tables: &'a Tables,

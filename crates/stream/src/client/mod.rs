@@ -13,6 +13,7 @@ pub mod producer;
 pub(crate) mod publisher;
 pub(crate) mod reader;
 pub(crate) mod survey;
+mod waiting;
 
 /// What every client of ours starts from. `client_id` names it in the broker's log and metrics, e.g. `atio-normalization-0`.
 /// Pass-through properties are applied last, so call the role's own setters on the result only for what must not be overridden.

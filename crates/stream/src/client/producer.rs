@@ -3,6 +3,7 @@
 use super::{
     error::{self, Call},
     offsets::OffsetsCall,
+    waiting::Waiting,
 };
 use crate::{
     config::Kafka,
@@ -44,7 +45,7 @@ const INIT_QUICK: Duration = Duration::from_millis(60);
 /// The last try: so many waits of so long, with a look in between whether anybody still wants it.
 const INIT_LONG: (u32, Duration) = (30, Duration::from_secs(1));
 const INIT_QUICK_TRIES: u32 = 10;
-/// Unwritten records that the client holds; above, `send` waits.
+/// Unwritten records that the client holds; above, or above a bound in bytes ([`Waiting`]), `send` waits.
 const QUEUE_WAIT: Duration = Duration::from_micros(300);
 const QUEUE_RECORDS: &str = "2000";
 
@@ -112,7 +113,7 @@ impl ProducerSpec {
             .set("compression.type", "lz4")
             .set("batch.size", self.batch_bytes.to_string())
             .set("message.max.bytes", self.message_bytes.to_string())
-            // `send` waits above; the longest record must fit.
+            // `send` waits far below; the longest record must fit.
             .set("queue.buffering.max.messages", QUEUE_RECORDS)
             .set("queue.buffering.max.kbytes", (self.message_bytes / 1024 + 1024).to_string());
         super::pass_through(&mut config, &self.kafka);
@@ -130,7 +131,14 @@ impl ProducerSpec {
         let producer = config
             .create_with_context(watch.clone())
             .map_err(|e| Fault::new(FaultKind::Fatal, e.to_string()))?;
-        Ok(TxnProducer { offsets: None, producer: Arc::new(producer), seen: watch.0, slow: 0, troubled: 0 })
+        Ok(TxnProducer {
+            offsets: None,
+            producer: Arc::new(producer),
+            seen: watch.0,
+            waiting: Waiting::default(),
+            slow: 0,
+            troubled: 0,
+        })
     }
 
     /// A producer whose predecessor under this id is fenced and its transaction ended. librdkafka waits 500 ms before it asks again, a new
@@ -164,6 +172,7 @@ pub struct TxnProducer {
     offsets: Option<OffsetsCall>,
     producer: Arc<BaseProducer<Watch>>,
     seen: Arc<Seen>,
+    waiting: Waiting,
     /// Calls that said Ok and took too long.
     pub slow: u64,
     /// Calls during which the log showed a lost connection or a time-out.
@@ -197,7 +206,7 @@ impl TxnProducer {
     ///
     /// # Errors
     /// The record can't be produced; the transaction is lost (rule 13).
-    pub fn send(&self, output: &Output) -> Result<(), Fault> {
+    pub fn send(&mut self, output: &Output) -> Result<(), Fault> {
         let mut record = BaseRecord::<[u8], [u8]>::to(&output.topic);
         if let Some(partition) = output.partition {
             record = record.partition(partition);
@@ -211,21 +220,25 @@ impl TxnProducer {
         if !output.headers.0.is_empty() {
             record = record.headers(owned(&output.headers));
         }
+        let size = output.size();
         let deadline = Instant::now() + DEADLINE;
+        let full = |why: &str| Fault::new(FaultKind::Unknown, format!("send to {}: {why}", output.topic));
         loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if Instant::now() < deadline =>
-                {
-                    record = back;
-                    self.producer.poll(Duration::ZERO);
-                    crate::clock::pause(QUEUE_WAIT);
-                }
-                Err((e, _)) => {
-                    return Err(Fault::new(FaultKind::Unknown, format!("send to {}: {e}", output.topic)));
+            if self.waiting.has_room(size, || usize::try_from(self.producer.in_flight_count()).unwrap_or(0)) {
+                match self.producer.send(record) {
+                    Ok(()) => {
+                        self.waiting.add(size);
+                        return Ok(());
+                    }
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => record = back,
+                    Err((e, _)) => return Err(full(&e.to_string())),
                 }
             }
+            if Instant::now() >= deadline {
+                return Err(full("what was sent before is not answered"));
+            }
+            self.take_in();
+            crate::clock::pause(QUEUE_WAIT);
         }
     }
 
@@ -240,7 +253,7 @@ impl TxnProducer {
     /// `Unknown`: a record failed, or the deadline passed.
     pub fn drain(&self) -> Result<(), Fault> {
         let deadline = Instant::now() + DEADLINE;
-        let mut wait = Duration::from_micros(200);
+        let mut wait = Duration::from_micros(300);
         loop {
             self.take_in();
             if self.producer.in_flight_count() == 0 {

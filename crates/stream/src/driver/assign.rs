@@ -189,7 +189,7 @@ impl Driver {
             return Ok(());
         };
         let tables = self.tables.offsets();
-        let Some(producer) = self.producer.as_ref().filter(|_| !tables.is_empty()) else { return Ok(()) };
+        let Some(producer) = self.producer.as_mut().filter(|_| !tables.is_empty()) else { return Ok(()) };
         for (tp, first_offset) in &self.starts {
             let epoch = Epoch {
                 stage: self.stage.name.clone(),

@@ -96,7 +96,7 @@ impl Driver {
         let Run::Transform(processor) = &stage.run else {
             return Err(Refusal::Final(End::Failed("not a transform".into())));
         };
-        let Some(producer) = &self.producer else {
+        let Some(producer) = &mut self.producer else {
             return Err(Refusal::Producer(Fault::new(FaultKind::Unknown, "no producer")));
         };
         let mut cx = transform::Cx {

@@ -78,7 +78,7 @@ impl Driver {
         let Some(deliveries) = &mut self.deliveries else { return Ok(()) };
         let outputs =
             deliveries.outputs(&mut self.books, &self.limits, clock::wall()).map_err(Refusal::Stage)?;
-        let Some(producer) = &self.producer else {
+        let Some(producer) = &mut self.producer else {
             return Err(Refusal::Producer(Fault::new(FaultKind::Unknown, "no producer")));
         };
         for output in &outputs {

@@ -64,6 +64,7 @@ pub(super) fn start(
         ids: HashSet::new(),
         poison: (0, 0),
         last_sweep: 0,
+        last_served: 0,
         troubles: 0,
         last_trouble: 0,
         ended: None,

@@ -32,7 +32,7 @@ impl Driver {
 
     pub(super) fn seal(&mut self, consumer: &LaneConsumer) -> Result<Positions, Fault> {
         self.sealing = Instant::now();
-        let Some(producer) = &self.producer else {
+        let Some(producer) = &mut self.producer else {
             return Err(Fault::new(FaultKind::Unknown, "no producer"));
         };
         let fatal = |e: String| Fault::new(FaultKind::Fatal, e);

@@ -14,8 +14,8 @@ mod world;
 pub use words::{Base, Command, Committed, End, Event, Millis, Positions, Refusal, Timing};
 
 const IDLE: Millis = 1000;
-/// How long the input must be dry after a rest.
-const SOON: Millis = 1;
+/// How long the input must be dry for an early commit: what one transaction upstream has given comes together.
+const DRY: Millis = 1;
 const FENCE_WINDOW: Millis = 60_000;
 const ORPHAN_LIMIT: Millis = 60_000;
 const RETRIES: u32 = 600;
@@ -85,8 +85,8 @@ pub struct Machine {
     /// Since when it is stopping.
     stop_asked: Millis,
     opened: Millis,
-    /// Before the open transaction nothing had come for a while.
-    rested: bool,
+    /// When the last one with something in it was.
+    last_commit: Option<Millis>,
     /// The last poll returned nothing. Time alone does not say so: processing what was at hand can take longer than the usual wait.
     dry: bool,
     last_record: Millis,
@@ -118,7 +118,7 @@ impl Machine {
             stopping: false,
             stop_asked: 0,
             opened: 0,
-            rested: false,
+            last_commit: None,
             dry: false,
             last_record: 0,
             last_idle: 0,
@@ -164,9 +164,8 @@ impl Machine {
     pub fn wait(&self, now: Millis) -> Millis {
         match self.phase {
             Phase::Open => {
-                let late = (self.opened + self.timing.commit_interval).saturating_sub(now);
-                let quiet = self.quiet().map(|q| (self.last_record + q).saturating_sub(now));
-                quiet.map_or(late, |q| q.min(late))
+                let late = self.opened + self.timing.commit_interval;
+                self.early().map_or(late, |early| early.min(late)).saturating_sub(now)
             }
             Phase::Waiting { until, .. } => until.saturating_sub(now).min(100),
             Phase::Exited | Phase::Asked(_) => 0,
@@ -235,7 +234,7 @@ impl Machine {
                 Err(fault) => self.fault(now, Ask::Offsets, fault, out),
             },
             Event::Committed(result) => match result {
-                Ok(()) => self.merge(out),
+                Ok(()) => self.merge(now, out),
                 Err(fault) => self.fault(now, Ask::Commit, fault, out),
             },
             Event::Aborted(result) => match result {
@@ -253,7 +252,6 @@ impl Machine {
 
     fn polled(&mut self, now: Millis, ends: Positions, bytes: usize, out: &mut Vec<Command>) {
         self.dry = false;
-        let rested = self.timing.quiet.is_some_and(|quiet| now >= self.last_record + 2 * quiet);
         self.last_record = now;
         self.bytes += bytes;
         self.polls += 1;
@@ -262,7 +260,6 @@ impl Machine {
             self.ask(Ask::Process, Command::Process, out);
         } else {
             self.opened = now;
-            self.rested = rested;
             self.bare = false;
             self.ask(Ask::Begin, Command::Begin, out);
         }
@@ -309,7 +306,7 @@ impl Machine {
         self.ask(Ask::Offsets, Command::SendOffsets(positions), out);
     }
 
-    fn merge(&mut self, out: &mut Vec<Command>) {
+    fn merge(&mut self, now: Millis, out: &mut Vec<Command>) {
         let sent = self.sent.take().unwrap_or_default();
         for (tp, next) in &sent {
             if let Some(owned) = self.owned.get_mut(tp) {
@@ -317,6 +314,9 @@ impl Machine {
             }
         }
         out.push(Command::Merge(sent));
+        if !self.bare {
+            self.last_commit = Some(now);
+        }
         self.closed();
         self.failures = 0;
         self.why = None;
@@ -399,16 +399,16 @@ impl Machine {
         self.stopping
             || !self.pending.is_empty()
             || now >= self.opened + self.timing.commit_interval
-            || (self.dry && self.quiet().is_some_and(|quiet| now >= self.last_record + quiet))
+            || (self.dry && self.early().is_some_and(|early| now >= early))
             || self.bytes >= self.timing.max_bytes
             || self.polls >= self.timing.max_polls
     }
 
-    /// What comes after a rest is the burst of one upstream transaction: nothing follows at once, so nothing is waited for. As the rest is
-    /// twice the usual wait, there are no more commits than with that.
-    fn quiet(&self) -> Option<Millis> {
-        let quiet = self.timing.quiet?;
-        Some(if self.rested { quiet.min(SOON) } else { quiet })
+    /// When a transaction may end before its interval is over, once the input is dry. What comes after a rest goes on at once; while a
+    /// trickle goes on, commits keep their distance: one costs the same for a record as for a hundred.
+    fn early(&self) -> Option<Millis> {
+        let apart = self.last_commit.map_or(0, |last| last + self.timing.pace.unwrap_or(0));
+        self.timing.pace.map(|_| apart.max(self.last_record + DRY))
     }
 
     fn lost(&self) -> bool {

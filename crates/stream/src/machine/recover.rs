@@ -160,7 +160,7 @@ impl Machine {
         match (all_at_end, all_at_start, strange) {
             (true, _, _) => {
                 self.stall = None;
-                self.merge(out);
+                self.merge(now, out);
             }
             (_, true, _) => {
                 out.push(Command::Discard);

@@ -1,6 +1,6 @@
 //! The machine against the made-up world, with random interleavings and faults.
 use super::{
-    world::{Act, Call, Outcome, World, act, tp},
+    world::{Act, Call, Outcome, World, act, timing, tp},
     *,
 };
 use proptest::prelude::*;
@@ -42,21 +42,78 @@ proptest! {
     }
 }
 
+/// So long after the last record, or as long as the machine waits, nothing comes.
+fn dry_for(world: &mut World, ms: Millis) {
+    assert_eq!(world.machine.wait(world.now), ms, "waits");
+    world.now += ms;
+    world.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
+}
+
 #[test]
-fn an_early_commit_when_the_input_runs_dry_and_a_late_one_under_load() {
+fn what_comes_after_a_rest_is_committed_as_soon_as_the_input_is_dry() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
+    for read in 1..=2 {
+        world.now += 10;
+        world.records(0, 1);
+        dry_for(&mut world, DRY);
+        assert_eq!(world.committed[&tp(0)], read);
+    }
+}
+
+#[test]
+fn commits_keep_their_distance_while_a_trickle_goes_on() {
     let mut world = World::new();
     world.act(Act::Assign(1));
     world.records(0, 1);
-    assert_eq!(world.machine.wait(world.now), 5);
-    world.now += 5;
-    world.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
+    dry_for(&mut world, DRY);
+    let first = world.now;
+    world.now += 3;
+    world.records(0, 1);
+    dry_for(&mut world, 7);
+    assert_eq!((world.committed[&tp(0)], world.now), (2, first + 10));
+    // One that comes right then has a moment to be followed by another.
+    world.now += 9;
+    world.records(0, 1);
+    world.now += 1;
+    world.records(0, 1);
+    dry_for(&mut world, DRY);
+    assert_eq!((world.committed[&tp(0)], world.now), (4, first + 21));
+}
+
+#[test]
+fn a_commit_that_only_moves_the_positions_makes_nobody_wait() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
+    world.now += 1000;
+    world.feed(Event::Tick);
+    assert_eq!(world.committed.get(&tp(0)), Some(&0), "where it starts is committed");
+    world.records(0, 1);
+    dry_for(&mut world, DRY);
     assert_eq!(world.committed[&tp(0)], 1);
+}
+
+#[test]
+fn under_load_a_commit_comes_at_the_latest_after_the_interval() {
+    let mut world = World::new();
+    world.act(Act::Assign(1));
     for _ in 0..5 {
         world.records(0, 1);
+        assert!(!world.committed.contains_key(&tp(0)), "never dry");
         world.now += 4;
         world.feed(Event::Tick);
     }
-    assert_eq!(world.committed[&tp(0)], 6, "at the latest after the interval");
+    assert_eq!(world.committed[&tp(0)], 5);
+}
+
+#[test]
+fn without_a_pace_only_the_interval_ends_a_transaction() {
+    let mut world = World::with(Timing { pace: None, ..timing() });
+    world.act(Act::Assign(1));
+    world.now += 100;
+    world.records(0, 1);
+    dry_for(&mut world, 20);
+    assert_eq!(world.committed[&tp(0)], 1);
 }
 
 #[test]
@@ -73,24 +130,8 @@ fn a_batch_that_takes_long_does_not_end_its_transaction_while_more_is_at_hand() 
         world.records(0, 1);
         assert_eq!(world.position[&tp(0)], read);
     }
-    world.now += 6;
-    world.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
+    dry_for(&mut world, DRY);
     assert_eq!(world.committed[&tp(0)], 3);
-}
-
-#[test]
-fn what_comes_after_a_rest_is_committed_as_soon_as_the_input_is_dry() {
-    let mut world = World::new();
-    world.act(Act::Assign(1));
-    world.now += 100;
-    world.records(0, 1);
-    assert_eq!(world.machine.wait(world.now), 1);
-    world.now += 1;
-    world.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
-    assert_eq!(world.committed[&tp(0)], 1);
-    world.now += 4;
-    world.records(0, 1);
-    assert_eq!(world.machine.wait(world.now), 5, "no rest: more may follow");
 }
 
 #[test]

@@ -146,8 +146,8 @@ pub enum End {
 pub struct Timing {
     /// At the latest so long after the first record.
     pub commit_interval: Millis,
-    /// So long after the input ran dry; null: wait for the interval.
-    pub quiet: Option<Millis>,
+    /// Earlier where the input is dry and the last commit is so long ago; null: wait for the interval.
+    pub pace: Option<Millis>,
     /// Or at so many bytes of input, or records.
     pub max_bytes: usize,
     pub max_polls: u32,

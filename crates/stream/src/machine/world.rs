@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 pub(super) fn timing() -> Timing {
     Timing {
         commit_interval: 20,
-        quiet: Some(5),
+        pace: Some(10),
         max_bytes: 1000,
         max_polls: 8,
         back_off: 200,
@@ -85,9 +85,25 @@ pub(super) fn tp(p: u8) -> Tp {
     Tp::new("in", i32::from(p))
 }
 
+/// What could make the open transaction end: counted by the world.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// Since when it has something in it.
+    opened: Option<Millis>,
+    bytes: usize,
+    polls: u32,
+    /// Since the last record a poll has returned nothing.
+    dry: bool,
+    stopped: bool,
+}
+
 /// Broker, consumer, and what the lane has made visible.
 pub(super) struct World {
+    pub(super) timing: Timing,
     pub(super) machine: Machine,
+    pub(super) asked: Asked,
+    /// When the last transaction with something in it was in, as far as the lane was told.
+    pub(super) last_commit: Option<Millis>,
     pub(super) now: Millis,
     /// Per partition: committed offset, where the consumer stands.
     pub(super) committed: BTreeMap<Tp, i64>,
@@ -119,8 +135,15 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::with(timing())
+    }
+
+    pub(super) fn with(timing: Timing) -> Self {
         Self {
-            machine: Machine::new(timing()),
+            timing,
+            machine: Machine::new(timing),
+            asked: Asked::default(),
+            last_commit: None,
             now: 1,
             committed: BTreeMap::new(),
             marks: BTreeMap::new(),
@@ -146,9 +169,7 @@ impl World {
     }
 
     pub(super) fn feed(&mut self, event: Event) {
-        if matches!(event, Event::Assigned(_) | Event::Revoked { .. }) {
-            self.told += 1;
-        }
+        self.note(&event);
         let mut events = VecDeque::from([event]);
         let mut steps = 0;
         while let Some(event) = events.pop_front() {
@@ -162,6 +183,37 @@ impl World {
             steps += 1;
             assert!(steps < 40, "turns in circles");
         }
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Assigned(_) | Event::Revoked { .. } => self.told += 1,
+            Event::Stop => self.asked.stopped = true,
+            Event::Polled { ends, .. } if ends.is_empty() => self.asked.dry = true,
+            Event::Polled { bytes, .. } => self.taken(*bytes),
+            Event::Due => self.taken(0),
+            _ => {}
+        }
+    }
+
+    fn taken(&mut self, bytes: usize) {
+        let asked = &mut self.asked;
+        asked.opened.get_or_insert(self.now);
+        asked.bytes += bytes;
+        asked.polls += 1;
+        asked.dry = false;
+    }
+
+    /// A transaction ends for one of few reasons; where its input is merely dry, not too soon after the last.
+    fn may_end(&self) {
+        let Some(opened) = self.asked.opened else { return };
+        let (asked, timing) = (self.asked, self.timing);
+        let wanted = asked.stopped || self.told != self.acknowledged;
+        let enough = asked.bytes >= timing.max_bytes || asked.polls >= timing.max_polls;
+        let late = self.now >= opened + timing.commit_interval;
+        let apart =
+            timing.pace.is_some_and(|pace| self.last_commit.is_none_or(|last| self.now >= last + pace));
+        assert!(wanted || enough || late || (asked.dry && apart), "ends at {}: {asked:?}", self.now);
     }
 
     pub(super) fn fault(&mut self, call: Call) -> Option<Outcome> {
@@ -273,6 +325,7 @@ impl World {
             }
             Command::Process => Some(Event::Processed(self.process())),
             Command::Seal => {
+                self.may_end();
                 let positions = self.position.clone();
                 Some(Event::Sealed(self.call(Call::Seal, |_| ()).map(|()| positions)))
             }
@@ -282,6 +335,10 @@ impl World {
             }
             Command::Commit => Some(Event::Committed(self.call(Call::Commit, Self::broker_commits))),
             Command::Merge(_) => {
+                if self.asked.opened.is_some() {
+                    self.last_commit = Some(self.now);
+                }
+                self.closed();
                 for (tp, at) in std::mem::take(&mut self.overlay) {
                     self.state.insert(tp, at);
                 }
@@ -289,6 +346,7 @@ impl World {
                 None
             }
             Command::Discard => {
+                self.closed();
                 self.firing = 0;
                 self.overlay.clear();
                 self.hand.clear();
@@ -320,6 +378,10 @@ impl World {
                 None
             }
         }
+    }
+
+    fn closed(&mut self) {
+        self.asked = Asked { stopped: self.asked.stopped, ..Asked::default() };
     }
 
     pub(super) fn process(&mut self) -> Result<(), Refusal> {
@@ -371,6 +433,11 @@ impl World {
             Act::Nothing if self.machine.reads() => {
                 self.now += self.machine.wait(self.now);
                 self.feed(Event::Polled { ends: Positions::new(), bytes: 0 });
+                // It waits no longer than it must: what was open is in, or something has failed.
+                assert!(
+                    !self.in_txn || !self.machine.reads(),
+                    "still open after the wait that was asked for"
+                );
             }
             Act::Nothing => self.feed(Event::Tick),
             Act::Wait(ms) => {
