@@ -112,9 +112,12 @@ pub fn resume(definition: &Definition, branch: &Branch, wait: &Wait, site: Site<
 
 fn steps_from(first: usize, mut event: Event<'_>) -> End {
     let (definition, branch) = (event.definition, event.branch);
-    for step in branch.steps.iter().skip(first) {
+    let mut next = first;
+    while let Some(step) = branch.steps.get(next) {
+        next += 1;
         match step.run(&mut event) {
             Flow::Next => {}
+            Flow::Skip(steps) => next += steps,
             Flow::Wait(wait) => {
                 event.end.waits.push(wait);
                 break;
@@ -131,6 +134,11 @@ fn steps_from(first: usize, mut event: Event<'_>) -> End {
                 }
             }
         }
+    }
+    let End { outputs, waits, rejected, .. } = &event.end;
+    if outputs.is_empty() && waits.is_empty() && rejected.is_empty() {
+        // An `if` without `else` was the last step, and did not hold.
+        event.end.dropped.get_or_insert(Code::When);
     }
     event.end
 }

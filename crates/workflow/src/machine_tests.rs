@@ -186,3 +186,5 @@ fn conversions() {
 
 #[path = "machine_wait_tests.rs"]
 mod waits;
+#[path = "machine_if_tests.rs"]
+mod ways;

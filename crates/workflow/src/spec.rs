@@ -41,6 +41,22 @@ pub struct Branch {
 pub struct Step {
     pub name: Key,
     pub body: Node,
+    /// Of an `if`: the steps of its two ways.
+    pub then: Vec<Step>,
+    pub otherwise: Vec<Step>,
+}
+
+impl Step {
+    /// Whether it is a step of this name, or one within its ways.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.name.text == name || self.then.iter().chain(&self.otherwise).any(|s| s.has(name))
+    }
+    /// Steps that it comes to: itself, those of its ways, and the leap over the second.
+    fn count(&self) -> usize {
+        let of = |steps: &[Self]| steps.iter().map(Self::count).sum::<usize>();
+        1 + of(&self.then) + of(&self.otherwise) + usize::from(!self.otherwise.is_empty())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -246,7 +262,14 @@ fn branches(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
     let mut branches = vec![];
     for (key, node) in found {
         let name = name(key.clone(), problems);
-        branches.push(Branch { name, steps: steps(node, problems) });
+        let steps = steps(node, problems);
+        let count: usize = steps.iter().map(Step::count).sum();
+        if count > MAX_STEPS && steps.len() <= MAX_STEPS {
+            let message = format!("at most {MAX_STEPS} steps, with those within `if` here are {count}");
+            let help = "write a second branch".to_owned();
+            problems.push(Problem::new(&node.place, message).help(Some(help)));
+        }
+        branches.push(Branch { name, steps });
     }
     branches
 }
@@ -262,14 +285,17 @@ fn steps(node: &Node, problems: &mut Vec<Problem>) -> Vec<Step> {
         let message = format!("1 to {MAX_STEPS} steps, here are {}", items.len());
         problems.push(Problem::new(&node.place, message).help(Some("`- deliver: siem`".to_owned())));
     }
+    let plain = |(name, body): &(Key, Node)| Step {
+        name: name.clone(),
+        body: body.clone(),
+        then: vec![],
+        otherwise: vec![],
+    };
     let mut steps = vec![];
     for item in items {
         match &item.value {
-            Value::Map(entries) if entries.len() == 1 => {
-                steps.extend(
-                    entries.iter().map(|(name, body)| Step { name: name.clone(), body: body.clone() }),
-                );
-            }
+            Value::Map(entries) if field(entries, "if").is_some() => steps.extend(choice(entries, problems)),
+            Value::Map(entries) if entries.len() == 1 => steps.extend(entries.iter().map(plain)),
             Value::Map(entries) => {
                 let message = format!("one step an item, here are {}", entries.len());
                 problems.push(
@@ -283,6 +309,18 @@ fn steps(node: &Node, problems: &mut Vec<Problem>) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// `if` with `then` and `else` beside it.
+fn choice(entries: &[(Key, Node)], problems: &mut Vec<Problem>) -> Option<Step> {
+    known(entries, &["if", "then", "else"], &[], "field of `if`", problems);
+    let (name, body) = entries.iter().find(|(key, _)| key.text == "if")?;
+    let Some(then) = field(entries, "then") else {
+        missing(&name.place, "then", "then: [{deliver: siem}]", problems);
+        return None;
+    };
+    let otherwise = field(entries, "else").map(|node| steps(node, problems)).unwrap_or_default();
+    Some(Step { name: name.clone(), body: body.clone(), then: steps(then, problems), otherwise })
 }
 
 fn tests(node: &Node, problems: &mut Vec<Problem>) -> Vec<Test> {

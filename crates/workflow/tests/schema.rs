@@ -15,6 +15,11 @@ branches:
     - when: '.importance >= 70'
     - set: {importance: 99, labels: '[\"seen\"]'}
     - remove: {type: [process, x-ours]}
+    - if: .kev
+      then:
+        - set: {importance: 100}
+      else:
+        - when: '.confidence > 50'
     - sanitize: external
     - await: {ack: analyst, within: 15m, otherwise: stop}
     - convert: report
@@ -75,7 +80,10 @@ fn mistakes_are_found() {
         ("tlp: {not: [red]}", "tlp: {prefix: r}"),
         ("src.port: {ne: 5}", "src.port: {any: 5}"),
         ("  b:\n", "  b.1:\n"),
-        ("- when:", "- whn:"),
+        ("- when: '.imp", "- whn: '.imp"),
+        ("      then:\n        - set: {importance: 100}\n", ""),
+        ("      else:\n", "      otherwise:\n"),
+        ("- when: '.conf", "- whn: '.conf"),
         ("- sanitize: external", "- sanitize: internal"),
         ("convert: report", "convert: reprt"),
         ("within: 15m", "within: 15"),

@@ -63,7 +63,7 @@ fn the_documented_workflow_passes_its_tests() {
     }
     let steps = text
         .split("```yaml\n")
-        .nth(3)
+        .nth(4)
         .and_then(|t| t.split("```").next())
         .expect("an example of expressions");
     let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();
@@ -71,10 +71,13 @@ fn the_documented_workflow_passes_its_tests() {
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\non: detection\nmatch: {{}}\nbranches:\n  b:\n{steps}    - deliver: siem\n"
     );
     compile("docs", &whole, &known()).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let branch =
-        text.split("```yaml\n").nth(2).and_then(|t| t.split("```").next()).expect("a branch that waits");
+    let ways =
+        text.split("```yaml\n").nth(2).and_then(|t| t.split("```").next()).expect("an example of ways");
     let head =
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
+    compile("docs", &format!("{head}  b:\n{ways}"), &known()).expect("the ways compile");
+    let branch =
+        text.split("```yaml\n").nth(3).and_then(|t| t.split("```").next()).expect("a branch that waits");
     let waits = compile("docs", &format!("{head}{branch}"), &known()).expect("the branch compiles");
     assert!(waits.branches.iter().all(|b| b.awaits));
 }

@@ -8,6 +8,7 @@ use crate::{
     index::Predicate,
     spec,
     steps::{self, Step},
+    yaml::Key,
 };
 use atio_schemas::detection::{Criticality, Tlp};
 use atio_topics::{Audience, Footprint, Place, Problem, Sink};
@@ -122,7 +123,7 @@ pub struct Check<'c> {
 }
 
 /// What a branch has done so far.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Flow {
     pub sanitized: bool,
     /// A conversion that still holds: its format.
@@ -141,6 +142,29 @@ pub struct Flow {
     pub step: i32,
 }
 
+impl Flow {
+    /// What is certain where two ways come together.
+    #[must_use]
+    pub fn joined(before: Self, one: Self, other: Self) -> Self {
+        let mut sinks = one.sinks;
+        for sink in other.sinks {
+            if !sinks.contains(&sink) {
+                sinks.push(sink);
+            }
+        }
+        Self {
+            sanitized: one.sanitized && other.sanitized,
+            converted: None,
+            undelivered: one.undelivered.or(other.undelivered),
+            sinks,
+            reach: before.reach.behind(&one.reach, &other.reach),
+            types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
+            awaits: one.awaits || other.awaits,
+            step: other.step,
+        }
+    }
+}
+
 impl Check<'_> {
     pub fn problem(&mut self, place: &Place, message: impl Into<String>, help: Option<String>) {
         self.problems.push(Problem::new(place, message).help(help));
@@ -150,9 +174,22 @@ impl Check<'_> {
 fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) -> Option<Branch> {
     check.flow = Flow { reach: Reach::new(trigger), ..Flow::default() };
     let before = check.problems.len();
-    let mut steps = vec![];
-    for (step, at) in written.steps.iter().zip(0_i32..) {
-        check.flow.step = at;
+    let steps = steps(&written.steps, check);
+    let unsound = check.problems.len() > before;
+    ending(&written.steps, &written.name, check, unsound);
+    let sinks = std::mem::take(&mut check.flow.sinks);
+    (check.problems.len() == before).then(|| Branch {
+        name: Arc::from(written.name.text.as_str()),
+        steps,
+        sinks,
+        awaits: check.flow.awaits,
+    })
+}
+
+/// Reads steps in their order; each knows what came before it.
+pub(crate) fn steps(written: &[spec::Step], check: &mut Check<'_>) -> Vec<Box<dyn Step>> {
+    let mut found = vec![];
+    for step in written {
         if let Some(place) = check.flow.undelivered.clone().filter(|_| step.name.text != "deliver") {
             let (message, help) = if step.name.text == "await" {
                 ("the branch waits before it delivers what is converted here", "`convert` behind the `await`")
@@ -165,23 +202,32 @@ fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) 
         if !matches!(step.name.text.as_str(), "deliver" | "convert") {
             check.flow.converted = None;
         }
-        steps.extend(steps::read(step, check));
+        found.extend(steps::read(step, check));
     }
-    let unsound = check.problems.len() > before;
-    ending(written, check, unsound);
-    let sinks = std::mem::take(&mut check.flow.sinks);
-    (check.problems.len() == before).then(|| Branch {
-        name: Arc::from(written.name.text.as_str()),
-        steps,
-        sinks,
-        awaits: check.flow.awaits,
-    })
+    found
 }
 
-/// A branch ends with a delivery, and nothing stands behind it.
-fn ending(written: &spec::Branch, check: &mut Check<'_>, unsound: bool) {
-    let Some(last) = written.steps.last() else { return };
+/// A branch ends with a delivery, and nothing stands behind it; so does each way of an `if` that ends it.
+fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bool) {
+    let Some(last) = written.last() else { return };
     if last.name.text == "deliver" {
+        return;
+    }
+    if last.name.text == "if" && last.has("deliver") {
+        for (way, steps) in [("then", &last.then), ("else", &last.otherwise)] {
+            if !steps.is_empty() && !steps.iter().any(|s| s.has("deliver")) {
+                let message =
+                    format!("the way of `{way}` has no effect: nothing is delivered on it, nor behind it");
+                let place = steps.first().map_or(&last.name.place, |s| &s.name.place).clone();
+                check.problem(
+                    &place,
+                    message,
+                    Some("`- deliver: <sink>` at its end, or leave it out".to_owned()),
+                );
+            } else {
+                ending(steps, name, check, unsound);
+            }
+        }
         return;
     }
     if last.name.text == "await" {
@@ -189,17 +235,17 @@ fn ending(written: &spec::Branch, check: &mut Check<'_>, unsound: bool) {
         check.problem(&last.name.place, message, Some("`- deliver: <sink>` behind it".to_owned()));
         return;
     }
-    match written.steps.iter().rposition(|s| s.name.text == "deliver") {
+    match written.iter().rposition(|s| s.has("deliver")) {
         Some(at) => {
-            let place = written.steps.get(at + 1).map_or(&last.name.place, |s| &s.name.place).clone();
+            let place = written.get(at + 1).map_or(&last.name.place, |s| &s.name.place).clone();
             let message = "what stands behind the last `deliver` has no effect";
             check.problem(&place, message, Some("move it before, or leave it out".to_owned()));
         }
         None if !unsound => {
-            let message = format!("branch `{}` delivers nothing", written.name.text);
+            let message = format!("branch `{}` delivers nothing", name.text);
             let sinks = check.known.sinks.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             check.problem(
-                &written.name.place,
+                &name.place,
                 message,
                 Some(format!("end it with `- deliver: <sink>`; sinks are: {sinks}")),
             );
@@ -217,7 +263,7 @@ fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
         for expected in &test.awaiting {
             match written.branches.iter().find(|b| b.name.text == expected.text) {
                 None => problems.push(spec::unknown(expected, &names, &[], "branch")),
-                Some(branch) if branch.steps.iter().any(|s| s.name.text == "await") => {}
+                Some(branch) if branch.steps.iter().any(|s| s.has("await")) => {}
                 Some(_) => {
                     let message = format!("branch `{}` waits for nobody", expected.text);
                     let help = Some(format!("`- {}` among its steps", steps::await_::EXAMPLE));

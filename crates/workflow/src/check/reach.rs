@@ -8,7 +8,10 @@ use atio_schemas::{
 };
 use atio_vrl::{Expression, Purpose};
 use regex::Regex;
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// Of so many values a column is followed, and of so many combinations an expression is tried.
 const MAX_VALUES: usize = 64;
@@ -23,6 +26,8 @@ pub struct Reach {
     values: BTreeMap<&'static str, Vec<NewCell>>,
     /// Columns that lie within a range.
     ranges: BTreeMap<&'static str, (Bound, Bound)>,
+    /// Columns that were changed on the way.
+    changed: BTreeSet<String>,
 }
 
 /// `.confidence >= 60`.
@@ -75,13 +80,21 @@ impl Reach {
 
     /// A column got a value that is not known here.
     pub fn forget(&mut self, column: &str) {
+        self.changed.insert(column.to_owned());
         self.values.remove(column);
         self.ranges.remove(column);
     }
     /// Many columns did; kind and marking are as they were.
     pub fn sanitized(&mut self) {
-        self.values.retain(|name, _| matches!(*name, "kind" | "tlp"));
-        self.ranges.clear();
+        let names = COLUMNS.iter().map(|c| c.name).filter(|name| !matches!(*name, "kind" | "tlp"));
+        names.for_each(|name| self.forget(name));
+    }
+
+    /// What is still known where two ways come together again that began here.
+    #[must_use]
+    pub fn behind(mut self, one: &Self, other: &Self) -> Self {
+        one.changed.union(&other.changed).for_each(|column| self.forget(column));
+        self
     }
 
     /// Goes on with what fulfils a condition.

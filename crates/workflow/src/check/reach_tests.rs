@@ -84,5 +84,10 @@ proptest! {
         let gets_past = whole.iter().all(|text| Expression::compile(text, Purpose::When).unwrap().test(&event).unwrap());
         let refused = after(&[], &whole.iter().map(String::as_str).collect::<Vec<_>>());
         prop_assert!(!gets_past || refused.is_ok(), "{:?} {:?}", whole, refused);
+        // What the other way of an `if` is judged by.
+        for text in &whole {
+            let yes = |text: &str| Expression::compile(text, Purpose::When).unwrap().test(&event).unwrap();
+            prop_assert_eq!(yes(text), !yes(&format!("!({text})")), "{}", text);
+        }
     }
 }

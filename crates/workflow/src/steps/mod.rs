@@ -3,6 +3,7 @@
 pub(crate) mod await_;
 mod convert;
 mod deliver;
+mod if_;
 mod objects;
 mod sanitize;
 mod set;
@@ -12,6 +13,7 @@ pub use convert::Converted;
 
 use crate::{check::Check, machine::Event, spec, spec::unknown};
 use atio_schemas::{Code, incident::Wait};
+use atio_topics::Problem;
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -26,6 +28,8 @@ pub trait Step: Send + Sync + fmt::Debug {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Flow {
     Next,
+    /// The branch goes on behind so many of the steps that follow.
+    Skip(usize),
     /// The branch waits here for somebody: what waits is kept elsewhere, and goes on behind this step when there is an answer.
     Wait(Wait),
     /// The branch ends here, as it should: `when_false`, `filtered`.
@@ -43,27 +47,37 @@ pub(crate) const fn goes_on(code: Code) -> bool {
 struct Kind {
     name: &'static str,
     /// Reads what is written behind the name; problems go to the check.
-    read: fn(&spec::Step, &mut Check<'_>) -> Option<Box<dyn Step>>,
-    /// The JSON Schema of what is written behind the name.
+    read: Read,
+    /// The JSON Schema of what is written behind the name; of an `if`, of the whole item.
     schema: fn() -> Value,
+}
+
+/// Steps one behind the other.
+type Row = Vec<Box<dyn Step>>;
+
+enum Read {
+    One(fn(&spec::Step, &mut Check<'_>) -> Option<Box<dyn Step>>),
+    /// It comes to several steps in a row.
+    Row(fn(&spec::Step, &mut Check<'_>) -> Option<Row>),
 }
 
 /// Every step, alphabetical, a line each.
 static STEPS: &[Kind] = &[
-    Kind { name: "await", read: await_::read, schema: await_::schema },
-    Kind { name: "convert", read: convert::read, schema: convert::schema },
-    Kind { name: "deliver", read: deliver::read, schema: deliver::schema },
-    Kind { name: "filter", read: objects::read_filter, schema: objects::schema },
-    Kind { name: "remove", read: objects::read_remove, schema: objects::schema },
-    Kind { name: "sanitize", read: sanitize::read, schema: sanitize::schema },
-    Kind { name: "set", read: set::read, schema: set::schema },
-    Kind { name: "when", read: when::read, schema: when::schema },
+    Kind { name: "await", read: Read::One(await_::read), schema: await_::schema },
+    Kind { name: "convert", read: Read::One(convert::read), schema: convert::schema },
+    Kind { name: "deliver", read: Read::One(deliver::read), schema: deliver::schema },
+    Kind { name: "filter", read: Read::One(objects::read_filter), schema: objects::schema },
+    Kind { name: "if", read: Read::Row(if_::read), schema: if_::schema },
+    Kind { name: "remove", read: Read::One(objects::read_remove), schema: objects::schema },
+    Kind { name: "sanitize", read: Read::One(sanitize::read), schema: sanitize::schema },
+    Kind { name: "set", read: Read::One(set::read), schema: set::schema },
+    Kind { name: "when", read: Read::One(when::read), schema: when::schema },
 ];
 
 /// Steps of the language that this version does not know yet.
 const LATER: &[&str] = &[
-    "call", "dedup", "delay", "each", "else", "enrich", "gather", "if", "incident", "merge", "parallel",
-    "rate", "retry", "split", "wait",
+    "call", "dedup", "delay", "each", "enrich", "gather", "incident", "merge", "parallel", "rate", "retry",
+    "split", "wait",
 ];
 
 /// Every step's name, and whether it is refused for now.
@@ -76,6 +90,9 @@ pub(crate) fn schema() -> Value {
     let steps: Vec<Value> = STEPS
         .iter()
         .map(|kind| {
+            if matches!(kind.read, Read::Row(_)) {
+                return (kind.schema)();
+            }
             json!({
                 "type": "object",
                 "additionalProperties": false,
@@ -87,11 +104,30 @@ pub(crate) fn schema() -> Value {
     json!({"anyOf": steps})
 }
 
-pub(crate) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
-    if let Some(kind) = STEPS.iter().find(|k| k.name == step.name.text) {
-        return (kind.read)(step, check);
+/// The steps that a written one comes to; problems go to the check.
+pub(crate) fn read(step: &spec::Step, check: &mut Check<'_>) -> Vec<Box<dyn Step>> {
+    match STEPS.iter().find(|k| k.name == step.name.text).map(|kind| &kind.read) {
+        Some(Read::One(read)) => {
+            let found = read(step, check);
+            check.flow.step += 1;
+            found.into_iter().collect()
+        }
+        Some(Read::Row(read)) => read(step, check).unwrap_or_default(),
+        None => {
+            check.flow.step += 1;
+            check.problems.push(stranger(step));
+            vec![]
+        }
+    }
+}
+
+fn stranger(step: &spec::Step) -> Problem {
+    if matches!(step.name.text.as_str(), "then" | "else") {
+        let help =
+            "beside it, without a `- ` of its own: `- if: …`, and under the `if` `then: […]` and `else: […]`";
+        let message = format!("`{}` stands in the item of its `if`", step.name.text);
+        return Problem::new(&step.name.place, message).help(Some(help.to_owned()));
     }
     let names: Vec<&str> = STEPS.iter().map(|k| k.name).collect();
-    check.problems.push(unknown(&step.name, &names, LATER, "step"));
-    None
+    unknown(&step.name, &names, LATER, "step")
 }
