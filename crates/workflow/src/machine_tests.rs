@@ -140,6 +140,57 @@ fn filter_and_remove_repair_references() {
     assert_eq!(branch("[{filter: {type: [malware]}}, {deliver: siem}]").outputs, []);
 }
 
+/// Every respect that is named must hold; what refers to what is gone is repaired as for types.
+#[test]
+fn objects_are_selected_by_id_labels_and_confidence() {
+    let mut d = detection();
+    let mut root: Value = serde_json::from_slice(&d.bundle).unwrap();
+    let mut sure = None;
+    for object in root["objects"].as_array_mut().unwrap() {
+        match object["type"].as_str() {
+            Some("attack-pattern") => {
+                (object["labels"], object["confidence"]) = (["drill", "test"].into(), 40.into());
+                sure = Some(object["id"].as_str().unwrap().to_owned());
+            }
+            Some("observed-data") => object["labels"] = ["real"].into(),
+            _ => {}
+        }
+    }
+    d.bundle = Arc::from(serde_json::to_vec(&root).unwrap());
+    let kinds = |step: &str| -> Vec<String> {
+        let end = run_on(&format!("[{step}, {{deliver: stix}}]"), &d);
+        let text = String::from_utf8(end.outputs[0].payload.clone()).unwrap();
+        let left = objects(&end);
+        for id in text.split('"').filter(|t| t.contains("--") && t.len() > 36 && !t.starts_with("extension"))
+        {
+            assert!(id.starts_with("bundle--") || left.iter().any(|o| o["id"] == id), "{id} in {text}");
+        }
+        left.iter().map(|o| o["type"].as_str().unwrap().to_owned()).collect()
+    };
+    let has = |step: &str, kind: &str| kinds(step).iter().any(|k| k == kind);
+    let id = sure.unwrap();
+    for step in [
+        format!("{{remove: {{id: {id}}}}}"),
+        "{remove: {labels: drill}}".to_owned(),
+        "{remove: {confidence: {lt: 50}}}".to_owned(),
+        "{remove: {type: attack-pattern, labels: {all: [drill, test]}, confidence: 40}}".to_owned(),
+        "{filter: {type: [ipv4-addr, report]}}".to_owned(),
+    ] {
+        assert!(!has(&step, "attack-pattern"), "{step}");
+    }
+    for step in [
+        "{remove: {labels: {prefix: drills}}}",
+        "{remove: {type: ipv4-addr, labels: drill}}",
+        "{remove: {labels: drill, confidence: {gte: 50}}}",
+        "{filter: {confidence: {exists: true}}}",
+    ] {
+        assert!(has(step, "attack-pattern"), "{step}");
+    }
+    assert!(!has("{filter: {labels: drill}}", "observed-data"));
+    // What was observed does not stand without what it is of.
+    assert_eq!(run_on("[{filter: {labels: real}}, {deliver: stix}]", &d).dropped, Some(Code::Filtered));
+}
+
 #[test]
 fn nothing_above_its_clearance_reaches_a_sink() {
     let end = branch("[{deliver: open}, {deliver: siem}]");

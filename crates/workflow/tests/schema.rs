@@ -14,7 +14,7 @@ branches:
   b:
     - when: '.importance >= 70'
     - set: {importance: 99, labels: '[\"seen\"]'}
-    - remove: {type: [process, x-ours]}
+    - remove: {type: [process, x-ours], labels: {none: [real]}, confidence: {lt: 50}}
     - if: .kev
       then:
         - set: {importance: 100}
@@ -92,6 +92,8 @@ fn mistakes_are_found() {
         ("otherwise: stop", "otherwise: page"),
         ("importance: 99", "tlp: '\"clear\"'"),
         ("type: [process", "type: [proces"),
+        ("confidence: {lt: 50}", "confidence: {prefix: a}"),
+        ("labels: {none", "label: {none"),
         ("given: {kind: threat", "given: {kind: thread"),
         ("awaiting: ack", "awaits: ack"),
         ("then: {branches: [b], ", "then: {"),

@@ -24,7 +24,7 @@ const MAX_REGEX: usize = 1024;
 const MAX_COMPILED: usize = 256 * 1024;
 
 /// Everything that is asked of a column: all of it must hold.
-pub(super) fn read(
+pub(crate) fn read(
     column: &'static Column,
     key: &Key,
     node: &Node,

@@ -72,7 +72,7 @@ impl Predicate {
 
 impl Test {
     /// What the test says of a column.
-    fn column(&self, cell: Cell<'_>) -> bool {
+    pub(crate) fn column(&self, cell: Cell<'_>) -> bool {
         match (self, cell) {
             (Self::Exists(known), Cell::Null) => !known,
             (Self::Exists(known), Cell::Texts(texts)) => texts.is_empty() != *known,

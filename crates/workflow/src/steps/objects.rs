@@ -1,10 +1,24 @@
-//! `filter: {type: […]}` keeps only STIX objects of these types, `remove: {type: […]}` takes them out; references are repaired.
+//! `filter: {type: […]}` keeps only STIX objects of these types (ids, labels, confidence), `remove: {…}` takes them out; references are repaired.
 //! The event's columns stay as they are. Nothing left ends the branch with `filtered`.
 use super::{Flow, Step};
-use crate::{check::Check, machine::Event, spec, yaml::Value};
-use atio_schemas::Code;
-use atio_stix::{bundle::BundleError, graph, scan::Objects};
-use serde_json::json;
+use crate::{
+    check::{Check, operators},
+    index::Test,
+    machine::Event,
+    spec,
+    yaml::{Node, Value as Yaml, short},
+};
+use atio_schemas::{
+    Code,
+    column::{self, Cell},
+};
+use atio_stix::{
+    Id,
+    bundle::{BundleError, Object},
+    graph,
+    scan::Objects,
+};
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Types of STIX 2.1 that carry content; definitions of markings and extensions stay while something refers to them.
@@ -54,26 +68,67 @@ const TYPES: &[&str] = &[
 #[derive(Debug)]
 struct Select {
     name: &'static str,
-    types: BTreeSet<String>,
+    selection: Selection,
     keep: bool,
 }
 
+/// Which objects: those that are so in every respect that is named.
+#[derive(Debug, Default)]
+struct Selection {
+    types: Option<BTreeSet<String>>,
+    ids: Option<BTreeSet<String>>,
+    labels: Vec<Test>,
+    confidence: Vec<Test>,
+}
+
+impl Selection {
+    fn holds(&self, object: &Object) -> bool {
+        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+        let among =
+            |set: &Option<BTreeSet<String>>, name| set.as_ref().is_none_or(|set| set.contains(text(name)));
+        among(&self.types, "type")
+            && among(&self.ids, "id")
+            && self.is_labelled(object)
+            && self.is_sure(object)
+    }
+    fn is_labelled(&self, object: &Object) -> bool {
+        if self.labels.is_empty() {
+            return true;
+        }
+        let written = object.get("labels").and_then(Value::as_array).into_iter().flatten();
+        let labels: Vec<String> = written.filter_map(|l| l.as_str().map(str::to_owned)).collect();
+        self.labels.iter().all(|test| test.column(Cell::Texts(&labels)))
+    }
+    fn is_sure(&self, object: &Object) -> bool {
+        let confidence = object.get("confidence").and_then(Value::as_i64).map_or(Cell::Null, Cell::Int);
+        self.confidence.iter().all(|test| test.column(confidence))
+    }
+    /// It says nothing but the type.
+    const fn is_of_types_only(&self) -> bool {
+        self.ids.is_none() && self.labels.is_empty() && self.confidence.is_empty()
+    }
+}
+
 pub(super) fn read_filter(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
-    let types = types(step, check)?;
-    let left = match check.flow.types.take() {
-        Some(left) => left.intersection(&types).cloned().collect(),
-        None => types.clone(),
-    };
-    leave(left, step, check);
-    Some(Box::new(Select { name: "filter", types, keep: true }))
+    let selection = selection(step, check)?;
+    if let Some(types) = &selection.types {
+        let left = match check.flow.types.take() {
+            Some(left) => left.intersection(types).cloned().collect(),
+            None => types.clone(),
+        };
+        leave(left, step, check);
+    }
+    Some(Box::new(Select { name: "filter", selection, keep: true }))
 }
 
 pub(super) fn read_remove(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
-    let types = types(step, check)?;
-    if let Some(left) = check.flow.types.take() {
-        leave(left.difference(&types).cloned().collect(), step, check);
+    let selection = selection(step, check)?;
+    if let Some(types) = selection.types.as_ref().filter(|_| selection.is_of_types_only())
+        && let Some(left) = check.flow.types.take()
+    {
+        leave(left.difference(types).cloned().collect(), step, check);
     }
-    Some(Box::new(Select { name: "remove", types, keep: false }))
+    Some(Box::new(Select { name: "remove", selection, keep: false }))
 }
 
 /// Notes which types of object are left at most; none at all ends every event here.
@@ -86,38 +141,82 @@ fn leave(left: BTreeSet<String>, step: &spec::Step, check: &mut Check<'_>) {
     check.flow.types = Some(left);
 }
 
-pub(super) fn schema() -> serde_json::Value {
+pub(super) fn schema() -> Value {
     let kind = json!({"anyOf": [{"enum": TYPES}, {"type": "string", "pattern": "^x-"}]});
+    let id = json!({"type": "string", "pattern": "^[a-z0-9-]+--[0-9a-f-]{36}$"});
     json!({
         "type": "object",
-        "description": "STIX objects by their type",
+        "description": "STIX objects that are so in every respect that is named",
         "additionalProperties": false,
-        "required": ["type"],
-        "properties": {"type": crate::schema::one_or_many(kind, 1)},
+        "minProperties": 1,
+        "properties": {
+            "type": crate::schema::one_or_many(kind, 1),
+            "id": crate::schema::one_or_many(id, 1),
+            "labels": {"$ref": "#/definitions/match_texts"},
+            "confidence": {"$ref": "#/definitions/match_whole_number"},
+        },
     })
 }
 
-fn types(step: &spec::Step, check: &mut Check<'_>) -> Option<BTreeSet<String>> {
+fn selection(step: &spec::Step, check: &mut Check<'_>) -> Option<Selection> {
     let name = &step.name.text;
     let entries = spec::mapping(&step.body, &format!("`{name}`"), &mut check.problems)?;
+    let before = check.problems.len();
     spec::known(
         entries,
-        &["type"],
-        &["id", "pattern", "label", "where", "confidence"],
+        &["type", "id", "labels", "confidence"],
+        &["pattern", "where"],
         "field",
         &mut check.problems,
     );
-    let Some(node) = spec::field(entries, "type") else {
-        if entries.is_empty() {
-            let help = Some(format!("`{name}: {{type: [process]}}`"));
-            check.problem(&step.body.place, "field `type` is missing", help);
+    if entries.is_empty() {
+        let help = Some(format!("`{name}: {{type: [process]}}`"));
+        check.problem(&step.body.place, format!("`{name}` names nothing"), help);
+    }
+    let mut selection = Selection::default();
+    for (key, node) in entries {
+        match key.text.as_str() {
+            "type" => selection.types = Some(types(name, node, check)),
+            "id" => selection.ids = Some(ids(name, node, check)),
+            // What detections have columns of is asked for in the same way.
+            "labels" | "confidence" => {
+                let Some(column) = column::column(&key.text) else { continue };
+                let tests = operators::read(column, key, node, &mut check.problems).unwrap_or_default();
+                let side =
+                    if key.text == "labels" { &mut selection.labels } else { &mut selection.confidence };
+                *side = tests;
+            }
+            _ => {}
         }
-        return None;
-    };
-    let items = match &node.value {
-        Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
+    }
+    (check.problems.len() == before).then_some(selection)
+}
+
+fn ids(step: &str, node: &Node, check: &mut Check<'_>) -> BTreeSet<String> {
+    let items = one_or_many(node);
+    let mut found = BTreeSet::new();
+    for item in items {
+        let Some(key) = spec::text(item, "an id", &mut check.problems) else { continue };
+        if Id::Text(&key.text).uuid().is_some() {
+            found.insert(key.text);
+        } else {
+            let message = format!("`{}` is no id of a STIX object", short(&key.text));
+            let help = "`<type>--<uuid>`, as in `identity--f431f809-377b-45e0-aa1c-6a4751cae5ff`".to_owned();
+            check.problem(&key.place, message, Some(help));
+        }
+    }
+    if items.is_empty() {
+        check.problem(&node.place, "no id is named", Some(format!("`{step}: {{id: [<type>--<uuid>]}}`")));
+    }
+    found
+}
+
+fn one_or_many(node: &Node) -> &[Node] {
+    if let Yaml::List(items) = &node.value { items } else { std::slice::from_ref(node) }
+}
+
+fn types(step: &str, node: &Node, check: &mut Check<'_>) -> BTreeSet<String> {
+    let items = one_or_many(node);
     let mut found = BTreeSet::new();
     for item in items {
         let Some(key) = spec::text(item, "a type of STIX object", &mut check.problems) else { continue };
@@ -128,9 +227,9 @@ fn types(step: &spec::Step, check: &mut Check<'_>) -> Option<BTreeSet<String>> {
         }
     }
     if items.is_empty() {
-        check.problem(&node.place, "no type is named", Some(format!("`{name}: {{type: [process]}}`")));
+        check.problem(&node.place, "no type is named", Some(format!("`{step}: {{type: [process]}}`")));
     }
-    Some(found)
+    found
 }
 
 impl Step for Select {
@@ -141,8 +240,7 @@ impl Step for Select {
         if event.detection.bundle.is_empty() {
             return Flow::Next;
         }
-        let goes = |kind: &str| self.types.contains(kind) != self.keep;
-        match drop_objects(event, |object| object.get("type").and_then(|t| t.as_str()).is_none_or(goes)) {
+        match drop_objects(event, |object| self.selection.holds(object) != self.keep) {
             Ok(()) if is_empty(&event.detection.bundle) => Flow::Drop(Code::Filtered),
             Ok(()) => Flow::Next,
             Err(error) => Flow::Reject(error.code(), error.to_string()),
@@ -153,7 +251,7 @@ impl Step for Select {
 /// Takes objects out of the event's bundle; a detection without a bundle has none.
 pub(super) fn drop_objects(
     event: &mut Event<'_>,
-    goes: impl FnMut(&atio_stix::bundle::Object) -> bool,
+    goes: impl FnMut(&Object) -> bool,
 ) -> Result<(), BundleError> {
     if event.detection.bundle.is_empty() {
         return Ok(());
