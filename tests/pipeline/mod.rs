@@ -5,6 +5,7 @@ mod metrics;
 mod normalize;
 mod tamper;
 mod up;
+mod validate;
 
 use libtest_mimic::Trial;
 
@@ -15,5 +16,6 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(incidents::trials());
     trials.extend(metrics::trials());
     trials.extend(tamper::trials());
+    trials.extend(validate::trials());
     trials
 }

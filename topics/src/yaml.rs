@@ -4,11 +4,14 @@ use crate::{
     suggest,
 };
 use serde::de::DeserializeOwned;
-use serde_saphyr::{DeserializeError as Error, Location, Options};
+use serde_saphyr::{DeserializeError as Error, Location, Options, budget::BudgetBreach};
 use std::sync::Arc;
 
 /// A declaration file is at most so long.
 pub(crate) const MAX_FILE: usize = 1024 * 1024;
+const MAX_DEPTH: usize = 32;
+const MAX_NODES: usize = 50_000;
+const MAX_ALIASES: usize = 100;
 
 /// Reads one document as `T`. The error never holds a part of the text but names of fields and variants.
 pub(crate) fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Problem> {
@@ -22,7 +25,8 @@ pub(crate) fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Pro
 fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_depth: 32, max_documents: 1, max_nodes: 50_000, max_events: 200_000, max_aliases: 100, max_anchors: 100, max_merge_keys: 100,
+            max_depth: MAX_DEPTH, max_documents: 1, max_nodes: MAX_NODES, max_events: 200_000,
+            max_aliases: MAX_ALIASES, max_anchors: MAX_ALIASES, max_merge_keys: MAX_ALIASES,
         },
     }
 }
@@ -47,15 +51,52 @@ fn problem(file: &Place, error: &Error) -> Problem {
             Problem::new(&at, format!("expected {expected}"))
                 .help(Some("write that, quoted where it looks like something else".to_owned()))
         }
+        Error::DuplicateMappingKey { key, .. } => {
+            let name = key.as_deref().unwrap_or("a key").chars().take(80).collect::<String>();
+            Problem::new(&at, format!("`{name}` stands here twice"))
+                .help(Some("leave one out, or merge them".to_owned()))
+        }
+        Error::UnknownAnchor { .. } => Problem::new(&at, "an alias (`*`) of an anchor that is not there")
+            .help(Some("write out what it stands for".to_owned())),
+        Error::Budget { breach, .. } => breached(&at, breach),
+        Error::Unexpected { expected: "mapping start", .. } => {
+            let help = "`{name: value}`; a secret is a reference: `{env: NAME}` or `{file: PATH}`";
+            Problem::new(&at, "a mapping is expected here").help(Some(help.to_owned()))
+        }
+        // Within what an alias stands for: told where the alias is.
+        Error::AliasError { error, .. } => Problem { place: at, ..problem(file, error) },
         other => {
-            let help =
-                "look for a bracket, a quote, a name that stands twice or an indentation that does not fit";
+            let help = "look for a bracket, a quote or an indentation that does not fit, here or above";
             Problem::new(&at, first_line(&other.to_string())).help(Some(help.to_owned()))
         }
     }
 }
 
+/// A bound that the file, or what its aliases expand to, goes beyond.
+fn breached(at: &Place, breach: &BudgetBreach) -> Problem {
+    let (message, help) = match breach {
+        BudgetBreach::Documents { .. } => (
+            "a second document: one declaration a file".to_owned(),
+            "put what follows `---` into a file of its own",
+        ),
+        BudgetBreach::Depth { .. } => (
+            format!("nested deeper than {MAX_DEPTH}"),
+            "a declaration needs no more; is a bracket left open?",
+        ),
+        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => (
+            format!("more than {MAX_NODES} values, with what aliases stand for"),
+            "move long lists into a table, or write several files; write out aliases",
+        ),
+        _ => (
+            format!("more than {MAX_ALIASES} anchors, aliases or merge keys"),
+            "write out what they stand for",
+        ),
+    };
+    Problem::new(at, message).help(Some(help.to_owned()))
+}
+
 /// The library appends "at line …" and may quote; the place is ours, the rest of the first line says what is wrong.
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim_start_matches("error: ").chars().take(300).collect()
+    let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    line.split(" at line ").next().unwrap_or_default().chars().take(300).collect()
 }

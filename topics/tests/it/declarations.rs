@@ -168,6 +168,27 @@ fn hostile_files_are_refused_in_bounds() {
         let p = parse("f.yaml", text).expect_err("refused");
         assert!(p.message.len() < 400, "{p}");
     }
+    let many = format!("a: [{}]", "1,".repeat(60_000));
+    for (text, told) in [
+        (head("Source", bomb), "f.yaml:"),
+        (head("Source", &many), "f.yaml:4:"),
+        (
+            head("Source", "from: {http: {}}\nfrom: {http: {}}"),
+            "f.yaml:5:1: `from` stands here twice (leave one out",
+        ),
+        (head("Source", "from: *a"), "f.yaml:4:7: an alias (`*`) of an anchor that is not there (write out"),
+        (
+            head("Source", "from: {http: {}}\n---\na: b"),
+            "f.yaml:5:1: a second document: one declaration a file (put",
+        ),
+        (
+            head("Sink", "type: webhook\nurl: https://h\nsecret: x"),
+            "f.yaml:6:9: a mapping is expected here (`{name: value}`; a secret is a reference",
+        ),
+    ] {
+        let p = parse("f.yaml", &text).expect_err("refused");
+        assert!(p.to_string().starts_with(told) && p.help.is_some(), "{p}");
+    }
 }
 
 fn file(name: &str, text: String) -> File {
