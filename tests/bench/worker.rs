@@ -5,7 +5,7 @@ use atio_metric::Metrics;
 use atio_normalization::{Deps, assets_table, config, processor, stages};
 use atio_schemas::{Codec, Timestamp, codec::StaticIds};
 use atio_stage::{Headers, NonEmpty, Outcome, Output, Overlay, Processor, Record, State, Tables, Tx};
-use atio_stream::{Identity, Kafka, LaneConfig, Limits, Stop, StreamMetrics, run_lane};
+use atio_stream::{Identity, Kafka, LaneConfig, Limits, SharedTables, Stop, StreamMetrics, run_lane};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     config::ClientConfig,
@@ -263,6 +263,7 @@ fn lane(job: &Job, commit_ms: u64) {
         metrics: StreamMetrics::new(&metrics.service("normalization")).expect("metrics"),
         io: runtime.handle().clone(),
         limits: Limits { commit_interval: Some(Duration::from_millis(commit_ms)), ..Limits::default() },
+        tables: SharedTables::default(),
         epochs: Some(Arc::from(format!("{}epochs", job.prefix))),
     };
     let ended = run_lane(Arc::new(stage), config, Stop::new()).expect("a thread").join();

@@ -1,11 +1,14 @@
 //! Lanes: in a process of their own, to be killed and frozen, or in this one, to be looked into.
-use super::{stages::Kind, world::World};
+use super::{
+    stages::{Gate, Kind},
+    world::World,
+};
 use crate::support::{Child, Deadline};
 use atio_metric::Metrics;
 use atio_schemas::{Codec, codec::StaticIds};
 use atio_stream::{
-    Identity, Kafka, Lane, LaneConfig, LaneState, LaneStatus, Limits, Stop, StreamError, StreamMetrics,
-    run_lane,
+    Identity, Kafka, Lane, LaneConfig, LaneState, LaneStatus, Limits, SharedTables, Stop, StreamError,
+    StreamMetrics, run_lane,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::Command, sync::Arc, time::Duration};
@@ -30,6 +33,7 @@ fn config(
         metrics: StreamMetrics::new(&metrics.service("demo")).expect("metrics"),
         io: runtime.handle().clone(),
         limits: Limits::default(),
+        tables: SharedTables::default(),
         epochs: (kind == Kind::Join).then(|| Arc::from(format!("{name}.epochs"))),
     };
     (config, metrics)
@@ -45,7 +49,7 @@ pub struct Inside {
     stop: Stop,
     pub metrics: Metrics,
     // Last: what runs on it ends first.
-    _runtime: Runtime,
+    _runtime: Arc<Runtime>,
 }
 
 impl Inside {
@@ -53,7 +57,22 @@ impl Inside {
         let (runtime, stop) = (runtime(), Stop::new());
         let (config, metrics) = config(&world.bootstrap, &world.name, world.kind, Some(0), &runtime);
         let lane = run_lane(Arc::new(world.kind.stage(&world.name)), config, stop.clone()).expect("a thread");
-        Self { lane, stop, metrics, _runtime: runtime }
+        Self { lane, stop, metrics, _runtime: Arc::new(runtime) }
+    }
+    /// Two lanes of one stage that read its tables once.
+    pub fn pair(world: &World, gate: &Gate) -> [Self; 2] {
+        let (stage, runtime) = (Arc::new(world.kind.gated(&world.name, gate)), Arc::new(runtime()));
+        let (config, metrics) = config(&world.bootstrap, &world.name, world.kind, Some(0), &runtime);
+        [0, 1].map(|lane| {
+            let mut config = config.clone();
+            config.identity.lane = lane;
+            let stop = Stop::new();
+            let lane = run_lane(stage.clone(), config, stop.clone()).expect("a thread");
+            Self { lane, stop, metrics: metrics.clone(), _runtime: runtime.clone() }
+        })
+    }
+    pub fn status(&self) -> LaneStatus {
+        self.lane.status()
     }
     pub fn until(&self, what: &str, done: impl Fn(&LaneStatus) -> bool) -> LaneStatus {
         let mut last = LaneStatus::default();

@@ -15,6 +15,7 @@ mod naive;
 mod oracle;
 mod outage;
 mod proxy;
+mod shared;
 mod stages;
 mod stale;
 mod world;
@@ -47,6 +48,7 @@ const SCENARIOS: &[Scenario] = &[
     ("commit", batches::commit),
     ("abort", batches::abort),
     ("tables", batches::tables),
+    ("tables_shared", shared::tables),
     ("poison", batches::poison),
     ("all_poison", batches::all_poison),
     ("oversize", batches::oversize),

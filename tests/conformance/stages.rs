@@ -8,7 +8,7 @@ use atio_stage::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
@@ -33,6 +33,10 @@ impl Kind {
 
     /// The stage of this kind in the world that is named so.
     pub fn stage(self, name: &str) -> Stage {
+        self.gated(name, &Gate::default())
+    }
+    /// The same, where what is joined may wait at this gate.
+    pub fn gated(self, name: &str, gate: &Gate) -> Stage {
         let prefix = format!("{name}.");
         let stores = [
             StoreSpec::of::<Counted>(&prefix, "demo"),
@@ -60,7 +64,7 @@ impl Kind {
             pace: Pace::Interactive,
             run: match self {
                 Self::Count => Run::Transform(Box::new(Counter)),
-                Self::Join => Run::Transform(Box::new(Join)),
+                Self::Join => Run::Transform(Box::new(Join(gate.clone()))),
                 Self::Pass => Run::Transform(Box::new(Pass)),
                 Self::Deliver => Run::Deliver(deliver()),
             },
@@ -146,7 +150,7 @@ impl Processor for Counter {
 }
 
 /// A table's rows as they are.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Rows(HashMap<Vec<u8>, Vec<u8>>);
 impl View for Rows {
     fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StageError> {
@@ -157,16 +161,60 @@ impl View for Rows {
         }
         Ok(())
     }
+    fn fork(&self) -> Box<dyn View> {
+        Box::new(self.clone())
+    }
 }
 
-/// Answers with the row of the record's value. Without one the record fails the stage, panics, or is poison, as its value says.
-struct Join;
+/// Where a transaction can be held open.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<Passing>, Condvar)>);
+
+#[derive(Default)]
+struct Passing {
+    waits: bool,
+    open: bool,
+}
+
+impl Gate {
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn pass(&self) {
+        let (passing, told) = &*self.0;
+        let mut passing = passing.lock().expect("nobody panics here");
+        passing.waits = true;
+        told.notify_all();
+        drop(told.wait_timeout_while(passing, Self::PATIENCE, |p| !p.open).expect("nobody panics here"));
+    }
+    pub fn until_somebody_waits(&self) {
+        let (passing, told) = &*self.0;
+        let passing = passing.lock().expect("nobody panics here");
+        let (passing, _) =
+            told.wait_timeout_while(passing, Self::PATIENCE, |p| !p.waits).expect("nobody panics here");
+        assert!(passing.waits, "somebody waits, in time");
+    }
+    pub fn open(&self) {
+        let (passing, told) = &*self.0;
+        passing.lock().expect("nobody panics here").open = true;
+        told.notify_all();
+    }
+}
+
+/// Answers with the row of the record's value; `wait`: that of `a`, once the gate is open. Without a row the record fails the stage, panics,
+/// or is poison, as its value says.
+struct Join(Gate);
 impl Processor for Join {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
         let (key, value) = (record.key.unwrap_or_default().to_vec(), record.value.unwrap_or_default());
         let rows: &Rows = match tx.table("rows") {
             Ok(rows) => rows,
             Err(e) => return Outcome::Fail(e),
+        };
+        let value = if value == b"wait" {
+            self.0.pass();
+            b"a"
+        } else {
+            value
         };
         match (rows.0.get(value), value) {
             (Some(row), _) => {

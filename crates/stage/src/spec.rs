@@ -68,12 +68,20 @@ impl StoreSpec {
     }
 }
 
-/// A table that the stage reads, and how its view is made.
+/// A table that the stage reads, and how its view is made. Lanes of a process share the view of a spec and of its clones.
 #[derive(Clone)]
 pub struct TableSpec {
     pub name: TableName,
     pub topic: Arc<str>,
     pub make: Arc<dyn Fn() -> Box<dyn View> + Send + Sync>,
+}
+
+impl TableSpec {
+    /// Whether one is a clone of the other.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name && self.topic == other.topic && Arc::ptr_eq(&self.make, &other.make)
+    }
 }
 
 impl fmt::Debug for TableSpec {

@@ -23,6 +23,9 @@ pub trait View: Any + Send + Sync {
     fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StageError>;
     /// After a run of `apply`, before a transaction sees them: where an index is rebuilt as a whole.
     fn settle(&mut self) {}
+    /// The same rows once more: where several lanes share a table, one goes on while another's transaction still sees it as it was. Rows
+    /// behind an `Arc` make it cheap.
+    fn fork(&self) -> Box<dyn View>;
 }
 
 /// The snapshot of a transaction.
@@ -35,6 +38,12 @@ impl Tables {
     pub fn get<V: View>(&self, name: &str) -> Option<&V> {
         let view: &dyn Any = &**self.0.get(&TableName::new(name))?;
         view.downcast_ref()
+    }
+}
+
+impl Clone for Tables {
+    fn clone(&self) -> Self {
+        Self(self.0.iter().map(|(name, view)| (name.clone(), view.fork())).collect())
     }
 }
 

@@ -10,7 +10,9 @@
 use atio_metric::Metrics;
 use atio_schemas::{Codec, codec::StaticIds};
 use atio_stage::{Headers, Input, Outcome, Output, Pace, Processor, Record, Run, Stage, Tx};
-use atio_stream::{Identity, Kafka, Lane, LaneConfig, Limits, Stop, StreamMetrics, admin::Admin, run_lane};
+use atio_stream::{
+    Identity, Kafka, Lane, LaneConfig, Limits, SharedTables, Stop, StreamMetrics, admin::Admin, run_lane,
+};
 use atio_topics::{Change, Plan};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -85,6 +87,7 @@ impl Speed {
             metrics: StreamMetrics::new(&self.metrics.service("speed")).expect("metrics"),
             io: self.runtime.handle().clone(),
             limits: Limits::default(),
+            tables: SharedTables::default(),
             epochs: None,
         };
         run_lane(Arc::new(stage), config, stop.clone()).expect("a thread")

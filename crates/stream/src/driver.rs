@@ -184,15 +184,12 @@ impl Driver {
         }
         let schemas = self.config.schemas.clone();
         let ensure = |value: Option<&[u8]>| start::fetch_schema(&*schemas, value);
-        match self.tables.advance(self.clock.now(), &ensure) {
-            Ok(true) => {
-                self.epoch_due = true;
-                self.tell_tables();
-            }
-            Ok(false) => {}
-            Err(fault) => {
-                tracing::warn!(stage = self.stage.name, error_code = "table", error = %fault, "tables do not advance");
-            }
+        if let Err(fault) = self.tables.advance(&ensure) {
+            tracing::warn!(stage = self.stage.name, error_code = "table", error = %fault, "tables do not advance");
+        }
+        if self.tables.take_changed() {
+            self.epoch_due = true;
+            self.tell_tables();
         }
         let refused = self.tables.take_refused();
         if refused > 0 {

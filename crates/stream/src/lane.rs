@@ -7,6 +7,7 @@ use crate::{
     ledger::Counts,
     machine,
     metrics::StreamMetrics,
+    table::SharedTables,
 };
 use atio_schemas::{
     Codec, SchemaIds, Timestamp,
@@ -125,6 +126,8 @@ pub struct LaneConfig {
     /// Runs sinks and administrative calls.
     pub io: tokio::runtime::Handle,
     pub limits: Limits,
+    /// Of the process: lanes that declare the same tables read them once.
+    pub tables: SharedTables,
     /// Where table advances are noted (`atio.epochs`); none: not noted.
     pub epochs: Option<Arc<str>>,
 }

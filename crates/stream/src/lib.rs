@@ -30,3 +30,4 @@ pub use fault::Tp;
 pub use lane::{Lane, LaneConfig, LaneState, LaneStatus, Limits, SchemaSource, Stop, StreamError, run_lane};
 pub use ledger::{Counts, Ledger, Span};
 pub use metrics::StreamMetrics;
+pub use table::SharedTables;

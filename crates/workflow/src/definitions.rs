@@ -10,8 +10,9 @@ use std::{
 };
 
 /// One version of a workflow: its text, and what it compiles to, or why not.
+#[derive(Clone)]
 struct Version {
-    text: String,
+    text: Arc<str>,
     compiled: Result<Arc<Definition>, String>,
 }
 
@@ -41,16 +42,16 @@ pub struct Reach {
 }
 
 /// What the trigger index refers to.
+#[derive(Clone)]
 struct Route {
     name: String,
     version: i64,
 }
 
+#[derive(Clone)]
 pub struct Definitions {
     codec: Codec,
     base: Known,
-    /// Only this workflow: a branch needs no other.
-    only: Option<String>,
     versions: BTreeMap<String, BTreeMap<i64, Version>>,
     pointers: BTreeMap<String, Pointer>,
     sinks: BTreeMap<String, BTreeMap<i64, SinkFacts>>,
@@ -59,7 +60,7 @@ pub struct Definitions {
     known: Known,
     sinks_changed: bool,
     routes: Vec<Route>,
-    index: Index,
+    index: Arc<Index>,
 }
 
 impl Definitions {
@@ -68,29 +69,28 @@ impl Definitions {
 
     /// The table of definitions, from the topic `<prefix>workflows`; the others as for [`Self::new`].
     #[must_use]
-    pub fn table(prefix: &str, codec: &Codec, base: &Known, only: Option<&str>) -> TableSpec {
-        let (codec, base, only) = (codec.clone(), base.clone(), only.map(str::to_owned));
+    pub fn table(prefix: &str, codec: &Codec, base: &Known) -> TableSpec {
+        let (codec, base) = (codec.clone(), base.clone());
         TableSpec {
             name: TableName::new(Self::TABLE),
             topic: Arc::from(format!("{prefix}workflows")),
-            make: Arc::new(move || Box::new(Self::new(codec.clone(), base.clone(), only.clone()))),
+            make: Arc::new(move || Box::new(Self::new(codec.clone(), base.clone()))),
         }
     }
 
     #[must_use]
-    pub fn new(codec: Codec, base: Known, only: Option<String>) -> Self {
+    pub fn new(codec: Codec, base: Known) -> Self {
         Self {
             codec,
             known: base.clone(),
             base,
-            only,
             versions: BTreeMap::new(),
             pointers: BTreeMap::new(),
             sinks: BTreeMap::new(),
             sink_pointers: BTreeMap::new(),
             sinks_changed: false,
             routes: vec![],
-            index: Index::default(),
+            index: Arc::default(),
         }
     }
 
@@ -149,9 +149,6 @@ impl Definitions {
         version: Option<i64>,
         stored: Option<Stored>,
     ) -> Result<(), StageError> {
-        if self.only.as_deref().is_some_and(|only| only != name) {
-            return Ok(());
-        }
         match (version, stored) {
             (None, None) => drop(self.pointers.remove(name)),
             (None, Some(stored)) => {
@@ -166,7 +163,7 @@ impl Definitions {
             (Some(version), Some(stored)) => {
                 let compiled = build(name, &stored.definition, &self.known);
                 let failed = compiled.as_ref().err().cloned();
-                let entry = Version { text: stored.definition, compiled };
+                let entry = Version { text: Arc::from(stored.definition), compiled };
                 self.versions.entry(name.to_owned()).or_default().insert(version, entry);
                 if let Some(message) = failed {
                     return Err(StageError { code: Code::InvalidDefinition, message });
@@ -279,6 +276,9 @@ impl View for Definitions {
             }
         }
         self.routes = routes;
-        self.index = Index::new(triggers);
+        self.index = Arc::new(Index::new(triggers));
+    }
+    fn fork(&self) -> Box<dyn View> {
+        Box::new(self.clone())
     }
 }

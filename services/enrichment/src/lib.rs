@@ -27,13 +27,15 @@ pub struct Deps {
 /// Two stages: logs apart, so that bulk never delays an alert.
 #[must_use]
 pub fn stages(deps: &Deps) -> Vec<Stage> {
+    // Clones: both stages see one view.
+    let tables = tables(deps);
     vec![
-        stage(deps, "enrichment", "detections", "enriched", Pace::Interactive),
-        stage(deps, "enrichment-logs", "logs", "enriched-logs", Pace::Bulk),
+        stage(deps, &tables, "enrichment", ("detections", "enriched"), Pace::Interactive),
+        stage(deps, &tables, "enrichment-logs", ("logs", "enriched-logs"), Pace::Bulk),
     ]
 }
 
-fn stage(deps: &Deps, name: &str, input: &str, output: &str, pace: Pace) -> Stage {
+fn stage(deps: &Deps, tables: &[TableSpec], name: &str, (input, output): (&str, &str), pace: Pace) -> Stage {
     let topic = |name: &str| Arc::<str>::from(format!("{}{name}", deps.prefix));
     let enricher = stage::Enrichment::new(deps.codec.clone(), topic(output), topic("incident-events"));
     let alerts = pace == Pace::Interactive;
@@ -45,7 +47,7 @@ fn stage(deps: &Deps, name: &str, input: &str, output: &str, pace: Pace) -> Stag
         inputs: vec![Input::new(&topic(input))],
         outputs: [Some(topic(output)), incident_events].into_iter().flatten().collect(),
         stores: if alerts { stores(&deps.prefix) } else { vec![] },
-        tables: tables(deps),
+        tables: tables.to_vec(),
         pace,
         run: Run::Transform(Box::new(enricher)),
     }

@@ -55,7 +55,7 @@ impl Deps {
     }
 
     fn table(&self) -> TableSpec {
-        Definitions::table(&self.prefix, &self.codec, &self.known, None)
+        Definitions::table(&self.prefix, &self.codec, &self.known)
     }
 }
 

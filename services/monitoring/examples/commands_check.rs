@@ -19,7 +19,7 @@ use atio_schemas::{
 };
 use atio_stage::{Headers, Output};
 use atio_stream::{
-    Identity, Kafka, LaneConfig, Limits, SchemaSource, Stop, StreamMetrics,
+    Identity, Kafka, LaneConfig, Limits, SchemaSource, SharedTables, Stop, StreamMetrics,
     admin::Admin,
     publish::{Publisher, PublisherSpec},
     read::{Entry, From, ReadSpec, TopicReader, Until, latest_by_key},
@@ -78,6 +78,7 @@ fn serve(kafka: &Kafka, prefix: &str) {
     let stop = Stop::new();
     let registry = Metrics::default();
     let metrics = StreamMetrics::new(&registry.service("monitoring")).expect("metrics");
+    let shared = SharedTables::default();
     let lanes: Vec<_> = stages(&Deps { prefix: prefix.to_owned(), codec: codec(), check })
         .into_iter()
         .map(|stage| {
@@ -89,6 +90,7 @@ fn serve(kafka: &Kafka, prefix: &str) {
                 metrics: metrics.clone(),
                 io: runtime.handle().clone(),
                 limits: Limits::default(),
+                tables: shared.clone(),
                 epochs: None,
             };
             run_lane(Arc::new(stage), config, stop.clone()).expect("a lane")

@@ -23,7 +23,7 @@ pub struct Asset {
 }
 
 /// The inventory by address and by host name. Two assets that claim the same one: the id that sorts first has it, always.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Assets {
     codec: Option<Codec>,
     rows: HashMap<Arc<str>, Row>,
@@ -31,7 +31,7 @@ pub struct Assets {
     by_name: HashMap<String, BTreeSet<Arc<str>>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Row {
     addresses: Vec<IpAddr>,
     names: Vec<String>,
@@ -127,6 +127,9 @@ impl View for Assets {
             .decode(value)
             .map_err(|e| StageError { code: e.code(), message: format!("assets: {e}") })?;
         self.put(&row)
+    }
+    fn fork(&self) -> Box<dyn View> {
+        Box::new(self.clone())
     }
 }
 

@@ -20,26 +20,29 @@ pub const SERVICE: &str = "routing";
 /// What the stages are made of.
 #[derive(Clone)]
 pub struct Deps {
-    /// Of topics and groups, e.g. `atio.`.
-    pub prefix: String,
-    pub codec: Codec,
-    /// Sinks that are declared outside the topic of definitions; those on the topic win.
-    pub known: Known,
-    /// Addresses that are ours.
-    pub home_networks: Vec<IpNet>,
+    prefix: String,
+    codec: Codec,
+    known: Known,
+    home_networks: Vec<IpNet>,
+    /// Every stage has a clone: all of them see one view.
+    table: TableSpec,
 }
 
 impl Deps {
+    /// `prefix`: of topics and groups, e.g. `atio.`. `known`: sinks that are declared outside the topic of definitions; those on the topic
+    /// win. `home_networks`: addresses that are ours.
+    #[must_use]
+    pub fn new(prefix: &str, codec: Codec, known: Known, home_networks: Vec<IpNet>) -> Self {
+        let table = Definitions::table(prefix, &codec, &known);
+        Self { prefix: prefix.to_owned(), codec, known, home_networks, table }
+    }
     fn topic(&self, name: &str) -> Arc<str> {
         Arc::from(format!("{}{name}", self.prefix))
     }
     /// The definitions, as the router sees them: all workflows that are in force.
     #[must_use]
     pub fn definitions(&self) -> Definitions {
-        Definitions::new(self.codec.clone(), self.known.clone(), None)
-    }
-    fn table(&self, only: Option<&str>) -> TableSpec {
-        Definitions::table(&self.prefix, &self.codec, &self.known, only)
+        Definitions::new(self.codec.clone(), self.known.clone())
     }
 }
 
@@ -64,7 +67,7 @@ pub fn router_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
         inputs: vec![Input::new(&deps.topic(input))],
         outputs: outputs.clone(),
         stores: vec![],
-        tables: vec![deps.table(None)],
+        tables: vec![deps.table.clone()],
         pace,
         run: Run::Transform(Box::new(router::Router::new(deps.codec.clone(), deps.prefix.clone()))),
     };
@@ -109,7 +112,7 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
         }],
         outputs: deliveries.chain(reach.awaits.then(|| deps.topic("waits"))).collect(),
         stores: vec![],
-        tables: vec![deps.table(Some(workflow))],
+        tables: vec![deps.table.clone()],
         pace: Pace::Interactive,
         run: Run::Transform(Box::new(processor)),
     }

@@ -30,18 +30,11 @@ fn deps() -> Deps {
         audience: Audience::Internal,
         clearance,
     };
-    Deps {
-        prefix: "t.".into(),
-        codec: Codec::new(Arc::new(StaticIds::new())),
-        known: Known {
-            sinks: [
-                ("siem".to_owned(), sink("ecs", Tlp::Amber)),
-                ("files".to_owned(), sink("report", Tlp::Red)),
-            ]
+    let known = Known {
+        sinks: [("siem".to_owned(), sink("ecs", Tlp::Amber)), ("files".to_owned(), sink("report", Tlp::Red))]
             .into(),
-        },
-        home_networks: vec![],
-    }
+    };
+    Deps::new("t.", Codec::new(Arc::new(StaticIds::new())), known, vec![])
 }
 
 fn detection() -> Detection {
@@ -99,7 +92,7 @@ fn router() -> Harness<router::Router> {
     let deps = deps();
     let mut harness = Harness::new(
         router::Router::new(deps.codec.clone(), deps.prefix.clone()),
-        &[deps.table(None)],
+        std::slice::from_ref(&deps.table),
         Timestamp(0),
     );
     apply(&mut harness, "threats", 1, THREATS);
@@ -116,7 +109,7 @@ fn branch(name: &str) -> Harness<branch::Runner> {
         home_networks: vec![],
         prefix: "t.".into(),
     };
-    let mut harness = Harness::new(runner, &[deps.table(Some("threats"))], Timestamp(0));
+    let mut harness = Harness::new(runner, std::slice::from_ref(&deps.table), Timestamp(0));
     apply(&mut harness, "threats", 1, THREATS);
     apply(&mut harness, "exploited", 4, KNOWN_EXPLOITED);
     harness

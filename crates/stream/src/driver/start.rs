@@ -140,7 +140,9 @@ fn join(
     }
     let schemas = config.schemas.clone();
     let ensure = |value: Option<&[u8]>| fetch_schema(&*schemas, value);
-    let load = || TableReader::load(&stage.tables, &config.kafka, name, &ensure, wanted);
+    let reader = format!("{}{}", config.identity.prefix, stage.service);
+    let client = (&config.kafka, reader.as_str());
+    let load = || TableReader::load(&config.tables, &stage.tables, client, &ensure, wanted);
     let Some(tables) = patiently(wanted, shared, load)? else { return Ok(None) };
     let fixed = config.identity.ordinal.is_some();
     let membership = ConsumerSpec {

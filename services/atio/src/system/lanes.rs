@@ -4,8 +4,8 @@ use atio_runtime::{Config, RegistryIds};
 use atio_schemas::Codec;
 use atio_stage::Stage;
 use atio_stream::{
-    Identity, Kafka, Lane, LaneConfig, LaneState, LaneStatus, Limits, Stop, StreamError, StreamMetrics,
-    run_lane,
+    Identity, Kafka, Lane, LaneConfig, LaneState, LaneStatus, Limits, SharedTables, Stop, StreamError,
+    StreamMetrics, run_lane,
 };
 use std::{
     collections::BTreeMap,
@@ -26,6 +26,7 @@ struct Inner {
     metrics: Metrics,
     ordinal: Option<u32>,
     io: tokio::runtime::Handle,
+    tables: SharedTables,
     running: Mutex<BTreeMap<String, Running>>,
 }
 
@@ -58,6 +59,7 @@ impl Lanes {
             metrics: metrics.clone(),
             ordinal,
             io: tokio::runtime::Handle::current(),
+            tables: SharedTables::default(),
             running: Mutex::new(BTreeMap::new()),
         }))
     }
@@ -79,6 +81,7 @@ impl Lanes {
             metrics: StreamMetrics::new(&inner.metrics.service(stage.service))?,
             io: inner.io.clone(),
             limits: Limits::default(),
+            tables: inner.tables.clone(),
             epochs: Some(Arc::from(format!("{}epochs", inner.prefix))),
         };
         let lane = run_lane(stage.clone(), config, stop.clone())?;

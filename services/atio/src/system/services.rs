@@ -113,12 +113,8 @@ fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Ve
 
 /// What routing is made of.
 pub fn routing(config: &Config, declarations: &Declarations, codec: &Codec) -> atio_routing::Deps {
-    atio_routing::Deps {
-        prefix: config.prefix.clone(),
-        codec: codec.clone(),
-        known: Known::of(&declarations.sinks),
-        home_networks: config.home_networks.clone(),
-    }
+    let known = Known::of(&declarations.sinks);
+    atio_routing::Deps::new(&config.prefix, codec.clone(), known, config.home_networks.clone())
 }
 
 /// Every stage with state, for the topics that it needs: nothing is opened or started.

@@ -6,7 +6,7 @@ use atio_schemas::{
     reference::ReferenceRow,
 };
 use atio_stage::{StageError, Tx, View};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 pub const TABLE: &str = "assets";
 
@@ -19,9 +19,10 @@ pub struct AssetRow {
     pub policies: Vec<String>,
 }
 
+#[derive(Clone)]
 pub struct Assets {
     codec: Codec,
-    rows: HashMap<String, AssetRow>,
+    rows: HashMap<Arc<str>, Arc<AssetRow>>,
 }
 
 impl Assets {
@@ -33,8 +34,8 @@ impl Assets {
 
 impl View for Assets {
     fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StageError> {
-        let id = String::from_utf8_lossy(key).into_owned();
-        self.rows.remove(&id);
+        let id = String::from_utf8_lossy(key);
+        self.rows.remove(&*id);
         let Some(value) = value else { return Ok(()) };
         let fail = |code, message: String| StageError { code, message };
         let row: ReferenceRow = self.codec.decode(value).map_err(|e| fail(e.code(), e.to_string()))?;
@@ -52,8 +53,11 @@ impl View for Assets {
             exposure: exposure.transpose()?,
             policies: cells(cell("policies").unwrap_or_default()).map(str::to_owned).collect(),
         };
-        self.rows.insert(id, read);
+        self.rows.insert(Arc::from(&*id), Arc::new(read));
         Ok(())
+    }
+    fn fork(&self) -> Box<dyn View> {
+        Box::new(self.clone())
     }
 }
 

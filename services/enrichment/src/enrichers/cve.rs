@@ -14,6 +14,7 @@ struct Known {
 }
 
 /// By CVE number, packed: 300,000 rows are 5 MB.
+#[derive(Clone)]
 pub struct Vulnerabilities {
     codec: Codec,
     rows: HashMap<u64, Known>,
@@ -50,6 +51,9 @@ impl View for Vulnerabilities {
             epss.ok_or_else(|| fail(Code::InvalidField, format!("{text}: epss is no number from 0 to 1")))?;
         self.rows.insert(id, Known { kev: row.columns.get("kev").is_some_and(|k| k == "true"), epss });
         Ok(())
+    }
+    fn fork(&self) -> Box<dyn View> {
+        Box::new(self.clone())
     }
 }
 
