@@ -163,13 +163,43 @@ impl Codec {
     /// # Errors
     /// `unknown_schema` when the subject has no id yet; `too_large`; `encode_failed` when the value does not fit the schema.
     pub fn encode<R: Record>(&self, value: &R) -> Result<Vec<u8>, CodecError> {
+        self.framed::<R>(|out| write::write(value, out))
+    }
+
+    /// The datum of a record, where it was written with our own schema: it can stand in another record as it is.
+    #[must_use]
+    pub fn own_datum<'b, R: Record>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let path = self.path(schema_id(bytes)?, own_of::<R>().ok()?);
+        if matches!(path, Ok(Path::Same)) { bytes.get(HEAD..) } else { None }
+    }
+
+    /// As [`Self::encode`], of a record with two fields whose second is there as a datum already (see [`Self::own_datum`]).
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_with<R: Record>(
+        &self,
+        first: &impl Serialize,
+        second: &[u8],
+    ) -> Result<Vec<u8>, CodecError> {
+        self.framed::<R>(|out| {
+            write::write(first, out)?;
+            out.extend_from_slice(second);
+            Ok(())
+        })
+    }
+
+    fn framed<R: Record>(
+        &self,
+        datum: impl FnOnce(&mut Vec<u8>) -> Result<(), write::Failed>,
+    ) -> Result<Vec<u8>, CodecError> {
         let own = own_of::<R>()?;
         let id = self.ids.id_of(R::SUBJECT).ok_or_else(|| CodecError::Unregistered(R::SUBJECT.to_owned()))?;
         let mut out = Vec::with_capacity(own.typical.load(Ordering::Relaxed) + 256);
         out.push(0);
         out.extend_from_slice(&id.to_be_bytes());
         let failed = |e: write::Failed| CodecError::EncodeFailed { subject: R::SUBJECT, reason: e.0 };
-        write::write(value, &mut out).map_err(failed)?;
+        datum(&mut out).map_err(failed)?;
         if out.len() > MAX_RECORD {
             return Err(CodecError::TooLarge(out.len()));
         }

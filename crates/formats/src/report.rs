@@ -402,6 +402,10 @@ fn solutions(d: &Detection) -> Vec<String> {
         #[serde(default)]
         description: String,
     }
+    // Most bundles have none, and looking through one costs more than the rest of the report.
+    if memchr::memmem::find(&d.bundle, b"\"course-of-action\"").is_none() {
+        return Vec::new();
+    }
     let Some(objects) = atio_stix::scan::Objects::of(&d.bundle) else { return Vec::new() };
     let courses = objects.iter().filter(|object| object.kind == Some("course-of-action"));
     let read = courses.filter_map(|object| serde_json::from_slice::<CourseOfAction>(object.json).ok());

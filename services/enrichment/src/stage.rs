@@ -211,14 +211,20 @@ fn score(d: &mut Detection, history: History, tx: &mut Tx<'_>) -> Result<(), Sta
     }
     let now = state.items.iter().map(|i| i.at).max().unwrap_or(at);
     if state.items.len() > risk::MAX_ITEMS {
-        let aged =
-            |i: &RiskItem| i.importance * 2f64.powf(-(now.saturating_sub(i.at) as f64) / (7.0 * 86_400e6));
-        state.items.sort_by(|a, b| aged(b).total_cmp(&aged(a)).then_with(|| a.rule.cmp(&b.rule)));
-        state.items.truncate(risk::MAX_ITEMS);
+        state.items = largest(state.items, now);
     }
     store.put(&asset, &state)?;
     d.asset_risk = Some(asset_risk(&state.items, now));
     Ok(())
+}
+
+/// Those that weigh most at `now`, the heaviest first.
+fn largest(items: Vec<RiskItem>, now: i64) -> Vec<RiskItem> {
+    let aged = |i: &RiskItem| i.importance * 2f64.powf(-(now.saturating_sub(i.at) as f64) / (7.0 * 86_400e6));
+    // Each is weighed once: weighing costs more than sorting.
+    let mut weighed: Vec<(f64, RiskItem)> = items.into_iter().map(|i| (aged(&i), i)).collect();
+    weighed.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| one.rule.cmp(&other.rule)));
+    weighed.into_iter().take(risk::MAX_ITEMS).map(|(_, item)| item).collect()
 }
 
 fn asset_risk(items: &[RiskItem], now: i64) -> f64 {

@@ -21,16 +21,22 @@ impl Router {
         record: &Record<'_>,
         found: &[(&str, i64)],
     ) -> Result<Vec<Output>, CodecError> {
+        // What was written with our schema is handed on as it stands.
+        let datum = record.value.and_then(|value| self.codec.own_datum::<Detection>(value));
         let mut routed = Routed { matches: vec![], detection };
         let mut outputs = Vec::with_capacity(found.len());
         for (name, version) in found {
             let workflow = format!("{name}@{version}");
             routed.matches = vec![workflow.clone()];
+            let value = match datum {
+                Some(datum) => self.codec.encode_with::<Routed>(&routed.matches, datum)?,
+                None => self.codec.encode(&routed)?,
+            };
             outputs.push(Output {
                 topic: Arc::from(format!("{}workflow.{name}", self.prefix)),
                 partition: None,
                 key: record.key.map(<[u8]>::to_vec),
-                value: Some(self.codec.encode(&routed)?),
+                value: Some(value),
                 headers: headers(record.headers, &routed.detection, &workflow, "atio.routed"),
             });
         }

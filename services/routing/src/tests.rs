@@ -127,7 +127,13 @@ fn each_matched_workflow_gets_a_record() {
     assert!(harness.counts.balanced());
     let output = &harness.outputs[1];
     let routed: Routed = deps().codec.decode(output.value.as_ref().unwrap()).unwrap();
-    assert_eq!(routed, Routed { matches: vec!["exploited@4".into()], detection: both });
+    let expected = Routed { matches: vec!["exploited@4".into()], detection: both };
+    assert_eq!(routed, expected);
+    assert_eq!(
+        output.value,
+        Some(deps().codec.encode(&expected).unwrap()),
+        "handed on, and as if written anew"
+    );
     assert_eq!(output.key.as_deref(), Some(&b"host:web-1"[..]));
     assert_eq!(output.headers.text(header::WORKFLOW), Some("exploited@4"));
     assert_eq!(output.headers.text(header::TRACEPARENT), Some("00-1-2-01"));

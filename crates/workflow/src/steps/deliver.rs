@@ -5,6 +5,8 @@ use crate::{check::Check, machine::Event, spec};
 use atio_schemas::{Code, Detection, delivery::Delivery, detection::Tlp};
 use atio_stix::{constants, ids};
 use atio_topics::Audience;
+use memchr::memmem;
+use std::sync::LazyLock;
 
 #[derive(Debug)]
 struct Deliver {
@@ -99,15 +101,24 @@ fn delivery(event: &Event<'_>, sink: &str, converted: convert::Converted) -> Del
     }
 }
 
-/// The highest marking of the detection and of anything in its bundle.
+/// How the id of a marking begins where something refers to it: a whole string stands in quotes.
+const MARKING: &[u8] = b"\"marking-definition--";
+
+/// Each marking of TLP as it stands in a bundle, quotes included.
+static MARKINGS: LazyLock<Vec<(Tlp, String)>> = LazyLock::new(|| {
+    let current = Tlp::ALL.iter().map(|tlp| (*tlp, constants::tlp_marking(*tlp).to_text()));
+    let first = Tlp::ALL.iter().filter_map(|tlp| Some((*tlp, first_edition(*tlp)?.to_owned())));
+    current.chain(first).map(|(tlp, id)| (tlp, format!("\"{id}\""))).collect()
+});
+
+/// The highest marking of the detection and of anything in its bundle, in one pass.
 fn marking(detection: &Detection) -> Tlp {
     let bundle = &detection.bundle;
-    let in_bundle = Tlp::ALL.iter().rev().find(|tlp| {
-        let current = constants::tlp_marking(**tlp);
-        let current = current.with_text(|id| contains(bundle, id));
-        current || first_edition(**tlp).is_some_and(|id| contains(bundle, id))
+    let marked = memmem::find_iter(bundle, MARKING).filter_map(|at| {
+        let here = bundle.get(at..)?;
+        MARKINGS.iter().find(|(_, id)| here.starts_with(id.as_bytes())).map(|(tlp, _)| *tlp)
     });
-    in_bundle.copied().map_or(detection.tlp, |tlp| tlp.max(detection.tlp))
+    marked.fold(detection.tlp, Tlp::max)
 }
 
 /// The markings of TLP 1.0 that STIX 2.1 §7.2.1.4 fixes; foreign objects still carry them.
@@ -119,9 +130,4 @@ const fn first_edition(tlp: Tlp) -> Option<&'static str> {
         Tlp::AmberStrict => None,
         Tlp::Red => Some("marking-definition--5e57c739-391a-4eb3-b6be-7d15ca92d5ed"),
     }
-}
-
-/// As a whole string: an id stands in quotes.
-fn contains(bundle: &[u8], id: &str) -> bool {
-    memchr::memmem::find(bundle, format!("\"{id}\"").as_bytes()).is_some()
 }
