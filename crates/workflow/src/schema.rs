@@ -82,19 +82,18 @@ const fn shared(ty: Type) -> Option<&'static str> {
     }
 }
 
+/// Refers to what the columns of this type share, values or (`match_`) conditions.
+fn reference(prefix: &str, column: &Column) -> Option<Value> {
+    shared(column.ty).map(|name| json!({"$ref": format!("#/definitions/{prefix}{name}")}))
+}
+
 /// What may stand within `not`, `any`, `all` and `none`.
 pub(crate) fn inner_condition(column: &Column) -> Value {
-    shared(column.ty).map_or_else(
-        || one_or_many(value(column), 1),
-        |name| json!({"$ref": format!("#/definitions/match_{name}")}),
-    )
+    reference("match_", column).unwrap_or_else(|| one_or_many(value(column), 1))
 }
 
 fn condition(column: &Column) -> Value {
-    shared(column.ty).map_or_else(
-        || operators::schema(column),
-        |name| json!({"$ref": format!("#/definitions/match_{name}")}),
-    )
+    reference("match_", column).unwrap_or_else(|| operators::schema(column))
 }
 
 /// A text that may be part of a topic's name.
@@ -109,7 +108,7 @@ pub(crate) fn columns(of: impl Fn(&Column) -> Value) -> Map<String, Value> {
 
 /// One value of a column, or one element where it is a list.
 pub(crate) fn value(column: &Column) -> Value {
-    shared(column.ty).map_or_else(|| plain(column), |name| json!({"$ref": format!("#/definitions/{name}")}))
+    reference("", column).unwrap_or_else(|| plain(column))
 }
 
 fn plain(column: &Column) -> Value {

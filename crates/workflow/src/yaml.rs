@@ -60,6 +60,11 @@ impl Node {
     pub fn text(&self) -> Option<&str> {
         if let Value::Scalar(scalar) = &self.value { Some(&scalar.text) } else { None }
     }
+    /// The elements of a list; what is none is one.
+    #[must_use]
+    pub fn items(&self) -> &[Self] {
+        if let Value::List(items) = &self.value { items } else { std::slice::from_ref(self) }
+    }
     /// The place of a byte within a scalar's text; exact where the text stands as it is in the file.
     #[must_use]
     pub fn place_at(&self, offset: usize) -> Place {

@@ -191,8 +191,8 @@ fn names(column: &Column) -> Vec<&'static str> {
 
 fn operator(column: &'static Column, key: &Key, node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
     match key.text.as_str() {
-        "eq" => single(column, node, problems),
-        "ne" => single(column, node, problems).map(|test| Test::Not(Box::new(test))),
+        "eq" => members(column, std::slice::from_ref(node), problems),
+        "ne" => members(column, std::slice::from_ref(node), problems).map(|test| Test::Not(Box::new(test))),
         "in" => match &node.value {
             Value::List(items) => set(column, node, items, problems),
             _ => {
@@ -218,14 +218,6 @@ fn operator(column: &'static Column, key: &Key, node: &Node, problems: &mut Vec<
     }
 }
 
-fn single(column: &'static Column, node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
-    if node.text().is_none() {
-        problems.push(misfit(column, node));
-        return None;
-    }
-    members(column, std::slice::from_ref(node), problems)
-}
-
 fn no_text(column: &Column, key: &Key) -> Problem {
     let message = format!("`{}` is no free text: `{}` has no meaning here", column.name, key.text);
     let help = match column.ty {
@@ -239,10 +231,7 @@ fn no_text(column: &Column, key: &Key) -> Problem {
 
 /// One text, or a list of them.
 fn parts(name: &str, node: &Node, problems: &mut Vec<Problem>) -> Option<Vec<Box<str>>> {
-    let items = match &node.value {
-        Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
+    let items = node.items();
     if items.is_empty() || items.len() > MAX_MEMBERS {
         let message = format!("`{name}` takes 1 to {MAX_MEMBERS} texts, here are {}", items.len());
         problems.push(Problem::new(&node.place, message).help(Some(format!("`{{{name}: [a, b]}}`"))));
@@ -340,7 +329,8 @@ fn range(
     Some(test)
 }
 
-fn is_empty(range: &Test) -> bool {
+/// Whether nothing lies in a range.
+pub(super) fn is_empty(range: &Test) -> bool {
     match *range {
         Test::FloatRange { low: Some((l, with_l)), high: Some((h, with_h)) } => {
             l > h || (l == h && !(with_l && with_h))

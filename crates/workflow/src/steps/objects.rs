@@ -6,7 +6,7 @@ use crate::{
     index::Test,
     machine::Event,
     spec,
-    yaml::{Node, Value as Yaml, short},
+    yaml::{Node, short},
 };
 use atio_schemas::{
     Code,
@@ -193,7 +193,7 @@ fn selection(step: &spec::Step, check: &mut Check<'_>) -> Option<Selection> {
 }
 
 fn ids(step: &str, node: &Node, check: &mut Check<'_>) -> BTreeSet<String> {
-    let items = one_or_many(node);
+    let items = node.items();
     let mut found = BTreeSet::new();
     for item in items {
         let Some(key) = spec::text(item, "an id", &mut check.problems) else { continue };
@@ -211,12 +211,8 @@ fn ids(step: &str, node: &Node, check: &mut Check<'_>) -> BTreeSet<String> {
     found
 }
 
-fn one_or_many(node: &Node) -> &[Node] {
-    if let Yaml::List(items) = &node.value { items } else { std::slice::from_ref(node) }
-}
-
 fn types(step: &str, node: &Node, check: &mut Check<'_>) -> BTreeSet<String> {
-    let items = one_or_many(node);
+    let items = node.items();
     let mut found = BTreeSet::new();
     for item in items {
         let Some(key) = spec::text(item, "a type of STIX object", &mut check.problems) else { continue };
