@@ -98,8 +98,9 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let written = spec::read(file, text)?;
     let mut check = Check { known, problems: vec![], flow: Flow::default() };
     let trigger = matches::trigger(&written.matches, &mut check.problems);
+    let reach = Reach::new(&trigger);
     let branches: Vec<Branch> =
-        written.branches.iter().filter_map(|b| branch(b, &trigger, &mut check)).collect();
+        written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &mut check.problems);
     if !check.problems.is_empty() {
         check.problems.sort_by(|a, b| a.place.cmp(&b.place));
@@ -171,8 +172,8 @@ impl Check<'_> {
     }
 }
 
-fn branch(written: &spec::Branch, trigger: &[Predicate], check: &mut Check<'_>) -> Option<Branch> {
-    check.flow = Flow { reach: Reach::new(trigger), ..Flow::default() };
+fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Option<Branch> {
+    check.flow = Flow { reach: reach.clone(), ..Flow::default() };
     let before = check.problems.len();
     let steps = steps(&written.steps, check);
     let unsound = check.problems.len() > before;

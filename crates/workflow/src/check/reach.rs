@@ -1,5 +1,6 @@
 //! Whether anything can get past the conditions of a branch, given what `match` lets in. Owns what is known of columns on the way: which
 //! values are left, or which range. It only says "never" where that is certain. Must not know: steps.
+use super::operators::is_empty;
 use crate::index::{Predicate, Test};
 use atio_schemas::{
     Detection,
@@ -106,10 +107,10 @@ impl Reach {
     }
 
     fn part(&mut self, text: &str) -> Result<(), String> {
-        let Ok(expression) = Expression::compile(text, Purpose::When) else { return Ok(()) };
         if let Some((column, low, high)) = comparison(text) {
             return self.range(column, low, high, text);
         }
+        let Ok(expression) = Expression::compile(text, Purpose::When) else { return Ok(()) };
         let columns: Vec<&'static Column> =
             expression.columns().into_iter().filter_map(|at| COLUMNS.get(at)).collect();
         let Some(domains) = columns.iter().map(|c| self.values.get(c.name)).collect::<Option<Vec<_>>>()
@@ -148,12 +149,10 @@ impl Reach {
         };
         let (low, high) = (tighter(old_low, low, 1.0), tighter(old_high, high, -1.0));
         self.ranges.insert(column, (low, high));
-        match (low, high) {
-            (Some((l, with_l)), Some((h, with_h))) if l > h || (l == h && !(with_l && with_h)) => {
-                Err(format!("`{text}` is false for every `{column}` that comes here"))
-            }
-            _ => Ok(()),
+        if is_empty(&Test::FloatRange { low, high }) {
+            return Err(format!("`{text}` is false for every `{column}` that comes here"));
         }
+        Ok(())
     }
 }
 
