@@ -46,8 +46,14 @@ impl Problem {
     pub fn new(place: &Place, message: impl Into<String>) -> Self {
         Self { code: Code::InvalidDefinition, place: place.clone(), message: message.into(), help: None }
     }
-    pub fn later(place: &Place, message: impl Into<String>) -> Self {
-        Self { code: Code::NotYetSupported, place: place.clone(), message: message.into(), help: None }
+    /// What a later version knows; `known` is what this one knows in its place.
+    pub fn later(place: &Place, what: &str, known: &[&str]) -> Self {
+        let help = match known {
+            [] => "leave it out".to_owned(),
+            _ => format!("this version knows: {}", known.join(", ")),
+        };
+        let problem = Self::new(place, format!("{what} is not supported yet")).help(Some(help));
+        Self { code: Code::NotYetSupported, ..problem }
     }
     /// A file that is not read because of its length.
     #[must_use]

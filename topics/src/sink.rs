@@ -203,8 +203,7 @@ fn target(here: &Place, at: &Place, fields: &mut SinkFields) -> Result<Target, P
             Ok(Target::OpenSearch { http: http(here, at, fields)?, index: index.value })
         }
         later if LATER_TYPES.contains(&later) => {
-            let help = Some(format!("this version knows: {}", TYPES.join(", ")));
-            Err(Problem::later(at, format!("sink type `{later}` is not supported yet")).help(help))
+            Err(Problem::later(at, &format!("sink type `{later}`"), TYPES))
         }
         other => {
             Err(Problem::new(at, format!("unknown sink type `{other}`")).help(suggest::help(other, TYPES)))
@@ -262,8 +261,7 @@ fn format(here: &Place, target: &Target, text: Option<Spanned<String>>) -> Resul
     match text.value.as_str() {
         known if FORMATS.contains(&known) => Ok(text.value),
         later if LATER_FORMATS.contains(&later) => {
-            let help = Some(format!("this version knows: {}", FORMATS.join(", ")));
-            Err(Problem::later(&at, format!("format `{later}` is not supported yet")).help(help))
+            Err(Problem::later(&at, &format!("format `{later}`"), FORMATS))
         }
         other => {
             Err(Problem::new(&at, format!("unknown format `{other}`")).help(suggest::help(other, FORMATS)))

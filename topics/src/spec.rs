@@ -21,7 +21,9 @@ pub const API_VERSION: &str = "atio/v1";
 pub const KINDS: &[&str] = &["Source", "Workflow", "Sink", "Table"];
 /// Kinds that a later version reads.
 const LATER_KINDS: &[&str] = &["Mapping", "Policy", "Suppression", "Playbook", "Dashboard"];
+const TRANSPORTS: &[&str] = &["http", "tail", "directory", "topic"];
 const LATER_TRANSPORTS: &[&str] = &["syslog", "poll", "taxii", "misp", "s3", "mqtt"];
+const TABLES: &[&str] = &["csv", "json", "kev", "epss"];
 const LATER_TABLES: &[&str] = &["ndjson", "stix", "mmdb", "sqlite", "warninglist"];
 
 /// What Kafka takes as a topic's name.
@@ -236,9 +238,7 @@ pub(crate) fn head(file: &str, text: &str) -> Result<(String, Meta), Problem> {
     }
     let kind = &head.kind.value;
     if LATER_KINDS.contains(&kind.as_str()) {
-        let help = Some(format!("this version knows: {}", KINDS.join(", ")));
-        let message = format!("kind `{kind}` is not supported yet");
-        return Err(Problem::later(&at(&head.kind), message).help(help));
+        return Err(Problem::later(&at(&head.kind), &format!("kind `{kind}`"), KINDS));
     }
     if !KINDS.contains(&kind.as_str()) {
         return Err(
@@ -341,11 +341,7 @@ pub(crate) fn source(file: &str, text: &str, meta: Meta) -> Result<Source, Probl
     let here = Place::file(file);
     let at = |s| yaml::place(&here, s);
     if let Some(kind) = fields.from.value.keys().find(|k| LATER_TRANSPORTS.contains(&k.as_str())) {
-        return Err(Problem::later(
-            &at(fields.from.referenced),
-            format!("`from: {kind}` is not supported yet"),
-        )
-        .help(Some("this version knows: http, tail, directory, topic".to_owned())));
+        return Err(Problem::later(&at(fields.from.referenced), &format!("`from: {kind}`"), TRANSPORTS));
     }
     let tenant = match fields.tenant {
         Some(t) if !is_name(&t.value) => {
@@ -458,12 +454,11 @@ fn table_format(place: &Place, text: &str) -> Result<TableFormat, Problem> {
         "kev" => Ok(TableFormat::Kev),
         "epss" => Ok(TableFormat::Epss),
         later if LATER_TABLES.contains(&later) => {
-            let help = Some("this version knows: csv, json, kev, epss".to_owned());
-            Err(Problem::later(place, format!("table format `{later}` is not supported yet")).help(help))
+            Err(Problem::later(place, &format!("table format `{later}`"), TABLES))
         }
         other => {
-            let help = suggest::help(other, &["csv", "json", "kev", "epss"]);
-            Err(Problem::new(place, format!("unknown table format `{other}`")).help(help))
+            Err(Problem::new(place, format!("unknown table format `{other}`"))
+                .help(suggest::help(other, TABLES)))
         }
     }
 }

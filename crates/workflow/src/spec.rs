@@ -159,12 +159,7 @@ pub(crate) fn known(
 /// The problem of a name that is none of `names`.
 pub(crate) fn unknown(key: &Key, names: &[&str], later: &[&str], noun: &str) -> Problem {
     if later.contains(&key.text.as_str()) {
-        let help = match names {
-            [] => "leave it out".to_owned(),
-            _ => format!("this version knows: {}", names.join(", ")),
-        };
-        return Problem::later(&key.place, format!("{noun} `{}` is not supported yet", key.text))
-            .help(Some(help));
+        return Problem::later(&key.place, &format!("{noun} `{}`", key.text), names);
     }
     let help = suggest::help(&key.text, names.iter().copied());
     let help = help.or_else(|| Some(format!("this {noun} has no meaning here: leave it out")));

@@ -1,20 +1,23 @@
 //! Problems as a SARIF 2.1.0 log (OASIS), which code hosts and editors show beside the line. Owns the shape; only what a refusal has.
 //! Must not know: how files are checked.
+use atio_schemas::Code;
 use atio_topics::{Place, Problem};
 use serde_json::{Value, json};
 
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 /// Every reason that a refusal has: code and what it means.
-const RULES: &[(&str, &str)] = &[
-    ("invalid_definition", "A declaration that can't work as it is written"),
-    ("not_yet_supported", "A part of the language that this version does not know"),
+const RULES: &[(Code, &str)] = &[
+    (Code::InvalidDefinition, "A declaration that can't work as it is written"),
+    (Code::NotYetSupported, "A part of the language that this version does not know"),
 ];
 
 /// One run of `atio validate`; without problems its list of results is empty.
 pub fn log(problems: &[Problem]) -> Value {
-    let rules: Vec<Value> =
-        RULES.iter().map(|(id, text)| json!({"id": id, "shortDescription": {"text": text}})).collect();
+    let rules: Vec<Value> = RULES
+        .iter()
+        .map(|(id, text)| json!({"id": id.as_str(), "shortDescription": {"text": text}}))
+        .collect();
     json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -36,7 +39,7 @@ fn result(problem: &Problem) -> Value {
         "message": {"text": text},
         "locations": [{"physicalLocation": physical(place)}],
     });
-    if let Some(index) = RULES.iter().position(|(id, _)| *id == code.as_str()) {
+    if let Some(index) = RULES.iter().position(|(rule, _)| rule == code) {
         result["ruleIndex"] = json!(index);
     }
     result
@@ -74,7 +77,7 @@ mod tests {
         let place = Place { file: "w/täglich 1.yaml".into(), line: 5, column: 9 };
         let problems = [
             Problem::new(&place, "unknown column `kynd`").help(Some("did you mean `kind`?".into())),
-            Problem::later(&Place::file("/etc/w.yaml"), "step `each` is not supported yet"),
+            Problem::later(&Place::file("/etc/w.yaml"), "step `each`", &[]),
         ];
         let log = log(&problems);
         let results = &log["runs"][0]["results"];
