@@ -12,9 +12,10 @@ use atio_topics::Problem;
 use regex::RegexBuilder;
 use serde_json::{Value as Json, json};
 
-/// Of one value.
-const OF_VALUES: &[&str] =
-    &["eq", "ne", "in", "not", "gt", "gte", "lt", "lte", "prefix", "suffix", "contains", "regex"];
+/// Of one value of any type; of a number or a time; of a text.
+const BASIC: &[&str] = &["eq", "ne", "in", "not"];
+const BOUNDS: &[&str] = &["gt", "gte", "lt", "lte"];
+const OF_TEXTS: &[&str] = &["prefix", "suffix", "contains", "regex"];
 /// Of a list as a whole.
 const OF_LISTS: &[&str] = &["any", "all", "none"];
 const EXISTS: &str = "exists";
@@ -44,7 +45,7 @@ pub(crate) fn read(
         return known(column, key, exists, entries.len(), problems).map(|test| vec![test]);
     }
     let (of_list, of_value): (Vec<_>, Vec<_>) =
-        entries.iter().cloned().partition(|(key, _)| OF_LISTS.contains(&key.text.as_str()));
+        entries.iter().partition(|(key, _)| OF_LISTS.contains(&key.text.as_str()));
     let before = problems.len();
     let mut tests: Vec<Test> =
         of_list.iter().filter_map(|(key, node)| of_a_list(column, key, node, problems)).collect();
@@ -112,7 +113,7 @@ fn values(column: &'static Column, node: &Node, problems: &mut Vec<Problem>) -> 
     match &node.value {
         Value::Scalar(_) => members(column, std::slice::from_ref(node), problems).map(|test| vec![test]),
         Value::List(items) => set(column, node, items, problems).map(|test| vec![test]),
-        Value::Map(entries) => operators(column, node, entries, problems),
+        Value::Map(entries) => operators(column, node, &entries.iter().collect::<Vec<_>>(), problems),
         Value::Null => {
             problems.push(misfit(column, node));
             None
@@ -131,11 +132,13 @@ fn both(mut tests: Vec<Test>) -> Option<Test> {
 fn operators(
     column: &'static Column,
     node: &Node,
-    entries: &[(Key, Node)],
+    entries: &[&(Key, Node)],
     problems: &mut Vec<Problem>,
 ) -> Option<Vec<Test>> {
     let before = problems.len();
-    for (key, _) in entries.iter().filter(|(key, _)| !OF_VALUES.contains(&key.text.as_str())) {
+    let is_of_values =
+        |key: &Key| [BASIC, BOUNDS, OF_TEXTS].iter().any(|list| list.contains(&key.text.as_str()));
+    for (key, _) in entries.iter().filter(|(key, _)| !is_of_values(key)) {
         problems.push(misplaced(column, key));
     }
     if problems.len() > before {
@@ -146,9 +149,9 @@ fn operators(
         problems.push(Problem::new(&node.place, "an operator is missing").help(Some(help)));
         return None;
     }
-    let is_bound = |key: &Key| matches!(key.text.as_str(), "gt" | "gte" | "lt" | "lte");
     let is_set = |key: &Key| matches!(key.text.as_str(), "in" | "eq");
-    let (bounds, others): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|(key, _)| is_bound(key));
+    let (bounds, others): (Vec<_>, Vec<_>) =
+        entries.iter().copied().partition(|(key, _)| BOUNDS.contains(&key.text.as_str()));
     let sets: Vec<&Key> = others.iter().map(|(key, _)| key).filter(|key| is_set(key)).collect();
     if let Some(set) = sets.first()
         && (sets.len() > 1 || !bounds.is_empty())
@@ -178,14 +181,11 @@ fn misplaced(column: &Column, key: &Key) -> Problem {
 
 /// The operators that a column of this type takes.
 fn names(column: &Column) -> Vec<&'static str> {
-    let texts = &["prefix", "suffix", "contains", "regex"][..];
-    let bounds = &["gt", "gte", "lt", "lte"][..];
-    let basic = &["eq", "ne", "in", "not"][..];
     match column.ty {
-        Type::Texts => [OF_LISTS, &["eq", "in"], texts, &[EXISTS]].concat(),
-        Type::Text => [basic, texts, &[EXISTS]].concat(),
-        Type::Int | Type::Float | Type::Time => [basic, bounds, &[EXISTS]].concat(),
-        Type::Ip | Type::Symbol(_) | Type::Bool => [basic, &[EXISTS]].concat(),
+        Type::Texts => [OF_LISTS, &["eq", "in"], OF_TEXTS, &[EXISTS]].concat(),
+        Type::Text => [BASIC, OF_TEXTS, &[EXISTS]].concat(),
+        Type::Int | Type::Float | Type::Time => [BASIC, BOUNDS, &[EXISTS]].concat(),
+        Type::Ip | Type::Symbol(_) | Type::Bool => [BASIC, &[EXISTS]].concat(),
     }
 }
 
@@ -294,7 +294,7 @@ fn regex(node: &Node, problems: &mut Vec<Problem>) -> Option<Pattern> {
 fn range(
     column: &'static Column,
     node: &Node,
-    entries: &[(Key, Node)],
+    entries: &[&(Key, Node)],
     problems: &mut Vec<Problem>,
 ) -> Option<Test> {
     if !matches!(column.ty, Type::Int | Type::Float | Type::Time) {
