@@ -5,7 +5,7 @@ use crate::{
     yaml::{self, Key, Node, Value},
 };
 use atio_schemas::detection::Criticality;
-use atio_topics::{Place, Problem};
+use atio_topics::{Place, Problem, units::is_name};
 use std::collections::BTreeMap;
 
 const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "match", "branches", "tests"];
@@ -224,8 +224,7 @@ fn metadata(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
 
 /// A name that becomes a part of topics and groups.
 fn name(key: Key, problems: &mut Vec<Problem>) -> Key {
-    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if key.text.is_empty() || key.text.len() > 63 || !key.text.bytes().all(fits) {
+    if !is_name(&key.text) {
         let message = format!("`{}` is no name: 1 to 63 of a-z, 0-9 and `-`", yaml::short(&key.text));
         problems.push(Problem::new(&key.place, message).help(Some(like(&key.text))));
     }
