@@ -3,7 +3,6 @@
 mod filed;
 mod predicate;
 
-pub(crate) use predicate::plain;
 pub use predicate::{Pattern, Predicate, Test};
 
 use atio_schemas::{

@@ -144,16 +144,7 @@ impl Test {
 
 /// The address that a text is; `::ffff:10.0.0.1` is 10.0.0.1.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
-    text.parse().ok().map(plain)
-}
-
-/// `::ffff:10.0.0.1` is 10.0.0.1.
-#[must_use]
-pub(crate) fn plain(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
-        IpAddr::V4(_) => ip,
-    }
+    text.parse().ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
 fn within<N: PartialOrd + Copy>(number: N, low: Option<(N, bool)>, high: Option<(N, bool)>) -> bool {

@@ -1,7 +1,7 @@
 //! `sanitize: external`: takes out what tells others about us, from columns and STIX objects alike; then references are repaired.
 //! Owns the list of what that is. What is taken out is nowhere left: whatever else mentions it goes as well, or is emptied.
 use super::{Flow, Step, objects::drop_objects};
-use crate::{check::Check, index::plain, machine::Event, spec};
+use crate::{check::Check, machine::Event, spec};
 use atio_schemas::{
     Detection,
     column::{COLUMNS, Cell, NewCell},
@@ -229,7 +229,7 @@ impl<'h> Secrets<'h> {
     /// An address of ours anywhere in the text.
     fn home_in(&self, text: &str) -> bool {
         let address = |part: &str| {
-            part.parse::<IpAddr>().is_ok_and(|ip| self.home.iter().any(|n| n.contains(&plain(ip))))
+            part.parse::<IpAddr>().is_ok_and(|ip| self.home.iter().any(|n| n.contains(&ip.to_canonical())))
         };
         let part_of_address = |c: char| c.is_ascii_hexdigit() || c == '.' || c == ':';
         text.split(|c: char| !part_of_address(c)).filter(|part| part.len() >= 2).any(|part| {
