@@ -169,10 +169,12 @@ impl<'a> Pipeline<'a> {
     fn trickle(&mut self, figures: &mut Figures, time: Duration) {
         let during = |pipeline: &mut Self, alerts: bool| {
             let before = pipeline.spent();
-            let took = if alerts { pipeline.latencies(TRICKLE, time) } else { vec![] };
-            if !alerts {
-                thread::sleep(time)
-            }
+            let took = if alerts {
+                pipeline.latencies(TRICKLE, time)
+            } else {
+                thread::sleep(time);
+                vec![]
+            };
             let after = pipeline.spent();
             ([0, 1, 2].map(|n| after[n] - before[n]), took)
         };
