@@ -407,8 +407,9 @@ impl Machine {
     /// When a transaction may end before its interval is over, once the input is dry. What comes after a rest goes on at once; while a
     /// trickle goes on, commits keep their distance: one costs the same for a record as for a hundred.
     fn early(&self) -> Option<Millis> {
-        let apart = self.last_commit.map_or(0, |last| last + self.timing.pace.unwrap_or(0));
-        self.timing.pace.map(|_| apart.max(self.last_record + DRY))
+        let pace = self.timing.pace?;
+        let apart = self.last_commit.map_or(0, |last| last + pace);
+        Some(apart.max(self.last_record + DRY))
     }
 
     fn lost(&self) -> bool {
