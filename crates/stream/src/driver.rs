@@ -28,12 +28,14 @@ mod again;
 mod assign;
 mod batch;
 mod deliver;
+mod epoch;
 mod start;
 mod timers;
 mod transaction;
 
 use again::Ended;
 use batch::Batch;
+use epoch::Noting;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Schema ids that are known to be none are remembered up to here.
@@ -89,10 +91,7 @@ struct Driver {
     states: States,
     books: Books,
     tables: TableReader,
-    /// The tables have changed since the last transaction that noted where they are.
-    epoch_due: bool,
-    /// The open transaction has noted it.
-    epoch_noted: bool,
+    epoch: Noting,
     /// Where each partition's next transaction starts.
     starts: Positions,
     limits: TopicLimits,
@@ -188,7 +187,7 @@ impl Driver {
             tracing::warn!(stage = self.stage.name, error_code = "table", error = %fault, "tables do not advance");
         }
         if self.tables.take_changed() {
-            self.epoch_due = true;
+            self.epoch = Noting::Due;
             self.tell_tables();
         }
         let refused = self.tables.take_refused();

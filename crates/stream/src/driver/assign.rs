@@ -5,8 +5,7 @@ use crate::{
     machine::Base,
     store::is_stale,
 };
-use atio_schemas::state::Epoch;
-use atio_stage::{Headers, Output, Start, Store as _, Timers};
+use atio_stage::{Start, Store as _, Timers};
 use std::collections::BTreeMap;
 
 const AGAIN: Duration = Duration::from_millis(200);
@@ -86,7 +85,7 @@ impl Driver {
             self.books.restored(tp, ledger);
         }
         self.starts.extend(bases.iter().map(|(tp, base)| (tp.clone(), base.next)));
-        self.epoch_due = true;
+        self.epoch = Noting::Due;
         Ok(bases)
     }
 
@@ -181,33 +180,6 @@ impl Driver {
         }
         self.assigned();
         None
-    }
-
-    /// What the tables were from which offset on, in the transaction that first sees them so (rule 19).
-    pub(super) fn note_epoch(&mut self) -> Result<(), Refusal> {
-        let Some(topic) = self.config.epochs.clone().filter(|_| self.epoch_due && !self.epoch_noted) else {
-            return Ok(());
-        };
-        let tables = self.tables.offsets();
-        let Some(producer) = self.producer.as_mut().filter(|_| !tables.is_empty()) else { return Ok(()) };
-        for (tp, first_offset) in &self.starts {
-            let epoch = Epoch {
-                stage: self.stage.name.clone(),
-                topic: tp.topic.to_string(),
-                partition: tp.partition,
-                first_offset: *first_offset,
-                tables: tables.clone(),
-                at: clock::wall(),
-            };
-            let value =
-                self.config.codec.encode(&epoch).map_err(|e| Refusal::Stage(format!("epoch: {e}")))?;
-            let key = format!("{}/{tp}", self.stage.name);
-            producer
-                .send(&Output::new(topic.clone(), key, value, Headers::default()))
-                .map_err(Refusal::Producer)?;
-        }
-        self.epoch_noted = true;
-        Ok(())
     }
 
     fn assigned(&self) {

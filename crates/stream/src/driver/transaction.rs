@@ -86,7 +86,7 @@ impl Driver {
 
     pub(super) fn merge(&mut self, positions: &Positions) -> Option<Event> {
         self.open = false;
-        self.epoch_due &= !std::mem::take(&mut self.epoch_noted);
+        self.epoch = self.epoch.committed();
         self.starts.extend(positions.clone());
         for (partition, overlay) in self.states.open() {
             self.deadlines.merge(partition, overlay);
@@ -118,7 +118,7 @@ impl Driver {
     }
 
     pub(super) fn discard(&mut self) -> Option<Event> {
-        self.epoch_noted = false;
+        self.epoch = self.epoch.aborted();
         self.states.discard();
         self.books.discard();
         self.config.metrics.aborted(&self.stage.name);
