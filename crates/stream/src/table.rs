@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 mod shared;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use shared::SharedTables;
 

@@ -8,6 +8,8 @@ pub mod assigned;
 pub mod consumer;
 pub mod error;
 pub mod limits;
+#[cfg(test)]
+pub(crate) mod mock;
 mod offsets;
 pub mod producer;
 pub(crate) mod publisher;

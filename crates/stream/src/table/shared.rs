@@ -88,7 +88,7 @@ impl Source {
         wanted: &dyn Fn() -> bool,
     ) -> Result<Arc<Snapshot>, Fault> {
         loop {
-            if let Some(mut reader) = self.try_reader() {
+            if let Some(mut reader) = try_lock(&self.reader) {
                 if reader.is_none() {
                     *reader = Some(self.read_all(client, ensure, wanted)?);
                 }
@@ -98,15 +98,6 @@ impl Source {
                 return Err(Fault::new(FaultKind::Retry, "stopped while another lane reads the tables"));
             }
             clock::pause(AGAIN);
-        }
-    }
-
-    /// None: another lane is at it.
-    fn try_reader(&self) -> Option<MutexGuard<'_, Option<Assigned>>> {
-        match self.reader.try_lock() {
-            Ok(reader) => Some(reader),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
         }
     }
 
@@ -154,7 +145,7 @@ impl Source {
         if !is_due() {
             return Ok(());
         }
-        let Some(reader) = self.try_reader().filter(|_| is_due()) else { return Ok(()) };
+        let Some(reader) = try_lock(&self.reader).filter(|_| is_due()) else { return Ok(()) };
         self.due.store(self.clock.now() + EVERY, Ordering::Relaxed);
         let Some(reader) = &*reader else { return Ok(()) };
         match reader.poll(Duration::ZERO)? {
@@ -182,10 +173,11 @@ impl Source {
         taken
     }
 
-    /// Goes over to the newest.
+    /// Goes over to the newest; later, where another lane is making it: that one may wait for a schema.
     pub(super) fn follow(&self, seen: &mut Arc<Snapshot>) {
-        if self.version.load(Ordering::Acquire) != seen.version {
-            *seen = Arc::clone(&lock(&self.newest));
+        let is_behind = self.version.load(Ordering::Acquire) != seen.version;
+        if let Some(newest) = is_behind.then(|| try_lock(&self.newest)).flatten() {
+            *seen = Arc::clone(&newest);
         }
     }
 }
@@ -202,12 +194,9 @@ fn rows(
     let mut record = first;
     for left in (0..ROWS_AT_ONCE).rev() {
         if let Err(e) = next.apply(specs, &record, ensure, touched) {
-            // Read again with the next advance: positions are set back to it.
-            let tp = Tp::new(record.topic(), record.partition());
+            // Read again with the next advance. What is applied is a place in every partition; the client knows none where nothing has come.
             drop(record);
-            let mut from = reader.positions();
-            from.insert(tp.clone(), next.applied.get(&tp).copied().unwrap_or(0));
-            reader.assign(&from)?;
+            reader.assign(&next.applied)?;
             return Err(Fault::new(FaultKind::Retry, e));
         }
         if left == 0 {
@@ -223,4 +212,13 @@ fn rows(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// None: another lane has it.
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }

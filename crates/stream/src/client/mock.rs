@@ -1,0 +1,34 @@
+//! For tests: librdkafka's own broker, with one topic. Owns what is written to it; must not know who reads.
+use crate::config::Kafka;
+use rdkafka::{
+    config::ClientConfig,
+    mocking::MockCluster,
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
+};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Mock {
+    pub(crate) kafka: Kafka,
+    topic: String,
+    // Ends before its broker.
+    producer: BaseProducer,
+    _broker: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl Mock {
+    pub(crate) fn new(topic: &str, partitions: i32) -> Self {
+        let broker = MockCluster::new(1).expect("a broker");
+        broker.create_topic(topic, partitions, 1).expect("a topic");
+        let kafka = Kafka { bootstrap: broker.bootstrap_servers(), ..Kafka::default() };
+        let producer =
+            ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap).create().expect("a producer");
+        Self { kafka, topic: topic.to_owned(), producer, _broker: broker }
+    }
+    pub(crate) fn put(&self, partition: i32, key: &str) {
+        let record = BaseRecord::to(&self.topic).partition(partition).key(key).payload("row");
+        self.producer.send(record).map_err(|(e, _)| e).expect("room");
+        self.producer.flush(PATIENCE).expect("it is there");
+    }
+}
