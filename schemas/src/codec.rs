@@ -166,7 +166,7 @@ impl Codec {
         self.framed::<R>(|out| write::write(value, out))
     }
 
-    /// The datum of a record, where it was written with our own schema: it can stand in another record as it is.
+    /// The datum of a record that [`Self::decode`] takes, where it was written with our own schema: it can stand in another record as it is.
     #[must_use]
     pub fn own_datum<'b, R: Record>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let path = self.path(schema_id(bytes)?, own_of::<R>().ok()?);

@@ -1,5 +1,6 @@
 //! The incidents in memory, as their topic says: for looking. Owns what is kept when there are too many; must not know HTTP.
 use crate::SERVICE;
+use atio_runtime::lifecycle::pause;
 use atio_schemas::{Codec, Timestamp, incident::Incident};
 use atio_stream::{
     Kafka, SchemaSource,
@@ -139,7 +140,7 @@ pub fn follow(
             let spec = ReadSpec { until: Until::Never, ..ReadSpec::whole(&kafka, "atio-incidents", &topic) };
             if let Err(error) = read(&view, &spec, &codec, &*schemas, &stop) {
                 tracing::warn!(service = SERVICE, error_code = error.code(), %error, "incidents can't be read; trying again");
-                thread::park_timeout(Duration::from_secs(1));
+                pause(Duration::from_secs(1), &stop);
             }
         }
     };

@@ -32,7 +32,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(4);
 /// How soon a thread sees that it is to stop.
 const NOTICE: Duration = Duration::from_millis(500);
-/// Schemas that can't be fetched now are waited for in steps of this.
+/// What failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the service is made of.

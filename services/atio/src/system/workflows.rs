@@ -5,7 +5,7 @@ use crate::{
 };
 use anyhow::Context;
 use atio_monitoring::{object_key, pointer_key};
-use atio_runtime::{Config, clock, http::axum::Router};
+use atio_runtime::{Config, clock, http::axum::Router, lifecycle::pause};
 use atio_schemas::{
     Codec,
     command::{Action, Command, ObjectKind},
@@ -57,8 +57,8 @@ pub async fn route(system: &System) -> anyhow::Result<Option<Router>> {
                 )
             });
             if let Err(error) = followed {
-                tracing::warn!(service = atio_routing::SERVICE, %error, "definitions can't be read; trying again");
-                std::thread::park_timeout(Duration::from_secs(1));
+                tracing::warn!(service = atio_routing::SERVICE, error_code = error.code(), %error, "definitions can't be read; trying again");
+                pause(Duration::from_secs(1), || stop.is_cancelled());
             }
         }
     };
