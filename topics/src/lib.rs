@@ -12,7 +12,7 @@ pub mod plan;
 pub mod shipped;
 pub mod sink;
 pub mod spec;
-mod suggest;
+pub mod suggest;
 pub mod units;
 pub mod validate;
 mod yaml;

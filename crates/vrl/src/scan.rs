@@ -164,24 +164,9 @@ fn suggest(name: &str) -> Option<String> {
 
 /// The nearest of the possible names, where it is near enough to be meant.
 pub(crate) fn nearest<'n>(name: &str, possible: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let best = possible.map(|p| (distance(name.as_bytes(), p.as_bytes()), p)).min()?;
-    (best.0 * 3 <= name.len().max(3)).then_some(best.1)
-}
-
-/// Levenshtein's distance; names are short.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    if a.len() > 64 {
-        return usize::MAX / 4;
+    if name.len() > 64 {
+        return None;
     }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let (distance, near) = possible.map(|p| (strsim::levenshtein(name, p), p)).min()?;
+    (distance * 3 <= name.len().max(3)).then_some(near)
 }

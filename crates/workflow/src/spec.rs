@@ -161,7 +161,7 @@ pub(crate) fn unknown(key: &Key, names: &[&str], later: &[&str], noun: &str) -> 
     if later.contains(&key.text.as_str()) {
         return Problem::later(&key.place, &format!("{noun} `{}`", key.text), names);
     }
-    let help = suggest::help(&key.text, names.iter().copied());
+    let help = suggest::help(&key.text, names);
     let help = help.or_else(|| Some(format!("this {noun} has no meaning here: leave it out")));
     Problem::new(&key.place, format!("unknown {noun} `{}`", yaml::short(&key.text))).help(help)
 }

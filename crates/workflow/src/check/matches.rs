@@ -148,7 +148,7 @@ fn network(node: &Node, text: &str, problems: &mut Vec<Problem>) -> Option<IpNet
             None
         }
         Err(_) => {
-            let message = format!("`{text}` is neither an address nor a network");
+            let message = format!("`{}` is neither an address nor a network", short(text));
             problems.push(Problem::new(&node.place, message).help(Some("`10.0.0.0/8`".to_owned())));
             None
         }
@@ -182,7 +182,7 @@ pub(super) fn misfit(column: &Column, node: &Node) -> Problem {
         Type::Text => "a text",
         Type::Ip => "an address",
         Type::Symbol(names) => {
-            let help = suggest::help(node.text().unwrap_or_default(), names.iter().copied());
+            let help = suggest::help(node.text().unwrap_or_default(), names);
             return Problem::new(&node.place, format!("`{}` is never {what}", column.name)).help(help);
         }
         Type::Int => "a whole number",

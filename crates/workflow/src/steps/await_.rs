@@ -6,7 +6,7 @@ use crate::{
     machine::Event,
     spec::{self, field},
     suggest,
-    yaml::{Node, Value},
+    yaml::{Node, Value, short},
 };
 use atio_schemas::{
     Code,
@@ -83,7 +83,7 @@ fn role(node: &Node, check: &mut Check<'_>) -> Option<String> {
         return Some(role.text);
     }
     if ONLOOKERS.contains(&role.text.as_str()) {
-        let help = suggest::help("", ROLES.iter().copied());
+        let help = suggest::help("", ROLES);
         check.problem(&role.place, format!("role `{}` answers for no incident", role.text), help);
     } else {
         check.problems.push(spec::unknown(&role, ROLES, &[], "role"));
@@ -94,7 +94,7 @@ fn role(node: &Node, check: &mut Check<'_>) -> Option<String> {
 fn span(node: &Node, check: &mut Check<'_>) -> Option<Span> {
     let text = spec::text(node, "`within`", &mut check.problems)?;
     let Some(span) = parse_span(&text.text) else {
-        let message = format!("`{}` is no duration", text.text.chars().take(80).collect::<String>());
+        let message = format!("`{}` is no duration", short(&text.text));
         let help = "a whole number with s, m, h or d: `15m`".to_owned();
         check.problem(&text.place, message, Some(help));
         return None;
