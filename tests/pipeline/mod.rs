@@ -3,6 +3,8 @@ mod incidents;
 mod kill;
 mod metrics;
 mod normalize;
+mod pause;
+mod system;
 mod tamper;
 mod up;
 mod validate;
@@ -15,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(kill::trials());
     trials.extend(incidents::trials());
     trials.extend(metrics::trials());
+    trials.extend(pause::trials());
     trials.extend(tamper::trials());
     trials.extend(validate::trials());
     trials

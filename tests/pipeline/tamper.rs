@@ -1,6 +1,7 @@
 //! Somebody takes a workflow away, by command or behind ATIO's back, or writes to the audit log: noticed, told once, restorable. And a log whose end was
 //! cut off, against a signed checkpoint.
-use crate::support::{Child, Deadline, Running, atio, http, metrics, process::Ended, root, topic, trial};
+use super::system::{System, client};
+use crate::support::{Deadline, topic, trial};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{
     config::ClientConfig,
@@ -9,7 +10,7 @@ use rdkafka::{
 use serde_json::Value;
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -19,38 +20,12 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("pipeline::tamper::noticed_told_restored", &[], noticed)]
 }
 
-struct System {
-    running: Running,
-    data: PathBuf,
-}
-
 impl System {
-    fn up(data: &Path) -> Self {
-        let mut command = atio();
-        command.args(["up", "--http", "127.0.0.1:0", "--data"]).arg(data);
-        Self { running: Running::start("the system", &mut command), data: data.to_owned() }
-    }
-    fn run(&self, args: &[&str]) -> Ended {
-        client(&self.data, args)
-    }
-    fn ok(&self, args: &[&str]) -> Vec<String> {
-        let ended = self.run(args);
-        assert!(ended.status.success(), "{args:?}: {}", ended.told());
-        ended.stdout
-    }
-    fn json(&self, args: &[&str]) -> Vec<Value> {
-        let lines = self.ok(&[args, &["--format", "json"]].concat());
-        lines.iter().map(|l| serde_json::from_str(l).expect("JSON lines")).collect()
-    }
     /// Changes of this type, of whatever object.
     fn changes(&self, kind: &str) -> Vec<Value> {
         let mut all = self.json(&["workflow", "changes"]);
         all.retain(|c| c["change_type"] == kind);
         all
-    }
-    /// A sample by its name and labels; 0 where there is none.
-    fn sample(&self, name: &str) -> f64 {
-        metrics::samples(&self.running.said("http")).get(name).copied().unwrap_or(0.0)
     }
     fn told(&self, topic: &str, kind: &str) -> f64 {
         self.sample(&format!(
@@ -60,20 +35,12 @@ impl System {
     fn untrusted(&self) -> f64 {
         self.sample("atio_monitoring_untrusted_definitions{service=\"monitoring\"}")
     }
-    fn until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
-        let met = Deadline::after(90).every(Duration::from_millis(200), || condition(self).then_some(()));
-        assert!(met.is_some(), "in time: {what}\n{}", self.running.child.stderr());
-    }
     /// Alerts come in, and the workflow gets them.
     fn routes(&self, when: &str) {
         let kafka = self.running.said("kafka");
         let routed = format!("atio.workflow.{NAME}");
         let before = topic::count(&kafka, &routed);
-        let key = fs::read_to_string(self.data.join("admin.key")).expect("a key");
-        let lines = fs::read(root().join("services/atio/demo/alerts.ndjson")).expect("samples");
-        let url = format!("{}/v1/sources/suricata/events", self.running.said("http"));
-        let answer = http::post(&url, &[("authorization", &format!("Bearer {}", key.trim()))], &lines);
-        assert_eq!(answer.status, 202, "{}", answer.text());
+        self.alerts();
         let more = Deadline::after(90)
             .every(Duration::from_millis(200), || (topic::count(&kafka, &routed) > before).then_some(()));
         assert!(more.is_some(), "{when}: alerts reach the workflow");
@@ -89,12 +56,6 @@ impl System {
         producer.send(record).expect("queued");
         producer.flush(Duration::from_secs(20)).expect("written");
     }
-}
-
-fn client(data: &Path, args: &[&str]) -> Ended {
-    let mut command = atio();
-    command.env("USER", "trial").arg("--data").arg(data).args(args);
-    Child::start(&mut command).finish(Deadline::after(120))
 }
 
 fn noticed() -> Result<(), Failed> {

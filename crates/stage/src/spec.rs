@@ -127,6 +127,21 @@ pub struct Stage {
     pub run: Run,
 }
 
+impl Stage {
+    /// Whether both are connected alike: group, topics, stores, tables and pace.
+    #[must_use]
+    pub fn is_wired_as(&self, other: &Self) -> bool {
+        let same_tables = || self.tables.iter().zip(&other.tables).all(|(one, another)| one.is_same(another));
+        self.group == other.group
+            && self.inputs == other.inputs
+            && self.outputs == other.outputs
+            && self.stores == other.stores
+            && self.tables.len() == other.tables.len()
+            && same_tables()
+            && self.pace == other.pace
+    }
+}
+
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stage")

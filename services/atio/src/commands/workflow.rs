@@ -14,7 +14,7 @@ use atio_schemas::{command::ObjectKind, definition::Definition};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Look at workflows: what is in force, and who changed what; delete one, bring one back
+/// Look at workflows: what is in force, and who changed what; pause one, delete one, bring one back
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: atio workflow show threat-detection-response@1")]
 pub struct Args {
@@ -43,6 +43,16 @@ enum WorkflowCommand {
         /// A table, or one JSON object a line with the texts before and after
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// Stop the branches of a workflow; what it is for goes on coming to its topic and waits there
+    Pause {
+        #[command(flatten)]
+        ask: command::Ask,
+    },
+    /// Let the branches of a paused workflow go on from where they were
+    Resume {
+        #[command(flatten)]
+        ask: command::Ask,
     },
     /// Take a workflow out of force; `restore` brings it back
     Delete {
@@ -93,6 +103,8 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
         WorkflowCommand::Diff { name, versions, format } => {
             shown(target, move |look| diff::show(&definitions(look)?, &name, &versions, format))
         }
+        WorkflowCommand::Pause { ask } => command::pause(target, &ask, true),
+        WorkflowCommand::Resume { ask } => command::pause(target, &ask, false),
         WorkflowCommand::Delete { ask } => command::delete(target, &ask),
         WorkflowCommand::Restore { ask, version } => command::restore(target, &ask, version),
     }

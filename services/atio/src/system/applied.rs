@@ -9,7 +9,10 @@ use atio_stream::{
     read,
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,14 +29,16 @@ fn topic(config: &Config) -> String {
     format!("{}applied", config.prefix)
 }
 
-/// The offset up to which (exclusive) every router of this process has the definitions; none before they have any.
-fn here(system: &System) -> Option<i64> {
+/// The offset up to which (exclusive) every router of this process has the definitions, and branches run as they say; none before the
+/// routers have any.
+fn here(system: &System, followed: &AtomicI64) -> Option<i64> {
     let routers = system
         .lanes
         .status()
         .into_iter()
         .filter(|s| s.service == atio_routing::SERVICE && !s.name.starts_with("routing."));
     let mut least = None;
+    let branches = followed.load(Ordering::Relaxed);
     for router in routers {
         let at = router
             .status
@@ -41,13 +46,13 @@ fn here(system: &System) -> Option<i64> {
             .iter()
             .find(|t| t.table == atio_workflow::Definitions::TABLE)
             .map(|t| t.offset)?;
-        least = Some(least.map_or(at, |l: i64| l.min(at)));
+        least = Some(least.unwrap_or(branches).min(at));
     }
     least
 }
 
-/// Tells how far this process's routers are, as long as it runs.
-pub async fn tell(system: &System) -> anyhow::Result<()> {
+/// Tells how far this process's routers are, and its branches (`followed`), as long as it runs.
+pub async fn tell(system: &System, followed: Arc<AtomicI64>) -> anyhow::Result<()> {
     let topic = topic(&system.config);
     let spec = PublisherSpec::new(&system.kafka, CLIENT, &[&topic]);
     let publisher = tokio::task::spawn_blocking(move || Publisher::open(spec)).await??;
@@ -57,7 +62,7 @@ pub async fn tell(system: &System) -> anyhow::Result<()> {
     tasks.spawn(async move {
         let mut told: Option<(i64, Instant)> = None;
         while !system.tasks.is_stopping() {
-            let due = here(&system).filter(|at| told.is_none_or(|(last, when)| last != *at || when.elapsed() >= TELL));
+            let due = here(&system, &followed).filter(|at| told.is_none_or(|(last, when)| last != *at || when.elapsed() >= TELL));
             if let Some(offset) = due {
                 let applied = Applied { instance: instance.clone(), service: atio_routing::SERVICE.into(), offset, at: clock::now() };
                 match system.codec.encode(&applied) {

@@ -95,22 +95,26 @@ impl Lanes {
         running.values().filter(|r| r.stage.service == service).map(|r| r.stage.name.clone()).collect()
     }
 
-    /// Stops one lane and waits for its end. Blocks.
-    pub fn stop(&self, name: &str) {
-        let found = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        if let Some(running) = found {
-            running.stop.stop();
-            report(name, running.lane.join());
-        }
+    /// Of the named ones and those wanted, the latter run: as they run already, where nothing of them has changed, else anew. What could not
+    /// be started, and why. Blocks until what is to end has ended.
+    pub fn replace(&self, names: &[String], wanted: Vec<Stage>) -> Vec<(String, anyhow::Error)> {
+        let gone = |r: &Running| !wanted.iter().any(|w| w.name == r.stage.name && w.is_wired_as(&r.stage));
+        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended: Vec<String> =
+            names.iter().filter(|name| running.get(*name).is_some_and(gone)).cloned().collect();
+        let ended: Vec<_> = ended.into_iter().filter_map(|name| running.remove_entry(&name)).collect();
+        drop(running);
+        end(ended);
+        let start = |stage: Stage| {
+            let name = stage.name.clone();
+            self.start(stage).err().map(|error| (name, error))
+        };
+        wanted.into_iter().filter_map(start).collect()
     }
 
-    /// Stops all, first telling every one. Blocks.
+    /// Stops all. Blocks.
     pub fn stop_all(&self) {
-        let all = std::mem::take(&mut *self.0.running.lock().unwrap_or_else(PoisonError::into_inner));
-        all.values().for_each(|r| r.stop.stop());
-        for (name, running) in all {
-            report(&name, running.lane.join());
-        }
+        end(std::mem::take(&mut *self.0.running.lock().unwrap_or_else(PoisonError::into_inner)));
     }
 
     pub fn status(&self) -> Vec<StageStatus> {
@@ -148,6 +152,14 @@ impl Lanes {
             }
             _ => None,
         })
+    }
+}
+
+/// Tells every one to stop, then waits for them.
+fn end(all: impl IntoIterator<Item = (String, Running)>) {
+    let all: Vec<_> = all.into_iter().inspect(|(_, r)| r.stop.stop()).collect();
+    for (name, running) in all {
+        report(&name, running.lane.join());
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns wiring only. Must not know: what a service does with what it is given.
 pub mod applied;
 pub mod boot;
+pub mod branches;
 pub mod declared;
 pub mod disk;
 pub mod files;

@@ -1,6 +1,6 @@
 //! The services, alphabetical, a line each; `atio run X` and `atio up` start them by the same function. The registry is not in the table: the
 //! others need it before they can be built.
-use crate::system::{System, declared, workflows};
+use crate::system::{System, branches, declared};
 use atio_delivery::metrics::DeliveryMetrics;
 use atio_incidents::view::View;
 use atio_ingestion::{files, metrics::IngestionMetrics};
@@ -36,7 +36,7 @@ pub const SERVICES: &[Service] = &[
     Service { name: atio_metrics::SERVICE, start: |s| Box::pin(async { metrics(s) }) },
     Service { name: atio_monitoring::SERVICE, start: |s| Box::pin(async { watched(s) }) },
     Service { name: atio_normalization::SERVICE, start: |s| Box::pin(async { lanes(s, normalization(&s.config, &s.declarations, &s.codec)) }) },
-    Service { name: atio_routing::SERVICE, start: |s| Box::pin(workflows::route(s)) },
+    Service { name: atio_routing::SERVICE, start: |s| Box::pin(branches::route(s)) },
 ];
 
 pub const REGISTRY: &str = "registry";

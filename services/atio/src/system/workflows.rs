@@ -1,18 +1,15 @@
-//! Workflows of a running system: routing's lanes follow the definitions; declared ones are applied by commands.
-use crate::{
-    exit::{Exit, Failure},
-    system::{System, applied, services},
-};
+//! Workflows of a running system: what is in force, and changing it by commands to monitoring.
+use crate::exit::{Exit, Failure};
 use anyhow::Context;
 use atio_monitoring::{object_key, pointer_key};
-use atio_runtime::{Config, clock, http::axum::Router, lifecycle::pause};
+use atio_runtime::{Config, clock};
 use atio_schemas::{
     Codec,
     command::{Action, Command, ObjectKind},
     definition::{Change, ChangeType, Definition},
     header,
 };
-use atio_stage::{Headers, Output, View};
+use atio_stage::{Headers, Output};
 use atio_stream::{
     Kafka,
     publish::{Publisher, PublisherSpec},
@@ -20,69 +17,14 @@ use atio_stream::{
 };
 use atio_topics::{Declarations, WorkflowText};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::ControlFlow,
-    sync::PoisonError,
     time::{Duration, Instant},
 };
 
 /// Keys of the topic of definitions at most.
 pub const MAX_DEFINITIONS: usize = 1_000_000;
 const CLIENT: &str = "atio-workflows";
-
-/// Starts the router, and a thread that starts and stops branches as definitions come and go.
-pub async fn route(system: &System) -> anyhow::Result<Option<Router>> {
-    let deps = services::routing(&system.config, &system.declarations, &system.codec);
-    let mut definitions = deps.definitions();
-    let topic = format!("{}workflows", system.config.prefix);
-    atio_routing::router_stages(&deps, &definitions)
-        .into_iter()
-        .try_for_each(|stage| system.lanes.start(stage))?;
-    let (lanes, kafka, stop) = (system.lanes.clone(), system.kafka.clone(), system.tasks.token());
-    let follow = move || {
-        while !stop.is_cancelled() {
-            let spec = ReadSpec { until: Until::Never, ..ReadSpec::whole(&kafka, CLIENT, &topic) };
-            let followed = TopicReader::open(&spec).and_then(|reader| {
-                reader.for_each(
-                    || stop.is_cancelled(),
-                    |entry| {
-                        let key = entry.key.unwrap_or_default();
-                        if let Err(error) = definitions.apply(&key, entry.value.as_deref()) {
-                            tracing::warn!(service = atio_routing::SERVICE, error_code = error.code.as_str(), %error, "definition left out");
-                        }
-                        definitions.settle();
-                        follow_branches(&lanes, atio_routing::branch_stages(&deps, &definitions));
-                        ControlFlow::Continue(())
-                    },
-                )
-            });
-            if let Err(error) = followed {
-                tracing::warn!(service = atio_routing::SERVICE, error_code = error.code(), %error, "definitions can't be read; trying again");
-                pause(Duration::from_secs(1), || stop.is_cancelled());
-            }
-        }
-    };
-    let thread = std::thread::Builder::new().name("definitions".into()).spawn(follow)?;
-    system.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-    applied::tell(system).await?;
-    Ok(None)
-}
-
-/// Starts what is new, stops what is gone. Branches are named `routing.<workflow>.<branch>`; the routers stay.
-fn follow_branches(lanes: &super::lanes::Lanes, wanted: Vec<atio_stage::Stage>) {
-    let names: BTreeSet<String> = wanted.iter().map(|s| s.name.clone()).collect();
-    for gone in lanes.names(atio_routing::SERVICE) {
-        if gone.starts_with("routing.") && !names.contains(&gone) {
-            lanes.stop(&gone);
-        }
-    }
-    for stage in wanted {
-        let name = stage.name.clone();
-        if let Err(error) = lanes.start(stage) {
-            tracing::error!(stage = name, %error, "branch can't be started");
-        }
-    }
-}
 
 /// The workflows in force, by name.
 pub fn in_force(

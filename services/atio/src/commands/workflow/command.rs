@@ -1,4 +1,4 @@
-//! `atio workflow delete`, `restore`: commands to monitoring. Owns what is asked for, as the audit log says what was; what comes of it is monitoring's.
+//! `atio workflow pause`, `resume`, `delete`, `restore`: commands to monitoring. Owns what is asked for, as the audit log says what was; what comes of it is monitoring's.
 use super::definitions;
 use crate::{
     commands::{
@@ -79,16 +79,30 @@ pub(super) fn delete(target: &Target, ask: &Ask) -> anyhow::Result<Exit> {
         (Some(_), _) => (Action::Delete, "deleted", "deleted"),
         // Nobody asked for it: its pointer is taken away again.
         (None, Some(_)) => (Action::Restore, "was put there behind ATIO's back; taken away", "taken away"),
-        (None, None) => {
-            return Err(Failure::usage(format!(
-                "no workflow `{}` is in force; `atio workflow ls` lists them",
-                ask.name
-            )));
-        }
+        (None, None) => return Err(stranger(&ask.name)),
     };
     let command = command(ask, action, known.past.in_force, None, reason)?;
     let change = carried_out(target, command)?;
     told(&change, ask.format, done)
+}
+
+/// True: its branches stop. False: they go on.
+pub(super) fn pause(target: &Target, ask: &Ask, paused: bool) -> anyhow::Result<Exit> {
+    let name = ask.name.clone();
+    let all = look::find(target, definitions)?.context("stopped")?;
+    let Some(pointer) = all.get(&name).filter(|d| d.pointer) else { return Err(stranger(&name)) };
+    let (action, reason, done) = if paused {
+        (Action::Pause, "paused", "paused; what comes for it waits on its topic until `atio workflow resume`")
+    } else {
+        (Action::Resume, "resumed", "resumed; its branches go on from where they were")
+    };
+    let command = command(ask, action, Some(pointer.version), None, reason)?;
+    let change = carried_out(target, command)?;
+    told(&change, ask.format, done)
+}
+
+fn stranger(name: &str) -> anyhow::Error {
+    Failure::usage(format!("no workflow `{name}` is in force; `atio workflow ls` lists them"))
 }
 
 fn known(target: &Target, name: &str) -> anyhow::Result<Known> {

@@ -1,0 +1,97 @@
+//! A workflow that is paused delivers nothing and loses nothing, through a restart and a new version, and goes on where it was.
+use super::system::System;
+use crate::support::{topic, trial};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use std::{fs, path::Path, time::Instant};
+
+pub fn trials() -> Vec<Trial> {
+    vec![trial("pipeline::pause::nothing_lost", &[], paused)]
+}
+
+fn declare(data: &Path, file: &str, text: &Value) {
+    let path = data.join("topics").join(file);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(path, text.to_string()).expect("a declaration");
+}
+
+fn sink(name: &str) -> Value {
+    json!({
+        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": name}, "type": "kafka", "topic": format!("out-{name}"),
+        "format": "report", "clearance": "red",
+    })
+}
+
+fn workflow(name: &str, steps: &Value) -> Value {
+    json!({
+        "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": name}, "on": "detection",
+        "match": {"kind": "threat"}, "branches": {"tell": steps},
+    })
+}
+
+/// Two workflows get the same events: `quiet` is paused, `loud` shows how far the others have come.
+fn paused() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("data");
+    for name in ["quiet", "loud", "second"] {
+        declare(&data, &format!("sinks/{name}.yaml"), &sink(name));
+    }
+    for name in ["quiet", "loud"] {
+        declare(&data, &format!("workflows/{name}.yaml"), &workflow(name, &json!([{"deliver": name}])));
+    }
+    let system = System::up(&data);
+    let out = |system: &System, sink: &str| {
+        let kafka = system.running.said("kafka");
+        topic::by_header(&kafka, &format!("out-{sink}"), "atio_idempotency_key")
+    };
+    system.alerts();
+    system.until("both deliver", |s| out(s, "loud").len() == 2 && out(s, "quiet").len() == 2);
+    assert_eq!(
+        system.run(&["workflow", "resume", "quiet"]).status.code(),
+        Some(5),
+        "it is not paused: refused"
+    );
+    let start = Instant::now();
+    system.ok(&["workflow", "pause", "quiet", "--reason", "maintenance"]);
+    println!("paused after {} ms", start.elapsed().as_millis());
+    assert_eq!(system.run(&["workflow", "pause", "quiet"]).status.code(), Some(5), "paused already: refused");
+    assert_eq!(system.run(&["workflow", "pause", "nobody"]).status.code(), Some(2), "no such workflow");
+
+    system.alerts();
+    system.until("the other goes on", |s| out(s, "loud").len() == 4);
+    system.running.stop("the system");
+
+    let system = System::up(&data);
+    system.alerts();
+    system.until("the other goes on", |s| out(s, "loud").len() == 6);
+    let steps = json!([{"deliver": "quiet"}, {"deliver": "second"}]);
+    declare(&data, "workflows/quiet.yaml", &workflow("quiet", &steps));
+    system.ok(&["apply"]);
+    let live = system.json(&["workflow", "ls"]);
+    let quiet = live.iter().find(|w| w["name"] == "quiet").ok_or("in force")?;
+    assert_eq!(
+        (&quiet["version"], &quiet["paused"]),
+        (&2.into(), &true.into()),
+        "a new version stays paused"
+    );
+    system.alerts();
+    system.until("the other goes on", |s| out(s, "loud").len() == 8);
+    assert_eq!(
+        (out(&system, "quiet").len(), out(&system, "second").len()),
+        (2, 0),
+        "nothing came while it was paused"
+    );
+
+    let start = Instant::now();
+    system.ok(&["workflow", "resume", "quiet"]);
+    system.until("all of it comes", |s| out(s, "quiet").len() == 8 && out(s, "second").len() == 2);
+    println!("all there {} ms after the resumption was asked for", start.elapsed().as_millis());
+    for sink in ["quiet", "second", "loud"] {
+        assert!(out(&system, sink).values().all(|n| *n == 1), "{sink}: each once");
+    }
+    let log = system.json(&["audit", "log", "--object", "workflow/quiet"]);
+    let actions: Vec<&str> = log.iter().filter_map(|e| e["action"].as_str()).collect();
+    assert_eq!(actions, ["apply", "resume", "pause", "pause", "apply", "resume"], "refusals too: {log:#?}");
+    system.running.stop("the system");
+    Ok(())
+}
