@@ -167,7 +167,8 @@ impl Driver {
 
     fn read(&mut self, consumer: &LaneConsumer) {
         let wait = Duration::from_millis(self.machine.wait(self.clock.now()));
-        match self.gather(consumer, wait) {
+        let most = (self.config.limits.batch_records, self.config.limits.batch_bytes);
+        match self.gather(consumer, wait, most) {
             Ok(batch) => {
                 let event = Event::Polled { ends: batch.ends(), bytes: batch.bytes };
                 self.feed(consumer, Some(&batch), event);

@@ -358,7 +358,9 @@ impl<'a> Incoming<'a> {
     #[must_use]
     pub fn headers(&self) -> atio_stage::Headers {
         let Some(headers) = self.0.headers() else { return atio_stage::Headers::default() };
-        let pairs = headers.iter().map(|h| (Arc::from(h.key), h.value.unwrap_or_default().to_vec()));
-        atio_stage::Headers(pairs.collect())
+        // The iterator does not say how many it gives.
+        let mut pairs = Vec::with_capacity(headers.count());
+        pairs.extend(headers.iter().map(|h| (Arc::from(h.key), h.value.unwrap_or_default().to_vec())));
+        atio_stage::Headers(pairs)
     }
 }

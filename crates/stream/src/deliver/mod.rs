@@ -3,20 +3,23 @@
 use crate::{
     books::Books,
     client::consumer::Incoming,
-    dead_letter,
     fault::Tp,
     machine::{Millis, Positions},
     transform::TopicLimits,
 };
-use atio_schemas::{Code, Codec, Timestamp, delivery as wire, header};
-use atio_stage::{Deliver, Delivery, Headers, Input, Output, Receipt, Record, Reject, Run, Stage, Verdict};
+use atio_schemas::{Codec, Timestamp};
+use atio_stage::{Deliver, Delivery, Output, Run, Stage, Verdict};
+use item::{End, Item};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, mpsc},
     time::Duration,
 };
 use window::{Breaker, Window};
 
+mod item;
+#[cfg(test)]
+mod tests;
 mod window;
 
 /// A sink that does not answer by then is tried again; its own deadline should be far below.
@@ -27,30 +30,13 @@ const BACK_OFF_MAX: Millis = 300_000;
 const AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Records that a partition's window holds, as a multiple of what may be under way.
 const WINDOW_FACTOR: usize = 4;
-const WINDOW_BYTES: usize = 32 * 1024 * 1024;
-
-/// A record on its way: as it came, what it says, how it ended.
-struct Item {
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Headers,
-    timestamp: Timestamp,
-    delivery: Option<wire::Delivery>,
-    end: Option<End>,
-    attempts: u32,
-}
-
-enum End {
-    Delivered(Receipt),
-    Rejected(Reject),
-    Dropped(Code),
-}
+/// What the windows of a lane hold together, each its share; a record above it comes alone.
+const WINDOWS_BYTES: usize = 8 * 1024 * 1024;
 
 struct Lot {
     window: Window<Item>,
     /// Everything below has been taken in: what is read again after an abort is here already.
     next: i64,
-    bytes: usize,
     /// Tells the answers of a former assignment from those of this one.
     generation: u64,
     calls: Vec<tokio::task::AbortHandle>,
@@ -122,53 +108,53 @@ impl Deliveries {
         if self.lots.get(tp).is_some_and(|lot| record.offset() < lot.next) {
             return;
         }
-        let headers = record.headers();
-        let mut item = Item {
-            key: record.key().map(<[u8]>::to_vec),
-            value: record.value().map(<[u8]>::to_vec),
-            timestamp: Timestamp::from_millis(record.timestamp_ms()),
-            delivery: None,
-            end: None,
-            attempts: 0,
-            headers,
-        };
-        let live = item.headers.text(header::RUN).is_none_or(|run| run == header::LIVE);
-        match record.value() {
-            _ if !live => item.end = Some(End::Dropped(Code::Replay)),
-            None => item.end = Some(End::Rejected(Reject::whole(Code::NullValue, "nothing to deliver"))),
-            Some(bytes) => match self.codec.decode::<wire::Delivery>(bytes) {
-                Ok(delivery) => item.delivery = Some(delivery),
-                Err(e) => item.end = Some(End::Rejected(Reject::whole(e.code(), e.to_string()))),
-            },
-        }
+        let at = Timestamp::from_millis(record.timestamp_ms());
+        let item = Item::read(&self.codec, (record.key(), record.value()), at, record.headers());
+        self.hold(tp, record.offset(), item);
+    }
+
+    fn hold(&mut self, tp: &Tp, offset: i64, item: Item) {
         self.generation += 1;
         let (generation, limit) = (self.generation, self.limit);
         let lot = self.lots.entry(tp.clone()).or_insert_with(|| Lot {
             window: Window::new(limit),
             next: 0,
-            bytes: 0,
             generation,
             calls: vec![],
         });
-        lot.bytes += size(&item);
-        lot.next = record.offset() + 1;
-        let (key, done) = (item.key.as_deref().map(Arc::from), item.end.is_some());
-        lot.window.push(record.offset(), key, item, done);
+        lot.next = offset + 1;
+        let (key, done) = (item.key().map(Arc::from), item.end().is_some());
+        lot.window.push(offset, key, item, done);
     }
 
+    /// Records and bytes that a partition's window holds.
+    fn most(&self) -> (usize, usize) {
+        (self.limit * WINDOW_FACTOR, WINDOWS_BYTES / self.lots.len().max(1))
+    }
+    /// How many records and bytes may be taken at once: whichever of these partitions they are of, its window has room for them.
+    #[must_use]
+    pub(crate) fn room(&self, paused: &BTreeSet<Tp>) -> (usize, usize) {
+        let most = self.most();
+        let lots = self.lots.iter().filter(|(tp, _)| !paused.contains(*tp)).map(|(_, lot)| &lot.window);
+        lots.fold(most, |(records, bytes), window| {
+            let (len, held) = (window.len(), window.bytes());
+            (records.min(most.0.saturating_sub(len)), bytes.min(most.1.saturating_sub(held)))
+        })
+    }
     /// Partitions whose window takes no more.
     pub(crate) fn full(&self) -> impl Iterator<Item = &Tp> {
-        let most = self.limit * WINDOW_FACTOR;
+        let (records, bytes) = self.most();
         self.lots
             .iter()
-            .filter(move |(_, lot)| lot.window.len() >= most || lot.bytes >= WINDOW_BYTES)
+            .filter(move |(_, lot)| lot.window.len() >= records || lot.window.bytes() >= bytes)
             .map(|(tp, _)| tp)
     }
     /// Whether a partition's window is half empty again.
     #[must_use]
     pub(crate) fn has_room(&self, tp: &Tp) -> bool {
-        let most = self.limit * WINDOW_FACTOR / 2;
-        self.lots.get(tp).is_none_or(|lot| lot.window.len() < most && lot.bytes < WINDOW_BYTES / 2)
+        let (records, bytes) = self.most();
+        let half = |window: &Window<Item>| window.len() < records / 2 && window.bytes() < bytes / 2;
+        self.lots.get(tp).is_none_or(|lot| half(&lot.window))
     }
     #[must_use]
     pub(crate) fn flying(&self) -> usize {
@@ -218,14 +204,21 @@ impl Deliveries {
 
     fn start(&mut self, now: Millis, tp: &Tp, most: usize) -> usize {
         let Some(lot) = self.lots.get_mut(tp) else { return 0 };
-        let taken = lot.window.take(now, most, |offset, attempt, item| {
-            let record = item.delivery.clone();
-            record.map(|record| (offset, Delivery { record, attempt }))
+        let (codec, mut refused) = (&self.codec, vec![]);
+        let taken = lot.window.take(now, most, |offset, attempt, item| match item.decode(codec) {
+            Ok(record) => Some((offset, Delivery { record, attempt })),
+            Err(reject) => {
+                refused.push((offset, reject));
+                None
+            }
         });
+        let count = taken.len();
+        for (offset, reject) in refused {
+            lot.window.finish(offset, |item, attempts| item.rejected(reject, attempts));
+        }
         let (offsets, batch): (Vec<i64>, Vec<Delivery>) = taken.into_iter().flatten().unzip();
-        let count = offsets.len();
-        if count == 0 {
-            return 0;
+        if batch.is_empty() {
+            return count;
         }
         let guard = Guard {
             answer: self.answer.clone(),
@@ -249,15 +242,11 @@ impl Deliveries {
             match verdict {
                 Verdict::Delivered(receipt) => {
                     self.breaker.good();
-                    lot.window.finish(offset, |item, attempts| {
-                        (item.end, item.attempts) = (Some(End::Delivered(receipt)), attempts)
-                    });
+                    lot.window.finish(offset, |item, attempts| item.delivered(receipt, attempts));
                 }
                 Verdict::Reject(reject) => {
                     self.breaker.good();
-                    lot.window.finish(offset, |item, attempts| {
-                        (item.end, item.attempts) = (Some(End::Rejected(reject)), attempts)
-                    });
+                    lot.window.finish(offset, |item, attempts| item.rejected(reject, attempts));
                 }
                 Verdict::Retry { after, error } => {
                     self.breaker.bad(now);
@@ -276,7 +265,6 @@ impl Deliveries {
         for (tp, lot) in &mut self.lots {
             let items = lot.window.finished();
             if let Some((last, _)) = items.last() {
-                lot.bytes -= items.iter().map(|(_, item)| size(item)).sum::<usize>().min(lot.bytes);
                 ends.insert(tp.clone(), last + 1);
                 self.finished.push(Finished { tp: tp.clone(), items, written: false });
             }
@@ -303,20 +291,19 @@ impl Deliveries {
             finished.written = true;
             let Some(input) = stage.inputs.iter().find(|i| i.topic == finished.tp.topic) else { continue };
             for (offset, item) in &finished.items {
-                let before = outputs.len();
                 let page = books.page(&finished.tp);
                 page.counts.read += 1;
-                match &item.end {
+                match item.end() {
                     Some(End::Delivered(_)) => page.counts.emitted += 1,
                     Some(End::Rejected(reject)) => page.counts.count_dead_lettered(reject.code, 1),
                     Some(End::Dropped(code)) => page.counts.count_dropped(*code, 1),
                     None => return Err(format!("{}/{offset} has no end", finished.tp)),
                 }
-                ended(&stage, deliver, input, &finished.tp, *offset, item, now, &mut outputs)?;
-                for output in &outputs[before..] {
+                for output in item.outputs(&stage, deliver, input, (&finished.tp, *offset), now)? {
                     if output.size() > limits.of(&output.topic) {
                         return Err(format!("{} bytes do not fit into {}", output.size(), output.topic));
                     }
+                    outputs.push(output);
                 }
             }
         }
@@ -332,7 +319,6 @@ impl Deliveries {
         self.committing.append(&mut self.finished);
         while let Some(finished) = self.committing.pop() {
             if let Some(lot) = self.lots.get_mut(&finished.tp) {
-                lot.bytes += finished.items.iter().map(|(_, item)| size(item)).sum::<usize>();
                 lot.window.put_back(finished.items);
             }
         }
@@ -345,10 +331,6 @@ impl Deliveries {
         self.finished.retain(|f| f.tp != *tp);
         self.committing.retain(|f| f.tp != *tp);
     }
-}
-
-fn size(item: &Item) -> usize {
-    2 * item.value.as_ref().map_or(0, Vec::len) + item.key.as_ref().map_or(0, Vec::len)
 }
 
 /// Doubling, with up to a fifth on top by the offset, so that what failed together does not come back together.
@@ -389,57 +371,4 @@ impl Drop for Guard {
         // Nobody listens any more: the lane has ended.
         drop(self.answer.send(answer));
     }
-}
-
-/// The outputs of one record that has ended.
-fn ended(
-    stage: &Stage,
-    deliver: &Deliver,
-    input: &Input,
-    tp: &Tp,
-    offset: i64,
-    item: &Item,
-    now: Timestamp,
-    outputs: &mut Vec<Output>,
-) -> Result<(), String> {
-    let (status, receipt) = match &item.end {
-        Some(End::Delivered(receipt)) => ("delivered", receipt.clone()),
-        Some(End::Rejected(reject)) => {
-            let record = Record {
-                topic: &tp.topic,
-                partition: tp.partition,
-                offset,
-                timestamp: item.timestamp,
-                key: item.key.as_deref(),
-                value: item.value.as_deref(),
-                headers: &item.headers,
-            };
-            let context = dead_letter::Context { stage: &stage.name, attempt: item.attempts.max(1), now };
-            outputs.push(dead_letter::output(&input.dead_letters, &record, reject, context));
-            ("rejected", Receipt { external_id: None, code: Some(reject.code.as_str().to_owned()) })
-        }
-        Some(End::Dropped(_)) | None => return Ok(()),
-    };
-    let Some(delivery) = &item.delivery else { return Ok(()) };
-    let record = wire::ReceiptRecord {
-        sink: delivery.sink.clone(),
-        idempotency_key: delivery.idempotency_key.clone(),
-        event_id: delivery.event_id.clone(),
-        incident_id: delivery.incident_id.clone(),
-        workflow: delivery.workflow.clone(),
-        branch: delivery.branch.clone(),
-        status: status.to_owned(),
-        code: receipt.code,
-        external_id: receipt.external_id,
-        attempts: i32::try_from(item.attempts).unwrap_or(i32::MAX),
-        delivered_at: now,
-    };
-    let value = deliver.codec.encode(&record).map_err(|e| format!("receipt: {e}"))?;
-    let key = delivery
-        .incident_id
-        .clone()
-        .or_else(|| delivery.asset.clone())
-        .unwrap_or_else(|| delivery.event_id.clone());
-    outputs.push(Output::new(deliver.receipts.clone(), key, value, item.headers.carried()));
-    Ok(())
 }

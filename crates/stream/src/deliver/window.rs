@@ -15,6 +15,12 @@ enum Where {
     Done,
 }
 
+/// What is held until it is committed.
+pub(crate) trait Held {
+    /// What it takes of the memory, about.
+    fn bytes(&self) -> usize;
+}
+
 /// One record of the partition; `T` is whatever is delivered and, in the end, its result.
 struct Entry<T> {
     offset: i64,
@@ -30,13 +36,15 @@ pub(crate) struct Window<T> {
     entries: VecDeque<Entry<T>>,
     flying: usize,
     limit: usize,
+    /// Of all items.
+    bytes: usize,
 }
 
-impl<T> Window<T> {
+impl<T: Held> Window<T> {
     /// `limit`: deliveries under way at once.
     #[must_use]
     pub(crate) fn new(limit: usize) -> Self {
-        Self { entries: VecDeque::new(), flying: 0, limit }
+        Self { entries: VecDeque::new(), flying: 0, limit, bytes: 0 }
     }
     #[must_use]
     pub(crate) fn len(&self) -> usize {
@@ -50,10 +58,15 @@ impl<T> Window<T> {
     pub(crate) fn flying(&self) -> usize {
         self.flying
     }
+    #[must_use]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
 
     /// The next record; `done`: it needs no delivery.
     pub(crate) fn push(&mut self, offset: i64, key: Option<Arc<[u8]>>, item: T, done: bool) {
         let at = if done { Where::Done } else { Where::Ready };
+        self.bytes += item.bytes();
         self.entries.push_back(Entry { offset, key, item, at, attempt: 0 });
     }
 
@@ -92,7 +105,12 @@ impl<T> Window<T> {
     pub(crate) fn finish(&mut self, offset: i64, f: impl FnOnce(&mut T, u32)) -> bool {
         let Some(entry) = self.under_way(offset) else { return false };
         entry.at = Where::Done;
+        let before = entry.item.bytes();
         f(&mut entry.item, entry.attempt);
+        let after = entry.item.bytes();
+        // Nothing waits for what has ended.
+        entry.key = None;
+        self.bytes = self.bytes - before + after;
         self.flying -= 1;
         true
     }
@@ -113,17 +131,16 @@ impl<T> Window<T> {
         let mut out = vec![];
         while self.entries.front().is_some_and(|e| e.at == Where::Done) {
             if let Some(entry) = self.entries.pop_front() {
+                self.bytes -= entry.item.bytes();
                 out.push((entry.offset, entry.item));
             }
         }
         out
     }
-}
-
-impl<T> Window<T> {
     /// Puts back what [`Self::finished`] took out, in its order: its transaction did not come about.
     pub(crate) fn put_back(&mut self, items: Vec<(i64, T)>) {
         for (offset, item) in items.into_iter().rev() {
+            self.bytes += item.bytes();
             self.entries.push_front(Entry { offset, key: None, item, at: Where::Done, attempt: 0 });
         }
     }
@@ -192,19 +209,36 @@ mod tests {
         Finish(usize),
         Again(usize, u8),
         Wait(u8),
+        /// What is finished goes into the open transaction.
+        Out,
         Commit,
         Abort,
     }
+    /// Records of this key need no delivery.
+    const DONE: u8 = 5;
     fn act() -> impl Strategy<Value = Act> {
         prop_oneof![
-            4 => (0..5u8).prop_map(Act::Push),
+            4 => (0..=DONE).prop_map(Act::Push),
             3 => (1..6usize).prop_map(Act::Take),
             3 => any::<usize>().prop_map(Act::Finish),
             1 => (any::<usize>(), any::<u8>()).prop_map(|(i, w)| Act::Again(i, w)),
             1 => any::<u8>().prop_map(Act::Wait),
+            2 => Just(Act::Out),
             1 => Just(Act::Commit),
             1 => Just(Act::Abort),
         ]
+    }
+
+    /// A record and its size, which is another when it has ended.
+    #[derive(Debug)]
+    struct Weighed {
+        offset: i64,
+        bytes: usize,
+    }
+    impl Held for Weighed {
+        fn bytes(&self) -> usize {
+            self.bytes
+        }
     }
 
     /// The model: a list of (offset, key, finished), and what is under way.
@@ -214,7 +248,10 @@ mod tests {
         flying: BTreeSet<i64>,
         waiting: BTreeMap<i64, Millis>,
         done: BTreeSet<i64>,
-        committed: i64,
+        /// What the window holds, and the bytes of it.
+        held: BTreeMap<i64, usize>,
+        /// Everything below is in a transaction or committed.
+        out: i64,
     }
 
     impl Model {
@@ -229,68 +266,85 @@ mod tests {
                 .find(|(o, k)| **o < offset && **k == key && key != 0 && !self.done.contains(o));
             assert_eq!(earlier, None, "{offset} overtakes its key");
         }
+        fn taken_out(&mut self, offset: i64) {
+            let before = self.keys.range(..offset).find(|(o, _)| **o >= self.out && !self.done.contains(o));
+            assert_eq!(before, None, "{offset} is committed before an unfinished one");
+            self.held.remove(&offset);
+            self.out = offset + 1;
+        }
     }
 
     fn run(acts: Vec<Act>, limit: usize) {
-        let mut window: Window<i64> = Window::new(limit);
+        let mut window: Window<Weighed> = Window::new(limit);
         let mut model = Model {
             now: 0,
             keys: BTreeMap::new(),
             flying: BTreeSet::new(),
             waiting: BTreeMap::new(),
             done: BTreeSet::new(),
-            committed: 0,
+            held: BTreeMap::new(),
+            out: 0,
         };
         let mut next = 0;
-        let mut step = |act: Act, model: &mut Model| match act {
-            Act::Push(key) => {
-                let bytes: Option<Arc<[u8]>> = (key != 0).then(|| Arc::from(vec![key]));
-                window.push(next, bytes, next, false);
-                model.keys.insert(next, key);
-                // Compacted topics have gaps.
-                next += 1 + i64::from(key == 3);
-            }
-            Act::Take(most) => {
-                for offset in window.take(model.now, most, |offset, _, item| {
-                    assert_eq!(offset, *item);
-                    offset
-                }) {
-                    model.check_taken(offset);
-                    model.waiting.remove(&offset);
-                    model.flying.insert(offset);
+        let mut out: Vec<Vec<(i64, Weighed)>> = vec![];
+        let mut step = |act: Act, model: &mut Model| {
+            match act {
+                Act::Push(key) => {
+                    let bytes: Option<Arc<[u8]>> = (key != 0).then(|| Arc::from(vec![key]));
+                    let (item, done) = (Weighed { offset: next, bytes: 100 + usize::from(key) }, key == DONE);
+                    model.held.insert(next, item.bytes);
+                    window.push(next, bytes, item, done);
+                    model.keys.insert(next, key);
+                    if done {
+                        model.done.insert(next);
+                    }
+                    // Compacted topics have gaps.
+                    next += 1 + i64::from(key == 3);
                 }
-                assert!(model.flying.len() <= limit && model.flying.len() == window.flying());
-            }
-            Act::Finish(pick) | Act::Again(pick, _) if !model.flying.is_empty() => {
-                let offset = *model.flying.iter().nth(pick % model.flying.len()).unwrap();
-                model.flying.remove(&offset);
-                if let Act::Again(_, wait) = act {
-                    let until = model.now + u64::from(wait);
-                    assert!(window.again(offset, |_| until));
-                    model.waiting.insert(offset, until);
-                } else {
-                    assert!(window.finish(offset, |_, _| ()));
-                    model.done.insert(offset);
+                Act::Take(most) => {
+                    for offset in window.take(model.now, most, |offset, _, item| {
+                        assert_eq!(offset, item.offset);
+                        offset
+                    }) {
+                        model.check_taken(offset);
+                        model.waiting.remove(&offset);
+                        model.flying.insert(offset);
+                    }
+                    assert!(model.flying.len() <= limit && model.flying.len() == window.flying());
                 }
-                assert!(!window.finish(offset, |_, _| ()), "finished twice");
-            }
-            Act::Finish(_) | Act::Again(..) => {}
-            Act::Abort => {
-                let (before, items) = (window.len(), window.finished());
-                window.put_back(items);
-                assert_eq!(window.len(), before);
-            }
-            Act::Wait(ms) => model.now += u64::from(ms),
-            Act::Commit => {
-                for (offset, _) in window.finished() {
-                    let before = model
-                        .keys
-                        .range(..offset)
-                        .find(|(o, _)| **o >= model.committed && !model.done.contains(o));
-                    assert_eq!(before, None, "{offset} is committed before an unfinished one");
-                    model.committed = offset + 1;
+                Act::Finish(pick) | Act::Again(pick, _) if !model.flying.is_empty() => {
+                    let offset = *model.flying.iter().nth(pick % model.flying.len()).unwrap();
+                    model.flying.remove(&offset);
+                    if let Act::Again(_, wait) = act {
+                        let until = model.now + u64::from(wait);
+                        assert!(window.again(offset, |_| until));
+                        model.waiting.insert(offset, until);
+                    } else {
+                        // What is kept of it may be more than it was: an answer is as long as it is.
+                        let bytes = pick % 300;
+                        assert!(window.finish(offset, |item, _| item.bytes = bytes));
+                        model.held.insert(offset, bytes);
+                        model.done.insert(offset);
+                    }
+                    assert!(!window.finish(offset, |_, _| ()), "finished twice");
+                }
+                Act::Finish(_) | Act::Again(..) => {}
+                Act::Wait(ms) => model.now += u64::from(ms),
+                Act::Out => {
+                    let items = window.finished();
+                    items.iter().for_each(|(offset, _)| model.taken_out(*offset));
+                    out.push(items);
+                }
+                Act::Commit => out.clear(),
+                Act::Abort => {
+                    while let Some(items) = out.pop() {
+                        model.held.extend(items.iter().map(|(offset, item)| (*offset, item.bytes)));
+                        model.out = items.first().map_or(model.out, |(offset, _)| *offset);
+                        window.put_back(items);
+                    }
                 }
             }
+            assert_eq!((window.len(), window.bytes()), (model.held.len(), model.held.values().sum()));
         };
         for act in acts {
             step(act, &mut model);
@@ -300,9 +354,9 @@ mod tests {
             model.now += 300;
             step(Act::Take(64), &mut model);
             step(Act::Finish(0), &mut model);
-            step(Act::Commit, &mut model);
+            step(Act::Out, &mut model);
         }
-        assert!(window.is_empty() && model.done.len() == model.keys.len());
+        assert!(window.is_empty() && window.bytes() == 0 && model.done.len() == model.keys.len());
     }
 
     proptest! {

@@ -19,16 +19,16 @@ impl Batch<'_> {
 }
 
 impl Driver {
-    /// Waits for a record, then takes what else is at hand.
+    /// Waits for a record, then takes what else is at hand, up to so many records and bytes. One record can be larger.
     pub(super) fn gather<'a>(
         &mut self,
         consumer: &'a LaneConsumer,
         wait: Duration,
+        (records, bytes): (usize, usize),
     ) -> Result<Batch<'a>, End> {
         let mut batch = Batch { records: vec![], partitions: vec![], bytes: 0 };
         let mut wait = wait;
-        let limits = &self.config.limits;
-        while batch.records.len() < limits.batch_records && batch.bytes < limits.batch_bytes {
+        while batch.records.len() < records && batch.bytes < bytes {
             match consumer.poll(wait) {
                 Polled::Record(record) => {
                     self.keep(&mut batch, record);

@@ -58,7 +58,11 @@ impl Driver {
             self.tell(consumer.pause(&full));
             self.paused.extend(full);
         }
-        match self.gather(consumer, wait) {
+        // No window is to hold more than it takes: what comes in one look can be of one partition.
+        let room = self.deliveries.as_ref().map_or((0, 0), |d| d.room(&self.paused));
+        let limits = &self.config.limits;
+        let most = (room.0.min(limits.batch_records), room.1.min(limits.batch_bytes));
+        match self.gather(consumer, wait, most) {
             Ok(batch) => {
                 for (index, record) in &batch.records {
                     // An answer that is wanted before the record is decoded; where there is none now, decoding says so and the lane waits.
