@@ -23,6 +23,7 @@ mod process;
 #[path = "../support/mod.rs"]
 mod support;
 mod worker;
+mod workflows;
 
 use broker::Broker;
 use figures::Figures;
@@ -35,7 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HELP: &str = "\
 cargo bench -p atio -- [--quick] [--only PART]… [--who NAME]… [--broker embedded|kafka|both] [--pairs N] [--records N] [--judge BASELINE]
-  PART      contest, idle, instructions, pipeline, trickle (a part of pipeline)
+  PART      contest, idle, instructions, pipeline, trickle (a part of pipeline), workflows
   --who     a contestant, again for more; all by default
   --judge   another `atio` program: normalization of this build against it, in pairs";
 
@@ -121,6 +122,9 @@ fn main() {
     }
     let rounds = options.pairs.unwrap_or(if options.quick { 2 } else { 7 });
     let records = options.records.unwrap_or(if options.quick { 100_000 } else { 300_000 });
+    if options.wants("workflows") && options.judge.is_none() {
+        workflows::part(&mut figures, rounds.max(5));
+    }
     if options.wants("idle") && options.judge.is_none() {
         pipeline::idle(&mut figures, options.quick);
     }

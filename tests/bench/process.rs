@@ -18,6 +18,12 @@ pub fn cpu_us(pid: u32) -> f64 {
     (ticks(11) + ticks(12)) * TICK_US
 }
 
+/// CPU that the calling thread has used, in microseconds.
+pub fn thread_cpu_us() -> f64 {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(f64::NAN, |ns| ns / 1e3)
+}
+
 fn field(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
     line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(f64::NAN)

@@ -270,7 +270,7 @@ fn regex(node: &Node, problems: &mut Vec<Problem>) -> Option<Pattern> {
         return None;
     }
     match RegexBuilder::new(&written.text).size_limit(MAX_COMPILED).build() {
-        Ok(regex) => Some(Pattern(regex)),
+        Ok(regex) => Some(Pattern::new(regex)),
         Err(regex::Error::CompiledTooBig(_)) => {
             let help = "fewer or shorter repetitions; `[0-9]` instead of `\\d`".to_owned();
             problems.push(

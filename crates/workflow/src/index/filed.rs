@@ -1,6 +1,10 @@
-//! Where triggers are filed: by a text that a column must hold, by a network that an address must lie in, by what a text must start with.
+//! Where triggers are filed: by a text that a column must hold, by a network that an address must lie in, by what a text must start with, by
+//! what must stand in it.
 //! Owns the look-ups. What is found here may still not hold; what holds is always found. Must not know: which condition a trigger is filed under.
-use super::predicate::{Test, address};
+use super::{
+    literals::{self, Search},
+    predicate::{Test, address},
+};
 use atio_schemas::column::Cell;
 use ipnet::IpNet;
 use std::{collections::HashMap, net::IpAddr};
@@ -17,6 +21,7 @@ pub(super) struct Filed {
     /// By length in bits.
     v4: Vec<(u8, HashMap<u32, Positions>)>,
     v6: Vec<(u8, HashMap<u128, Positions>)>,
+    within: Search,
 }
 
 impl Filed {
@@ -35,9 +40,18 @@ impl Filed {
                 }
             }
             Test::Networks(networks) => networks.iter().for_each(|network| self.network(network, position)),
-            _ => return false,
+            _ => {
+                let Some(literals) = literals::of(test) else { return false };
+                self.within.add(literals, position);
+            }
         }
         true
+    }
+
+    /// To be called when all triggers are there. Those that are to be looked at always.
+    #[must_use]
+    pub(super) fn finish(&mut self) -> Positions {
+        self.within.build()
     }
 
     fn network(&mut self, network: &IpNet, position: usize) {
@@ -68,6 +82,7 @@ impl Filed {
             let start = text.get(..*length);
             found.extend(start.and_then(|start| map.get(start)).into_iter().flatten());
         }
+        self.within.look_up(text, found);
         if self.v4.is_empty() && self.v6.is_empty() {
             return;
         }
@@ -94,7 +109,15 @@ impl Filed {
         let v4 = self.v4.iter().flat_map(|(_, m)| m.values());
         let v6 = self.v6.iter().flat_map(|(_, m)| m.values());
         let prefixes = self.prefixes.iter().flat_map(|(_, m)| m.values());
-        self.equal.values().chain(v4).chain(v6).chain(prefixes).map(Vec::len).max().unwrap_or(0)
+        self.equal
+            .values()
+            .chain(v4)
+            .chain(v6)
+            .chain(prefixes)
+            .map(Vec::len)
+            .max()
+            .unwrap_or(0)
+            .max(self.within.fullest())
     }
 }
 

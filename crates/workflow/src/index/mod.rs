@@ -1,6 +1,7 @@
-//! Which definitions a detection triggers. Each definition is filed under its most selective condition (a text, a network, a start of a text), so
-//! that a detection looks at those only that it may trigger; what it finds there is tested in full. Owns the choice. Must not know: branches, steps.
+//! Which definitions a detection triggers. Each definition is filed under its most selective condition (a text, a network, a start or a part of a
+//! text), so that a detection looks at those only that it may trigger; what it finds there is tested in full. Owns the choice. Must not know: branches, steps.
 mod filed;
+mod literals;
 mod predicate;
 
 pub use predicate::{Pattern, Predicate, Test};
@@ -34,6 +35,7 @@ impl Index {
                 rest.push(position);
             }
         }
+        filed.values_mut().for_each(|column| rest.extend(column.finish()));
         Self { triggers, filed: filed.into_iter().collect(), rest }
     }
 
@@ -67,8 +69,8 @@ impl Index {
     }
 }
 
-/// The condition to file under: free texts before networks before starts of texts before what is widespread (every detection has a kind);
-/// few of them before many.
+/// The condition to file under: free texts before networks before starts of texts before parts of texts before what is widespread (every
+/// detection has a kind); few of them before many.
 fn most_selective(predicates: &[Predicate]) -> Option<(usize, &Test)> {
     let conditions = predicates.iter().flat_map(|p| parts(&p.test).iter().map(move |test| (p.column, test)));
     let ranked = conditions.filter_map(|(column, test)| Some((rank(column, test)?, (column, test))));
@@ -83,12 +85,12 @@ fn parts(test: &Test) -> &[Test] {
 fn rank(column: usize, test: &Test) -> Option<(u8, usize)> {
     let column = COLUMNS.get(column)?;
     Some(match test {
-        Test::Texts(texts) if matches!(column.ty, Type::Symbol(_)) => (4, texts.len()),
-        Test::Texts(texts) if matches!(column.name, "tenant" | "source" | "product") => (3, texts.len()),
+        Test::Texts(texts) if matches!(column.ty, Type::Symbol(_)) => (5, texts.len()),
+        Test::Texts(texts) if matches!(column.name, "tenant" | "source" | "product") => (4, texts.len()),
         Test::Texts(texts) => (0, texts.len()),
         Test::Networks(networks) => (1, networks.len()),
         Test::Prefixes(texts) => (2, texts.len()),
-        _ => return None,
+        _ => (3, literals::of(test)?.len()),
     })
 }
 

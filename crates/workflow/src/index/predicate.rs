@@ -1,12 +1,13 @@
 //! One condition on one column. An unknown column fulfils none but "is unknown"; a list fulfils it where any of its elements does.
 //! Owns what each test means. Must not know: how conditions are written, which of them are filed.
+use super::literals::{Literals, of_regex};
 use atio_schemas::{
     Detection,
     column::{COLUMNS, Cell},
 };
 use ipnet::IpNet;
 use regex::Regex;
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predicate {
@@ -55,11 +56,26 @@ pub enum Test {
 
 /// A regular expression; equal where it is written equally.
 #[derive(Clone, Debug)]
-pub struct Pattern(pub Regex);
+pub struct Pattern {
+    regex: Regex,
+    /// One of them stands in whatever it finds something in.
+    literals: Option<Arc<Literals>>,
+}
+
+impl Pattern {
+    #[must_use]
+    pub fn new(regex: Regex) -> Self {
+        let literals = of_regex(regex.as_str()).map(Arc::new);
+        Self { regex, literals }
+    }
+    pub(super) fn literals(&self) -> Option<&[Box<[u8]>]> {
+        self.literals.as_deref().map(Vec::as_slice)
+    }
+}
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
+        self.regex.as_str() == other.regex.as_str()
     }
 }
 
@@ -110,7 +126,7 @@ impl Test {
             Self::Prefixes(parts) => parts.iter().any(|p| text.starts_with(&**p)),
             Self::Suffixes(parts) => parts.iter().any(|p| text.ends_with(&**p)),
             Self::Parts(parts) => parts.iter().any(|p| text.contains(&**p)),
-            Self::Regex(pattern) => pattern.0.is_match(text),
+            Self::Regex(pattern) => pattern.regex.is_match(text),
             _ => false,
         }
     }

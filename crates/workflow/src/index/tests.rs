@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 const TEXTS: &[&str] = &["a", "b", "c", "10.0.0.1", "10.1.2.3", "192.168.0.9", "fd00::1", "threat", "log"];
 
+const EXPRESSIONS: &[&str] = &["(?i)THREAT", "^10[.]", "a|b", "0[.](0[.]1|9)", "[a-c]?log"];
+
 fn position(name: &str) -> usize {
     column::position(name).unwrap()
 }
@@ -24,6 +26,10 @@ fn predicate() -> impl Strategy<Value = Predicate> {
             .prop_map(move |n| on("src.ip")(Test::Networks(
                 n.into_iter().map(|n| n.parse().unwrap()).collect()
             ))),
+        proptest::sample::subsequence(EXPRESSIONS, 1..2)
+            .prop_map(move |e| on("users")(Test::Regex(Pattern::new(regex::Regex::new(e[0]).unwrap())))),
+        text().prop_map(move |t| on("users")(Test::Parts(t.into_iter().map(Box::from).collect()))),
+        text().prop_map(move |t| on("src.ip")(Test::Suffixes(t.into_iter().map(Box::from).collect()))),
         any::<bool>().prop_map(move |b| on("kev")(Test::Bool(b))),
         proptest::collection::btree_set(0_i64..4, 1..3).prop_map(move |n| on("confidence")(Test::Ints(n))),
         (bound(), bound()).prop_map(move |(low, high)| on("confidence")(Test::IntRange { low, high })),
@@ -119,6 +125,27 @@ fn networks_and_prefixes_look_at_few() {
     d.host = Some("web-0042.corp.example".into());
     d.src.ip = Some("10.3.1.77".into());
     assert_eq!(index.matches(&d), [42, 751]);
+}
+
+/// The same of what stands in a text.
+#[test]
+fn parts_and_expressions_look_at_few() {
+    let expression =
+        |i: usize| Pattern::new(regex::Regex::new(&format!(r"(?i)\btool{i:04}\.exe\b")).unwrap());
+    let triggers = (0..1000).map(|i| {
+        let test = match i % 3 {
+            0 => Test::Regex(expression(i)),
+            1 => Test::Parts(vec![Box::from(format!("tool{i:04}"))]),
+            _ => Test::Suffixes(vec![Box::from(format!("tool{i:04}.exe"))]),
+        };
+        vec![Predicate { column: position("command_line"), test }]
+    });
+    let index = Index::new(triggers.collect());
+    assert!(index.rest.is_empty());
+    assert!(index.filed.iter().all(|(_, filed)| filed.fullest() == 1));
+    let mut d = Detection::new("e".into(), Kind::Threat, "default", "a");
+    d.command_line = Some(r"c:\TOOL0042.EXE /x tool0043.exe tool0044.exe".into());
+    assert_eq!(index.matches(&d), [42, 43, 44]);
 }
 
 #[test]
