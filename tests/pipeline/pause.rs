@@ -29,6 +29,19 @@ fn workflow(name: &str, steps: &Value) -> Value {
     })
 }
 
+/// What the graph shows of the branch of `quiet`.
+fn branch(system: &System) -> Value {
+    let graph = system.json(&["graph", "--live", "--over", "1", "--workflow", "quiet"]);
+    let nodes = graph[0]["nodes"].as_array().expect("nodes");
+    assert!(nodes.iter().all(|n| n["name"] != "routing.loud.tell"), "this workflow alone: {nodes:#?}");
+    nodes.iter().find(|n| n["name"] == "routing.quiet.tell").expect("the branch").clone()
+}
+
+/// How far the branch of `quiet` is behind, as `atio lag` says.
+fn waiting(system: &System) -> i64 {
+    system.json(&["lag", "--group", "routing.quiet.tell"]).iter().filter_map(|r| r["lag"].as_i64()).sum()
+}
+
 /// Two workflows get the same events: `quiet` is paused, `loud` shows how far the others have come.
 fn paused() -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
@@ -82,6 +95,13 @@ fn paused() -> Result<(), Failed> {
         "nothing came while it was paused"
     );
 
+    let seen = branch(&system);
+    assert_eq!(
+        (&seen["members"], &seen["lag"]),
+        (&0.into(), &json!(waiting(&system))),
+        "the graph shows what waits"
+    );
+
     let start = Instant::now();
     system.ok(&["workflow", "resume", "quiet"]);
     system.until("all of it comes", |s| out(s, "quiet").len() == 8 && out(s, "second").len() == 2);
@@ -89,6 +109,19 @@ fn paused() -> Result<(), Failed> {
     for sink in ["quiet", "second", "loud"] {
         assert!(out(&system, sink).values().all(|n| *n == 1), "{sink}: each once");
     }
+    system.until("the graph shows that nothing waits", |s| {
+        let seen = branch(s);
+        seen["lag"] == 0 && seen["members"] == 1
+    });
+    let event = system.ok(&["tap", "enriched", "--from", "beginning", "--until", "end", "--limit", "1"]);
+    let event: Value = serde_json::from_str(event.first().ok_or("an event")?)?;
+    let event = event["value"]["event_id"].as_str().ok_or("its id")?;
+    let way = system.ok(&["explain", event, "--format", "mermaid"]);
+    assert_eq!(way.first().map(String::as_str), Some("flowchart TD"));
+    assert!(
+        way.iter().any(|l| l.contains("atio.workflow.quiet")) && way.iter().any(|l| l.contains("-->")),
+        "{way:#?}"
+    );
     let log = system.json(&["audit", "log", "--object", "workflow/quiet"]);
     let actions: Vec<&str> = log.iter().filter_map(|e| e["action"].as_str()).collect();
     assert_eq!(actions, ["apply", "resume", "pause", "pause", "apply", "resume"], "refusals too: {log:#?}");

@@ -1,5 +1,6 @@
 //! `atio explain`: the whole way of an event, from the raw record to what each sink answered, with every place on a topic. Owns which topics are
 //! looked through and how the way is shown; what a record says of it is in `way`.
+mod picture;
 mod way;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     },
     endpoints::Target,
     exit::{Exit, Failure},
-    render::{self, Format},
+    render,
 };
 use atio_schemas::header;
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
@@ -33,9 +34,17 @@ const MAX_HOPS: usize = 10_000;
 pub struct Args {
     /// An event id, an incident id, an idempotency key of a delivery, or the topic/partition/offset of a raw record
     id: String,
-    /// A tree, or one JSON object a place
+    /// A tree, one JSON object a place, or Mermaid for Markdown
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: ExplainFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum ExplainFormat {
+    #[default]
+    Human,
+    Json,
+    Mermaid,
 }
 
 pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
@@ -50,10 +59,10 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
         }
         hops.extend(raw(look, &wanted)?);
         hops.sort_by(|a, b| (&a.event_id, a.at, a.rank).cmp(&(&b.event_id, b.at, b.rank)));
-        if format == Format::Json {
-            hops.iter().try_for_each(render::json)?;
-        } else {
-            tree(&hops)?;
+        match format {
+            ExplainFormat::Json => hops.iter().try_for_each(render::json)?,
+            ExplainFormat::Human => tree(&hops)?,
+            ExplainFormat::Mermaid => render::line(picture::mermaid(&hops).trim_end())?,
         }
         Ok(Exit::Done)
     })

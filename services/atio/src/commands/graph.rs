@@ -1,8 +1,12 @@
-//! `atio graph`: sources, topics, stages and sinks as a picture, derived from the declarations and from the stages' own values. No broker. Owns
-//! nodes, edges and their text forms.
+//! `atio graph`: sources, topics, stages and sinks as a picture, derived from the declarations and from the stages' own values; with `--live`
+//! also from what is in force and moves. Owns nodes and edges.
+mod forms;
+mod live;
+
 use crate::{
+    commands::look::look,
     endpoints::Target,
-    exit::Exit,
+    exit::{Exit, Failure},
     render,
     system::{declared, services},
 };
@@ -15,15 +19,25 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
-/// Draw what is declared: sources, topics, stages, sinks; no broker
+/// Draw what is declared: sources, topics, stages, sinks; no broker, unless `--live`
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: atio graph --format dot | dot -Tsvg > atio.svg")]
+#[command(after_help = "Example: atio graph --live --format dot | dot -Tsvg > atio.svg")]
 pub struct Args {
     /// Mermaid for Markdown, DOT for Graphviz, or JSON
     #[arg(long, value_enum, default_value = "mermaid")]
     format: GraphFormat,
+    /// Only this workflow, from the router to its sinks
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// What is in force, with rates and lag, as seen for `--over`
+    #[arg(long)]
+    live: bool,
+    /// How long `--live` looks, in seconds
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    over: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -58,6 +72,15 @@ type Node = (Kind, String);
 struct Graph {
     nodes: BTreeSet<Node>,
     edges: BTreeSet<(Node, Node)>,
+    /// Of stages with a consumer group.
+    readers: BTreeMap<Node, Reader>,
+    seen: BTreeMap<Node, live::Seen>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    group: String,
+    topics: Vec<String>,
 }
 
 impl Graph {
@@ -65,22 +88,71 @@ impl Graph {
         self.nodes.extend([from.clone(), to.clone()]);
         self.edges.insert((from, to));
     }
+
+    /// What one workflow's topic comes from, and what comes of it, up to sinks, receipts and waits. None: nothing is known of it.
+    fn only(mut self, prefix: &str, workflow: &str) -> Option<Self> {
+        let topic = (Kind::Topic, format!("{prefix}workflow.{workflow}"));
+        if !self.nodes.contains(&topic) {
+            return None;
+        }
+        let ends = ["receipts", "waits"].map(|name| (Kind::Topic, format!("{prefix}{name}")));
+        let mut kept: BTreeSet<Node> = [topic.clone()].into();
+        let mut next = vec![topic.clone()];
+        while let Some(node) = next.pop() {
+            if ends.contains(&node) {
+                continue;
+            }
+            let after = self.edges.iter().filter(|(from, _)| *from == node).map(|(_, to)| to.clone());
+            next.extend(after.filter(|to| kept.insert(to.clone())));
+        }
+        kept.extend(self.edges.iter().filter(|(_, to)| *to == topic).map(|(from, _)| from.clone()));
+        self.edges.retain(|(from, to)| kept.contains(from) && kept.contains(to) && !ends.contains(from));
+        self.nodes = kept;
+        Some(self)
+    }
 }
 
 pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
-    let config = target.configuration(json!({}))?;
-    let declarations = declared::load(&config)?;
-    let graph = derived(&config, &declarations)?;
-    let text = match args.format {
-        GraphFormat::Mermaid => mermaid(&graph),
-        GraphFormat::Dot => dot(&graph),
-        GraphFormat::Json => as_json(&graph).to_string(),
+    let (format, workflow) = (args.format, args.workflow.clone());
+    if !args.live {
+        let config = target.configuration(json!({}))?;
+        let declarations = declared::load(&config)?;
+        let graph = derived(&config, &declarations, &as_declared(&declarations))?;
+        return drawn(&part(graph, &config.prefix, workflow.as_deref())?, format);
+    }
+    let over = Duration::from_secs(args.over);
+    look(target, move |look| {
+        let declarations = declared::load(&look.config)?;
+        let graph = derived(&look.config, &declarations, &live::in_force(look)?)?;
+        let mut graph = part(graph, &look.config.prefix, workflow.as_deref())?;
+        graph.seen = live::seen(look, &graph, over)?;
+        drawn(&graph, format)
+    })
+}
+
+fn part(graph: Graph, prefix: &str, workflow: Option<&str>) -> anyhow::Result<Graph> {
+    let Some(name) = workflow else { return Ok(graph) };
+    graph.only(prefix, name).ok_or_else(|| {
+        Failure::usage(format!("no workflow `{name}` here; `atio workflow ls` lists those in force"))
+    })
+}
+
+fn drawn(graph: &Graph, format: GraphFormat) -> anyhow::Result<Exit> {
+    let text = match format {
+        GraphFormat::Mermaid => forms::mermaid(graph),
+        GraphFormat::Dot => forms::dot(graph),
+        GraphFormat::Json => forms::as_json(graph).to_string(),
     };
     render::line(text.trim_end())?;
     Ok(Exit::Done)
 }
 
-fn derived(config: &Config, declarations: &Declarations) -> anyhow::Result<Graph> {
+/// `workflows`: by their keys on the topic of definitions.
+fn derived(
+    config: &Config,
+    declarations: &Declarations,
+    workflows: &BTreeMap<String, Definition>,
+) -> anyhow::Result<Graph> {
     let prefix = &config.prefix;
     let mut graph = Graph::default();
     let topic = |name: &str| (Kind::Topic, name.to_owned());
@@ -96,14 +168,18 @@ fn derived(config: &Config, declarations: &Declarations) -> anyhow::Result<Graph
             graph.edge(ingestion, topic(&raw));
         }
     }
-    for stage in stages(config, declarations)? {
+    for stage in stages(config, declarations, workflows)? {
         let node = (Kind::Stage, stage.name.clone());
+        let topics = stage.inputs.iter().map(|i| i.topic.to_string()).collect();
+        graph.readers.insert(node.clone(), Reader { group: stage.group.clone(), topics });
         stage.inputs.iter().for_each(|i| graph.edge(topic(&i.topic), node.clone()));
         stage.tables.iter().for_each(|t| graph.edge(topic(&t.topic), node.clone()));
         stage.outputs.iter().for_each(|o| graph.edge(node.clone(), topic(o)));
     }
     for sink in declarations.sinks.values() {
         let delivery = (Kind::Stage, format!("delivery.{}", sink.meta.name));
+        let (group, topics) = (format!("{prefix}{}", delivery.1), vec![sink.topic(prefix)]);
+        graph.readers.insert(delivery.clone(), Reader { group, topics });
         graph.edge(topic(&sink.topic(prefix)), delivery.clone());
         graph.edge(delivery.clone(), (Kind::Sink, format!("{} ({})", sink.meta.name, sink.target.kind())));
         graph.edge(delivery, topic(&format!("{prefix}receipts")));
@@ -111,12 +187,9 @@ fn derived(config: &Config, declarations: &Declarations) -> anyhow::Result<Graph
     Ok(graph)
 }
 
-/// Every stage but delivery's, which would open their sinks; branches are those of the declared workflows.
-fn stages(config: &Config, declarations: &Declarations) -> anyhow::Result<Vec<Stage>> {
-    let codec = Codec::new(Arc::new(StaticIds::new()));
-    let routing = services::routing(config, declarations, &codec);
-    let mut definitions = routing.definitions();
-    for workflow in declarations.workflows.values() {
+/// Every declared workflow, as if it were the first version in force.
+fn as_declared(declarations: &Declarations) -> BTreeMap<String, Definition> {
+    let both = declarations.workflows.values().flat_map(|workflow| {
         let text = Definition {
             kind: ObjectKind::Workflow,
             name: workflow.name.clone(),
@@ -131,8 +204,23 @@ fn stages(config: &Config, declarations: &Declarations) -> anyhow::Result<Vec<St
         };
         let pointer = Definition { pointer: true, definition: String::new(), ..text.clone() };
         let key = pointer_key(ObjectKind::Workflow, &workflow.name);
-        for (key, record) in [(format!("{key}@1"), text), (key, pointer)] {
-            definitions.apply(key.as_bytes(), Some(&codec.encode(&record)?)).map_err(anyhow::Error::new)?;
+        [(format!("{key}@1"), text), (key, pointer)]
+    });
+    both.collect()
+}
+
+/// Every stage but delivery's, which would open their sinks; branches are those of these workflows.
+fn stages(
+    config: &Config,
+    declarations: &Declarations,
+    workflows: &BTreeMap<String, Definition>,
+) -> anyhow::Result<Vec<Stage>> {
+    let codec = Codec::new(Arc::new(StaticIds::new()));
+    let routing = services::routing(config, declarations, &codec);
+    let mut definitions = routing.definitions();
+    for (key, record) in workflows {
+        if let Err(error) = definitions.apply(key.as_bytes(), Some(&codec.encode(record)?)) {
+            render::notice(&format!("{key} is left out: {error}"));
         }
     }
     definitions.settle();
@@ -143,61 +231,13 @@ fn stages(config: &Config, declarations: &Declarations) -> anyhow::Result<Vec<St
     Ok(stages)
 }
 
-/// Short ids, in the order of the nodes.
-fn ids(graph: &Graph) -> BTreeMap<&Node, String> {
-    graph.nodes.iter().enumerate().map(|(i, node)| (node, format!("n{i}"))).collect()
-}
-
-fn mermaid(graph: &Graph) -> String {
-    let ids = ids(graph);
-    let mut text = String::from("flowchart LR\n");
-    for ((kind, name), id) in &ids {
-        let (open, close) = match kind {
-            Kind::Source => ("([", "])"),
-            Kind::Topic => ("[(", ")]"),
-            Kind::Stage => ("[", "]"),
-            Kind::Sink => ("{{", "}}"),
-        };
-        text += &format!("  {id}{open}\"{}\"{close}\n", name.replace('"', "#quot;"));
-    }
-    for (from, to) in &graph.edges {
-        text += &format!("  {} --> {}\n", ids[from], ids[to]);
-    }
-    text
-}
-
-fn dot(graph: &Graph) -> String {
-    let ids = ids(graph);
-    let mut text = String::from("digraph atio {\n  rankdir=LR;\n");
-    for ((kind, name), id) in &ids {
-        let shape = match kind {
-            Kind::Source => "oval",
-            Kind::Topic => "cylinder",
-            Kind::Stage => "box",
-            Kind::Sink => "hexagon",
-        };
-        text += &format!("  {id} [label={name:?}, shape={shape}];\n");
-    }
-    for (from, to) in &graph.edges {
-        text += &format!("  {} -> {};\n", ids[from], ids[to]);
-    }
-    text + "}\n"
-}
-
-fn as_json(graph: &Graph) -> serde_json::Value {
-    let node = |(kind, name): &Node| json!({"kind": kind.name(), "name": name});
-    let nodes: Vec<_> = graph.nodes.iter().map(node).collect();
-    let edges: Vec<_> =
-        graph.edges.iter().map(|(from, to)| json!({"from": node(from), "to": node(to)})).collect();
-    json!({"nodes": nodes, "edges": edges})
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn shipped() -> Graph {
-        derived(&Config::default(), &Declarations::load(&[]).unwrap()).unwrap()
+        let declarations = Declarations::load(&[]).unwrap();
+        derived(&Config::default(), &declarations, &as_declared(&declarations)).unwrap()
     }
 
     #[test]
@@ -216,11 +256,38 @@ mod tests {
     #[test]
     fn text_forms_name_every_node() {
         let graph = shipped();
-        let (mermaid, dot, json) = (mermaid(&graph), dot(&graph), as_json(&graph));
+        let (mermaid, dot, json) = (forms::mermaid(&graph), forms::dot(&graph), forms::as_json(&graph));
         for (_, name) in &graph.nodes {
             assert!(mermaid.contains(name.as_str()) && dot.contains(name.as_str()), "{name}");
         }
         assert_eq!(json["edges"].as_array().unwrap().len(), graph.edges.len());
         assert_eq!(mermaid.matches("-->").count(), graph.edges.len());
+    }
+
+    #[test]
+    fn a_workflow_alone_ends_at_its_sinks() {
+        let graph = shipped().only("atio.", "threat-detection-response").unwrap();
+        let names: BTreeSet<&str> = graph.nodes.iter().map(|(_, name)| name.as_str()).collect();
+        assert!(names.contains("routing") && names.contains("routing.threat-detection-response.siem"));
+        assert!(
+            names.contains("siem (file)") && names.contains("atio.receipts") && names.contains("atio.waits")
+        );
+        let others =
+            ["incidents", "atio.workflow.vulnerability-identification", "atio.enriched", "normalization"];
+        assert!(others.iter().all(|other| !names.contains(other)), "{names:?}");
+        assert!(graph.edges.iter().all(|(from, to)| graph.nodes.contains(from) && graph.nodes.contains(to)));
+        assert!(shipped().only("atio.", "nobody").is_none());
+    }
+
+    #[test]
+    fn what_is_seen_stands_below_the_name() {
+        let mut graph = shipped();
+        let node = (Kind::Stage, "normalization".to_owned());
+        graph.seen.insert(node, live::Seen { rate: 12.34, lag: Some(5), members: Some(1) });
+        assert!(forms::mermaid(&graph).contains("\"normalization<br/>12.3/s, 5 behind\""));
+        assert!(forms::dot(&graph).contains(r#""normalization\n12.3/s, 5 behind""#));
+        let json = forms::as_json(&graph);
+        let seen = json["nodes"].as_array().unwrap().iter().find(|n| n["rate"].is_f64()).unwrap();
+        assert_eq!((&seen["name"], &seen["lag"]), (&json!("normalization"), &json!(5)));
     }
 }

@@ -25,6 +25,12 @@ pub struct Hop {
     /// Order among hops of one millisecond.
     #[serde(skip)]
     pub rank: u8,
+    /// Of deliveries and receipts: branch and sink.
+    #[serde(skip)]
+    pub leg: Option<(String, String)>,
+    /// The topic/partition/offset of what it came from: of detections the raw record, of dead letters what could not be processed.
+    #[serde(skip)]
+    pub source: Option<String>,
 }
 
 impl Hop {
@@ -46,18 +52,21 @@ pub fn split_place(place: &str) -> Option<(&str, i32, i64)> {
 
 /// The raw record that a record came from. A dead letter of a raw record came from that.
 pub fn origin(entry: &Entry) -> Option<String> {
-    let text = |name: &str| entry.headers.text(name);
-    let of = |name: &str| text(&format!("{}{name}", header::ERRORS));
-    text(header::ORIGIN).map(str::to_owned).or_else(|| {
-        is_dlq(&entry.topic).then_some(())?;
-        Some(format!("{}/{}/{}", of("topic")?, of("partition")?, of("offset")?))
-    })
+    entry.headers.text(header::ORIGIN).map(str::to_owned).or_else(|| failed(entry))
+}
+
+/// What a dead letter is of.
+fn failed(entry: &Entry) -> Option<String> {
+    let of = |name: &str| entry.headers.text(&format!("{}{name}", header::ERRORS));
+    is_dlq(&entry.topic).then_some(())?;
+    Some(format!("{}/{}/{}", of("topic")?, of("partition")?, of("offset")?))
 }
 
 /// What the record tells; none for what is on no way. Without a registry the value stays unread, and the outcome short.
 pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
     let name = entry.topic.strip_prefix(prefix).unwrap_or(&entry.topic);
     let value = || entry.value.as_deref().and_then(|v| decoder.avro(v).ok()).unwrap_or_default();
+    let mut leg = None;
     let header_id = entry.headers.text(header::CE_ID).unwrap_or_default().to_owned();
     let (stage, rank, event_id, outcome) = if is_dlq(name) {
         let of = |n: &str| entry.headers.text(&format!("{}{n}", header::ERRORS)).unwrap_or("?");
@@ -75,9 +84,11 @@ pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
         ("routing".into(), 4, header_id, "matched".into())
     } else if name.starts_with("delivery.") {
         let value = value();
+        leg = Some(leg_of(&value));
         (format!("branch {}", text(&value, "branch")), 5, header_id, delivery(&value, entry))
     } else if name == "receipts" {
         let value = value();
+        leg = Some(leg_of(&value));
         ("delivery".into(), 6, text(&value, "event_id").to_owned(), receipt(&value))
     } else {
         ("ingestion".into(), 0, String::new(), received(&value()))
@@ -92,7 +103,13 @@ pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
         workflow: entry.headers.text(header::WORKFLOW).map(str::to_owned),
         outcome,
         rank,
+        leg,
+        source: failed(entry).or_else(|| origin(entry).filter(|_| rank == 1)),
     })
+}
+
+fn leg_of(value: &Value) -> (String, String) {
+    (text(value, "branch").to_owned(), text(value, "sink").to_owned())
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {
