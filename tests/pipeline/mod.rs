@@ -4,6 +4,7 @@ mod kill;
 mod metrics;
 mod normalize;
 mod pause;
+mod replay;
 mod system;
 mod tamper;
 mod up;
@@ -18,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(incidents::trials());
     trials.extend(metrics::trials());
     trials.extend(pause::trials());
+    trials.extend(replay::trials());
     trials.extend(tamper::trials());
     trials.extend(validate::trials());
     trials

@@ -1,32 +1,12 @@
 //! A workflow that is paused delivers nothing and loses nothing, through a restart and a new version, and goes on where it was.
-use super::system::System;
+use super::system::{System, declare, sink, workflow};
 use crate::support::{topic, trial};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use std::{fs, path::Path, time::Instant};
+use std::time::Instant;
 
 pub fn trials() -> Vec<Trial> {
     vec![trial("pipeline::pause::nothing_lost", &[], paused)]
-}
-
-fn declare(data: &Path, file: &str, text: &Value) {
-    let path = data.join("topics").join(file);
-    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    fs::write(path, text.to_string()).expect("a declaration");
-}
-
-fn sink(name: &str) -> Value {
-    json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": name}, "type": "kafka", "topic": format!("out-{name}"),
-        "format": "report", "clearance": "red",
-    })
-}
-
-fn workflow(name: &str, steps: &Value) -> Value {
-    json!({
-        "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": name}, "on": "detection",
-        "match": {"kind": "threat"}, "branches": {"tell": steps},
-    })
 }
 
 /// What the graph shows of the branch of `quiet`.

@@ -1,6 +1,6 @@
 //! A whole system in a process, on the embedded broker, and its commands. Owns how it is started, asked and fed.
 use crate::support::{Child, Deadline, Running, atio, http, metrics, process::Ended, root};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -54,4 +54,27 @@ pub fn client(data: &Path, args: &[&str]) -> Ended {
     let mut command = atio();
     command.env("USER", "trial").arg("--data").arg(data).args(args);
     Child::start(&mut command).finish(Deadline::after(120))
+}
+
+/// A declaration of the system in this directory.
+pub fn declare(data: &Path, file: &str, text: &Value) {
+    let path = data.join("topics").join(file);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(path, text.to_string()).expect("a declaration");
+}
+
+/// A Kafka sink on a topic `out-<name>`.
+pub fn sink(name: &str) -> Value {
+    json!({
+        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": name}, "type": "kafka", "topic": format!("out-{name}"),
+        "format": "report", "clearance": "red",
+    })
+}
+
+/// For every threat, with one branch `tell`.
+pub fn workflow(name: &str, steps: &Value) -> Value {
+    json!({
+        "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": name}, "on": "detection",
+        "match": {"kind": "threat"}, "branches": {"tell": steps},
+    })
 }

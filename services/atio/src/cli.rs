@@ -40,6 +40,7 @@ pub enum Command {
     Normalize(commands::normalize::Args),
     /// Show what apply would change
     Plan(commands::plan::Args),
+    Replay(commands::replay::Args),
     /// Run services, each its own process and pod
     Run(commands::run::Args),
     Schema(commands::schema::Args),

@@ -15,6 +15,7 @@ pub mod look;
 pub mod metrics;
 pub mod normalize;
 pub mod plan;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod tap;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Metrics(args) => metrics::run(&target, args),
         Command::Normalize(args) => normalize::run(&target, &args),
         Command::Plan(args) => plan::run(&target, &args),
+        Command::Replay(args) => replay::run(&target, args),
         Command::Run(args) => run::run(&target, &args),
         Command::Schema(args) => schema::run(&target, &args),
         Command::Tap(args) => tap::run(&target, &args),

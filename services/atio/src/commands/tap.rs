@@ -36,7 +36,8 @@ pub struct Args {
     limit: Option<u64>,
 }
 
-fn from(text: &str) -> Result<From, String> {
+/// Beginning, end, or a time.
+pub fn from(text: &str) -> Result<From, String> {
     match text {
         "beginning" => Ok(From::Beginning),
         "end" => Ok(From::End),

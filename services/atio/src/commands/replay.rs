@@ -1,0 +1,348 @@
+//! `atio replay`: a version of a workflow, or a draft, run again on what was enriched, and compared with what was delivered then. Sinks get nothing.
+//! Owns what is read and in which order; what counts as a difference is `compare`'s.
+mod compare;
+mod shadow;
+
+use crate::{
+    commands::{
+        block_on,
+        look::{Look, look, read_error},
+        tap::from,
+    },
+    endpoints::Target,
+    exit::{Exit, Failure},
+    render::{self, Format},
+    system::{self, declared},
+};
+use anyhow::Context;
+use atio_schemas::{Code, Detection, definition::Definition as Stored, delivery::Delivery, header};
+use atio_stage::Headers;
+use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
+use atio_workflow::{Definition, End, Known, Site, compile, resume, run as run_branch};
+use compare::{Comparison, Made};
+use serde_json::json;
+use shadow::Shadow;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+const CLIENT: &str = "atio-replay";
+
+/// Run a workflow again on past events and compare with what was delivered then; sinks get nothing
+///
+/// Reads what was enriched, runs every branch of the version or draft on what its trigger takes, and holds the deliveries against those on the delivery topics, by their idempotency keys.
+/// Exit code 4 where they differ.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: atio replay threat-detection-response --file new.yaml --from 2026-11-01T00:00:00Z"
+)]
+pub struct Args {
+    /// The workflow, in the version in force or another
+    #[arg(value_name = "NAME[@VERSION]")]
+    workflow: String,
+    /// A draft of it instead: a workflow file that is not applied
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Where to start: beginning, a time such as 2026-01-02T03:04:05Z, or an offset, the same on each partition
+    #[arg(long, default_value = "beginning", value_name = "PLACE", value_parser = place)]
+    from: From,
+    /// Events that are read at most
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    limit: u64,
+    /// Differences that are told one by one
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    show: usize,
+    /// Also write the deliveries to topics `replay.<ID>.delivery.<sink>`, for a week
+    #[arg(long, value_name = "ID", value_parser = shadow::id)]
+    shadow: Option<String>,
+    /// Text, or one JSON object a line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+fn place(text: &str) -> Result<From, String> {
+    if let Ok(offset) = text.parse::<i64>() {
+        return if offset >= 0 { Ok(From::Offset(offset)) } else { Err("offsets begin at 0".to_owned()) };
+    }
+    match from(text)? {
+        From::End => Err("beginning, a time, or an offset: nothing is behind the end".to_owned()),
+        place => Ok(place),
+    }
+}
+
+pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
+    // Only who writes needs ids of the registry to write with.
+    let codec = if args.shadow.is_some() {
+        let config = target.configuration(json!({}))?;
+        Some(block_on(system::codec(&target.registry(&config)?))?.0)
+    } else {
+        None
+    };
+    look(target, move |look: &Look| {
+        let declarations = declared::load(&look.config)?;
+        let known = Known::of(&declarations.sinks);
+        let (definition, version) = definition(look, &args, &known)?;
+        let mut replay = Replay {
+            look,
+            site: Site { version, home_networks: &look.config.home_networks },
+            definition,
+            comparison: Comparison::new(args.show),
+            shadow: args
+                .shadow
+                .as_deref()
+                .zip(codec)
+                .map(|(id, codec)| Shadow::new(look, id, codec))
+                .transpose()?,
+            read: 0,
+            matched: 0,
+            unreadable: 0,
+            dropped: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+        };
+        for topic in ["enriched", "enriched-logs"] {
+            replay.topic(topic, args.from, args.limit)?;
+        }
+        replay.past(args.from)?;
+        replay.told(args.format)
+    })
+}
+
+/// What is run, and under which version.
+fn definition(look: &Look, args: &Args, known: &Known) -> anyhow::Result<(Definition, i64)> {
+    let (name, version) = match args.workflow.rsplit_once('@') {
+        Some((name, version)) => {
+            let version = version.parse().map_err(|_| Failure::usage("a version is a number: `name@3`"))?;
+            (name, Some(version))
+        }
+        None => (&*args.workflow, None),
+    };
+    let all = in_force(look)?;
+    let pointer = all.get(name).filter(|d| d.pointer).map(|d| d.version);
+    let (file, text, version) = if let Some(file) = &args.file {
+        if version.is_some() {
+            return Err(Failure::usage("a draft has no version: give NAME alone, or leave --file out"));
+        }
+        let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        (file.display().to_string(), text, pointer.map_or(1, |v| v + 1))
+    } else {
+        let Some(version) = version.or(pointer) else {
+            let message = format!("no workflow `{name}` is in force; give a version, or a draft with --file");
+            return Err(Failure::usage(message));
+        };
+        let key = format!("{name}@{version}");
+        let Some(found) = all.get(&key).filter(|d| !d.pointer) else {
+            return Err(Failure::usage(format!(
+                "no `{key}`; `atio workflow history {name}` shows what there was"
+            )));
+        };
+        (key, found.definition.clone(), version)
+    };
+    let definition = compile(&file, &text, known).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure::with(Exit::Refused, problems.join("\n"))
+    })?;
+    if definition.name != name {
+        let message = format!("{file} is the workflow `{}`, not `{name}`", definition.name);
+        return Err(Failure::usage(message));
+    }
+    Ok((definition, version))
+}
+
+fn in_force(look: &Look) -> anyhow::Result<BTreeMap<String, Stored>> {
+    let mut found = BTreeMap::new();
+    for (key, entry) in look.latest(&format!("{}workflows", look.config.prefix))? {
+        let value = entry.value.unwrap_or_default();
+        if let Ok(stored) = look.decoder.decode::<Stored>(&value) {
+            found.insert(String::from_utf8_lossy(&key).into_owned(), stored);
+        }
+    }
+    Ok(found)
+}
+
+struct Replay<'a> {
+    look: &'a Look,
+    definition: Definition,
+    site: Site<'a>,
+    comparison: Comparison,
+    shadow: Option<Shadow<'a>>,
+    read: u64,
+    matched: u64,
+    /// Records that are no detection: the router made dead letters of them.
+    unreadable: u64,
+    dropped: BTreeMap<Code, u64>,
+    rejected: BTreeMap<Code, u64>,
+}
+
+impl Replay<'_> {
+    fn topic(&mut self, name: &str, from: From, limit: u64) -> anyhow::Result<()> {
+        let topic = format!("{}{name}", self.look.config.prefix);
+        let spec = ReadSpec { from, until: Until::End, ..ReadSpec::whole(&self.look.kafka, CLIENT, &topic) };
+        let mut reader = TopicReader::open(&spec).map_err(read_error)?;
+        while !self.look.is_stopped() {
+            match reader.next(Duration::from_millis(200)).map_err(read_error)? {
+                Next::Record(entry) if self.read < limit => self.event(&entry)?,
+                Next::Record(_) => {
+                    render::notice(&format!("only the first {limit} events are read; --limit reads more"));
+                    break;
+                }
+                Next::Idle => {}
+                Next::End => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        if entry.headers.text(header::RUN).is_some_and(|run| run != header::LIVE) {
+            return Ok(());
+        }
+        self.read += 1;
+        let value = entry.value.as_deref().unwrap_or_default();
+        let Ok(detection) = self.look.decoder.decode::<Detection>(value) else {
+            self.unreadable += 1;
+            return Ok(());
+        };
+        self.comparison.event(&detection.event_id);
+        if !self.definition.trigger.iter().all(|p| p.holds(&detection)) {
+            return Ok(());
+        }
+        self.matched += 1;
+        for branch in &self.definition.branches {
+            let end = run_branch(&self.definition, branch, &detection, self.site);
+            let waits = end.waits.clone();
+            made(&mut self.comparison, &mut self.shadow, &entry.headers, &detection, &end, false)?;
+            self.dropped.extend_with(end.dropped);
+            self.rejected.extend_with(end.rejected.iter().map(|r| r.code));
+            // Whether somebody answers is open: what would be delivered then is held against what was.
+            for wait in waits {
+                let end = resume(&self.definition, branch, &wait, self.site);
+                made(&mut self.comparison, &mut self.shadow, &entry.headers, &detection, &end, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was delivered of these events, whichever version did it.
+    fn past(&mut self, from: From) -> anyhow::Result<()> {
+        // Offsets are those of other topics.
+        let from = if matches!(from, From::Time(_)) { from } else { From::Beginning };
+        let start = format!("{}delivery.", self.look.config.prefix);
+        let topics = self.look.topics()?;
+        let topics = topics.into_keys().filter(|t| t.starts_with(&start) && !t.ends_with(".dlq"));
+        for topic in topics {
+            let spec = ReadSpec { from, ..ReadSpec::whole(&self.look.kafka, CLIENT, &topic) };
+            let reader = TopicReader::open(&spec).map_err(read_error)?;
+            for entry in reader {
+                if self.look.is_stopped() {
+                    return Ok(());
+                }
+                self.delivered(&entry.map_err(read_error)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        let text = |name: &str| entry.headers.text(name);
+        let ours = text(header::WORKFLOW).and_then(|w| w.rsplit_once('@'));
+        let live = text(header::RUN).is_none_or(|run| run == header::LIVE);
+        if !live || ours.is_none_or(|(name, _)| name != self.definition.name) {
+            return Ok(());
+        }
+        let value = entry.value.as_deref().unwrap_or_default();
+        let delivery: Delivery =
+            self.look.decoder.decode(value).map_err(|e| anyhow::anyhow!("{}: {e}", entry.topic))?;
+        let key = delivery.idempotency_key.clone();
+        self.comparison.then(&key, of(delivery));
+        Ok(())
+    }
+
+    fn told(self, format: Format) -> anyhow::Result<Exit> {
+        let workflow = format!("{}@{}", self.definition.name, self.site.version);
+        let (read, matched, unreadable) = (self.read, self.matched, self.unreadable);
+        let written = self.shadow.map(Shadow::end).transpose()?;
+        let (counts, examples) = self.comparison.end();
+        let differs = counts.values().any(compare::Counts::differs);
+        if format == Format::Json {
+            for e in &examples {
+                render::json(&json!({
+                    "difference": e.what, "event_id": e.event, "branch": e.leg.0, "sink": e.leg.1,
+                    "idempotency_key": e.idempotency_key, "places": e.places,
+                }))?;
+            }
+            let legs: Vec<_> = counts
+                .iter()
+                .map(|((branch, sink), n)| json!({"branch": branch, "sink": sink, "deliveries": n}))
+                .collect();
+            render::json(&json!({
+                "workflow": workflow, "read": read, "matched": matched, "unreadable": unreadable, "legs": legs,
+                "dropped": self.dropped, "rejected": self.rejected, "written": written,
+            }))?;
+        } else {
+            let cells = |((branch, sink), n): (&compare::Leg, &compare::Counts)| {
+                let mut cells = vec![branch.clone(), sink.clone()];
+                cells.extend([n.same, n.changed, n.new, n.missing, n.waiting].map(|n| n.to_string()));
+                cells
+            };
+            let cells: Vec<Vec<String>> = counts.iter().map(cells).collect();
+            render::table(&["BRANCH", "SINK", "SAME", "CHANGED", "NEW", "MISSING", "WAITING"], &cells)?;
+            for e in &examples {
+                let places =
+                    if e.places.is_empty() { String::new() } else { format!(": {}", e.places.join(", ")) };
+                render::line(&format!("{:<7} {} {}, event {}{places}", e.what, e.leg.0, e.leg.1, e.event))?;
+            }
+            let mut said = format!("{workflow}: {read} events read, {matched} matched");
+            let ends = self.dropped.iter().chain(&self.rejected);
+            ends.for_each(|(code, n)| said += &format!(", {n} {code}"));
+            render::notice(&said);
+            if let Some(written) = written {
+                render::notice(&format!("{written} deliveries are on replay topics"));
+            }
+        }
+        Ok(if differs { Exit::Differs } else { Exit::Done })
+    }
+}
+
+/// Counts by code.
+trait Counted {
+    fn extend_with(&mut self, codes: impl IntoIterator<Item = Code>);
+}
+
+impl Counted for BTreeMap<Code, u64> {
+    fn extend_with(&mut self, codes: impl IntoIterator<Item = Code>) {
+        codes.into_iter().for_each(|code| *self.entry(code).or_default() += 1);
+    }
+}
+
+fn made(
+    comparison: &mut Comparison,
+    shadow: &mut Option<Shadow<'_>>,
+    headers: &Headers,
+    detection: &Detection,
+    end: &End,
+    behind_wait: bool,
+) -> anyhow::Result<()> {
+    if let Some(shadow) = shadow {
+        shadow.write(headers, detection, end)?;
+    }
+    for delivery in &end.outputs {
+        comparison.now(&delivery.idempotency_key, of(delivery.clone()), behind_wait);
+    }
+    Ok(())
+}
+
+fn of(delivery: Delivery) -> Made {
+    let Delivery { event_id: event, branch, sink, format, payload, .. } = delivery;
+    Made { event, branch, sink, format, payload }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_times_offsets_or_the_beginning() {
+        assert_eq!(place("beginning"), Ok(From::Beginning));
+        assert_eq!(place("17"), Ok(From::Offset(17)));
+        assert!(matches!(place("2026-11-24T00:00:00Z"), Ok(From::Time(_))));
+        assert!(place("end").is_err() && place("-1").is_err() && place("yesterday").is_err());
+    }
+}
