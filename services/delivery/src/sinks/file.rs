@@ -2,6 +2,7 @@
 //! it and up to which byte; what lies beyond the journal's end was not acknowledged and is cut off at the next start.
 use atio_schemas::Code;
 use atio_stage::{BoxFuture, Delivery, Receipt, Reject, Sink, Verdict};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::{HashSet, VecDeque},
     fs::{File, OpenOptions},
@@ -10,8 +11,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Keys kept in memory: a delivery can only come again while it is in a partition's unfinished window, far fewer than these.
-const KEYS: usize = 100_000;
+/// Keys kept in memory. A delivery can only come again while it is in a partition's unfinished window: these are the windows of 128 partitions.
+const KEYS: usize = 32 * 1024;
 const BATCH: usize = 64;
 
 pub struct FileSink(Arc<Mutex<Journaled>>);
@@ -21,8 +22,17 @@ struct Journaled {
     data: File,
     journal: File,
     end: u64,
-    known: HashSet<String>,
-    order: VecDeque<String>,
+    known: HashSet<Known>,
+    order: VecDeque<Known>,
+}
+
+/// Of a key, half of its SHA-256: a key's text takes ten times the memory.
+type Known = [u8; 16];
+
+fn known(key: &str) -> Known {
+    let (mut half, digest) = ([0; 16], Sha256::digest(key));
+    half.copy_from_slice(&digest[..16]);
+    half
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -59,7 +69,7 @@ impl FileSink {
             let Some((end, key)) = line.strip_suffix('\n').and_then(|l| l.split_once(' ')) else { break };
             let Ok(end) = end.parse() else { break };
             file.end = end;
-            file.remember(key.to_owned());
+            file.remember(known(key));
             sound += line.len() as u64;
             line.clear();
         }
@@ -85,8 +95,8 @@ impl FileSink {
 }
 
 impl Journaled {
-    fn remember(&mut self, key: String) {
-        if self.known.insert(key.clone()) {
+    fn remember(&mut self, key: Known) {
+        if self.known.insert(key) {
             self.order.push_back(key);
         }
         if self.order.len() > KEYS
@@ -101,14 +111,15 @@ impl Journaled {
         let (mut data, mut journal, mut end) = (vec![], vec![], self.end);
         let mut fresh = vec![];
         for (key, payload) in batch {
-            if self.known.contains(key) || fresh.contains(key) {
+            let short = known(key);
+            if self.known.contains(&short) || fresh.contains(&short) {
                 continue;
             }
             data.extend_from_slice(payload);
             data.push(b'\n');
             end += payload.len() as u64 + 1;
             journal.extend_from_slice(format!("{end} {key}\n").as_bytes());
-            fresh.push(key.clone());
+            fresh.push(short);
         }
         if fresh.is_empty() {
             return Ok(());
