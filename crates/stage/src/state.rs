@@ -69,7 +69,11 @@ impl State {
     pub fn put(&mut self, store: &str, key: String, entry: Option<Entry>) {
         let entries = self.stores.entry(store.to_owned()).or_default();
         match entry {
-            Some(entry) => entries.insert(key, entry),
+            Some(mut entry) => {
+                // It is kept for long, and was written into a buffer that doubled as it grew.
+                entry.value.shrink_to_fit();
+                entries.insert(key, entry)
+            }
             None => entries.remove(&key),
         };
     }
