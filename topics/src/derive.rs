@@ -97,6 +97,13 @@ impl Topic {
     }
 }
 
+/// With three copies or more, two have a record before it is acknowledged: no single machine loses it, and one may be away.
+#[must_use]
+pub fn in_sync(replication: Option<u16>) -> Option<(String, String)> {
+    let enough = replication.is_some_and(|copies| copies >= 3);
+    enough.then(|| ("min.insync.replicas".to_owned(), "2".to_owned()))
+}
+
 struct Build<'a> {
     fixed: &'a Fixed,
     layout: &'a Layout,
@@ -201,9 +208,7 @@ impl Build<'_> {
             let tombstones = self.fixed.defaults.tombstone_retention.millis();
             configs.insert("delete.retention.ms".to_owned(), tombstones.to_string());
         }
-        if self.layout.replication.is_some_and(|copies| copies >= 3) {
-            configs.insert("min.insync.replicas".to_owned(), "2".to_owned());
-        }
+        configs.extend(in_sync(self.layout.replication));
         configs
     }
 

@@ -98,6 +98,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Copies of each partition of topics that are created, where it is ours to say.
+    #[must_use]
+    pub fn copies(&self) -> Option<u16> {
+        (self.replication > 0).then_some(self.replication)
+    }
+}
+
 impl Default for RegistryConfig {
     fn default() -> Self {
         Self { url: None, listen: SocketAddr::from(([127, 0, 0, 1], 8081)) }

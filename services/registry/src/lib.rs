@@ -22,15 +22,16 @@ pub mod topic;
 
 pub use api::{Log, LogError, Registry, Request, Response};
 
-/// A registry on a topic (`_schemas` by default: [`topic::TOPIC`]): reads the topic to its end, then answers. Returns its routes, to be merged
-/// into the process's server.
+/// A registry on a topic (`_schemas` by default: [`topic::TOPIC`]), which is made with so many copies where it is not there: reads the topic to
+/// its end, then answers. Returns its routes, to be merged into the process's server.
 ///
 /// # Errors
 /// The broker does not answer, or the topic is not fit to hold schemas.
 pub async fn serve(
     kafka: &atio_stream::Kafka,
     topic: &str,
+    replication: Option<u16>,
 ) -> Result<atio_runtime::http::axum::Router, LogError> {
-    let log = topic::TopicLog::open(kafka, topic).await?;
+    let log = topic::TopicLog::open(kafka, topic, replication).await?;
     Ok(http::router(std::sync::Arc::new(Registry::open(log).await?)))
 }

@@ -8,7 +8,7 @@ use atio_stream::{
     publish::{Publisher, PublisherSpec},
     read::{ReadSpec, TopicReader},
 };
-use atio_topics::{Change, Plan};
+use atio_topics::{Change, Plan, derive};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ pub struct TopicLog {
 }
 
 impl TopicLog {
-    /// Makes the topic where it is not there, and a producer for it.
+    /// Makes the topic where it is not there, with so many copies (none: the broker's default), and a producer for it.
     ///
     /// # Errors
     /// The broker's; a topic with several partitions (no order), or one that is not compacted (schemas would be deleted with time).
-    pub async fn open(kafka: &Kafka, topic: &str) -> Result<Self, LogError> {
+    pub async fn open(kafka: &Kafka, topic: &str, replication: Option<u16>) -> Result<Self, LogError> {
         let (kafka, topic) = (kafka.clone(), topic.to_owned());
         blocking(move || {
-            ensure(&Admin::connect(&kafka, CLIENT).map_err(fault)?, &topic)?;
+            ensure(&Admin::connect(&kafka, CLIENT).map_err(fault)?, &topic, replication)?;
             let publisher = Publisher::open(PublisherSpec::new(&kafka, CLIENT, &[&topic])).map_err(fault)?;
             Ok(Self { kafka, topic: topic.into(), publisher })
         })
@@ -62,7 +62,7 @@ impl Log for TopicLog {
     }
 }
 
-fn ensure(admin: &Admin, topic: &str) -> Result<(), LogError> {
+fn ensure(admin: &Admin, topic: &str, replication: Option<u16>) -> Result<(), LogError> {
     let cluster = admin.cluster_state().map_err(fault)?;
     if let Some(found) = cluster.topics.get(topic) {
         let policy = found.configs.get(POLICY).map_or("", String::as_str);
@@ -75,15 +75,9 @@ fn ensure(admin: &Admin, topic: &str) -> Result<(), LogError> {
         };
     }
     let configs = [(POLICY, "compact".to_owned()), ("max.message.bytes", MAX_BODY.to_string())];
-    let create = Change::Create {
-        topic: topic.to_owned(),
-        partitions: 1,
-        replication: None,
-        configs: configs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect::<BTreeMap<_, _>>(),
-    };
+    let configs = configs.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let configs: BTreeMap<String, String> = configs.chain(derive::in_sync(replication)).collect();
+    let create = Change::Create { topic: topic.to_owned(), partitions: 1, replication, configs };
     let plan = Plan { changes: vec![create], ..Plan::default() };
     admin.apply(&plan).map_err(fault)?.into_iter().try_for_each(|done| done.result).map_err(fault)
 }

@@ -62,7 +62,7 @@ pub async fn registry(
 ) -> anyhow::Result<String> {
     let deadline = Instant::now() + PATIENCE;
     let router = loop {
-        match atio_registry::serve(kafka, atio_registry::topic::TOPIC).await {
+        match atio_registry::serve(kafka, atio_registry::topic::TOPIC, config.copies()).await {
             Ok(router) => break router,
             Err(error) if Instant::now() >= deadline => return Err(Failure::unreachable(error.to_string())),
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,

@@ -28,7 +28,7 @@ pub fn topics(
             u32::try_from(partitions).map_err(|_| Failure::usage("partitions: a number from 1 on"))?;
     }
     layout.adopted = there;
-    layout.replication = (config.replication > 0).then_some(config.replication);
+    layout.replication = config.copies();
     // Ids do not matter here: only the wiring is looked at.
     let codec = Codec::new(Arc::new(StaticIds::new()));
     let states: Vec<StateTopic> =
