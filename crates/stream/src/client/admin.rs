@@ -1,4 +1,5 @@
 //! The admin client and its helpers of a consumer. Owns how librdkafka is asked and how its refusals read; must not know what is planned.
+use super::leaders::ask as ask_leaders;
 use crate::{
     admin::{AdminError, Committed, Group, Marks},
     config::Kafka,
@@ -228,8 +229,7 @@ impl Connection {
 
     pub(crate) fn watermarks(&self, topic: &str) -> Result<Vec<Marks>, AdminError> {
         let ask = |consumer: &BaseConsumer<Quiet>, partition| {
-            consumer
-                .fetch_watermarks(topic, partition, CALL)
+            ask_leaders(consumer, [topic], || consumer.fetch_watermarks(topic, partition, CALL))
                 .map_err(|e| self.error(&format!("watermarks of {topic}"), &e))
         };
         (0..self.partitions(topic)?)

@@ -1,5 +1,8 @@
 //! A consumer without a group: reads given partitions from given offsets (changelogs, tables). Owns its settings; must not know what it reads.
-use super::consumer::{CALL, FETCH_BYTES, FETCH_WAIT_MS, Incoming, QUEUE_KIB, whole};
+use super::{
+    consumer::{CALL, FETCH_BYTES, FETCH_WAIT_MS, Incoming, QUEUE_KIB, whole},
+    leaders::ask,
+};
 use crate::{
     config::Kafka,
     fault::{Fault, FaultKind, Tp},
@@ -12,7 +15,10 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::{Offset, TopicPartitionList},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 pub(super) struct Quiet;
 
@@ -124,8 +130,7 @@ impl Assigned {
     /// # Errors
     /// `Retry`: no answer in time.
     pub fn watermarks(&self, tp: &Tp) -> Result<(i64, i64), Fault> {
-        self.0
-            .fetch_watermarks(&tp.topic, tp.partition, CALL)
+        ask(&self.0, [&*tp.topic], || self.0.fetch_watermarks(&tp.topic, tp.partition, CALL))
             .map_err(|e| Fault::new(FaultKind::Retry, format!("watermarks of {tp}: {e}")))
     }
 
@@ -141,6 +146,11 @@ impl Assigned {
     }
 
     fn at(&self, partitions: &[Tp], which: Offset) -> Result<BTreeMap<Tp, i64>, Fault> {
+        let topics: BTreeSet<&str> = partitions.iter().map(|tp| &*tp.topic).collect();
+        ask(&self.0, topics, || self.at_once(partitions, which))
+    }
+
+    fn at_once(&self, partitions: &[Tp], which: Offset) -> Result<BTreeMap<Tp, i64>, Fault> {
         let retry = |e: String| Fault::new(FaultKind::Retry, format!("ends of partitions: {e}"));
         let mut list = TopicPartitionList::new();
         for tp in partitions {

@@ -1,4 +1,4 @@
-//! For tests: librdkafka's own broker, with one topic. Owns what is written to it; must not know who reads.
+//! For tests: librdkafka's own broker, of one node or several, with one topic. Owns what is written to it; must not know who reads.
 use crate::config::Kafka;
 use rdkafka::{
     config::ClientConfig,
@@ -14,17 +14,29 @@ pub(crate) struct Mock {
     topic: String,
     // Ends before its broker.
     producer: BaseProducer,
-    _broker: MockCluster<'static, DefaultProducerContext>,
+    broker: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl Mock {
     pub(crate) fn new(topic: &str, partitions: i32) -> Self {
-        let broker = MockCluster::new(1).expect("a broker");
-        broker.create_topic(topic, partitions, 1).expect("a topic");
+        Self::of(1, topic, partitions)
+    }
+    /// Of so many nodes, each with a copy.
+    pub(crate) fn of(nodes: i32, topic: &str, partitions: i32) -> Self {
+        let broker = MockCluster::new(nodes).expect("a broker");
+        broker.create_topic(topic, partitions, nodes).expect("a topic");
         let kafka = Kafka { bootstrap: broker.bootstrap_servers(), ..Kafka::default() };
         let producer =
             ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap).create().expect("a producer");
-        Self { kafka, topic: topic.to_owned(), producer, _broker: broker }
+        Self { kafka, topic: topic.to_owned(), producer, broker }
+    }
+    /// From now on this node leads the partition.
+    pub(crate) fn leads(&self, topic: &str, partition: i32, node: i32) {
+        self.broker.partition_leader(topic, partition, Some(node)).expect("a leader");
+    }
+    /// This node is gone.
+    pub(crate) fn down(&self, node: i32) {
+        self.broker.broker_down(node).expect("it was there");
     }
     pub(crate) fn put(&self, partition: i32, key: &str) {
         let record = BaseRecord::to(&self.topic).partition(partition).key(key).payload("row");

@@ -7,6 +7,7 @@ pub(crate) mod admin;
 pub mod assigned;
 pub mod consumer;
 pub mod error;
+mod leaders;
 pub mod limits;
 #[cfg(test)]
 pub(crate) mod mock;

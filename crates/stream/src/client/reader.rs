@@ -1,5 +1,5 @@
 //! Offsets by time, for readers without a group. Owns the question to the broker; must not know what is read.
-use super::{assigned::Assigned, consumer::CALL};
+use super::{assigned::Assigned, consumer::CALL, leaders::ask};
 use crate::fault::{Fault, FaultKind, Tp};
 use rdkafka::{
     consumer::Consumer as _,
@@ -17,7 +17,8 @@ impl Assigned {
         };
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(millis.max(0))).map_err(retry)?;
-        let answer = self.0.offsets_for_times(list, CALL).map_err(retry)?;
+        let question = || self.0.offsets_for_times(list.clone(), CALL);
+        let answer = ask(&self.0, [&*tp.topic], question).map_err(retry)?;
         Ok(answer
             .elements()
             .first()
