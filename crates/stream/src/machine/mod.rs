@@ -137,10 +137,15 @@ impl Machine {
     pub fn exited(&self) -> bool {
         self.phase == Phase::Exited
     }
+    /// Whether it can be told of records: nothing is asked, waited for or in doubt.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Open)
+    }
     /// Whether records may be taken from the consumer.
     #[must_use]
     pub fn reads(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Open) && !self.stopping
+        self.takes() && !self.stopping
     }
     #[must_use]
     pub fn owns(&self, tp: &Tp) -> bool {
@@ -174,7 +179,8 @@ impl Machine {
     }
 
     /// The one entry: what happened, and what is to be done, in order. At most the last command asks for an answer, and no other event than
-    /// the answer, `Assigned`, `Revoked`, `Tick` or `Stop` comes before it.
+    /// the answer, `Assigned`, `Revoked`, `Tick` or `Stop` comes before it. `Polled` and `Due` come only where [`Self::takes`] says so: a
+    /// transaction that began while another is in doubt would take its place.
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Command> {
         let mut out = vec![];
         match event {
@@ -251,6 +257,7 @@ impl Machine {
     }
 
     fn polled(&mut self, now: Millis, ends: Positions, bytes: usize, out: &mut Vec<Command>) {
+        debug_assert!(self.takes(), "records while {:?}", self.phase);
         self.dry = false;
         self.last_record = now;
         self.bytes += bytes;
