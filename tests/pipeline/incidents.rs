@@ -1,19 +1,13 @@
 //! Branches that wait, answered while the service that holds them is killed: every wait goes on once, none is lost. What was delivered is
 //! counted from topics, by a client that knows nothing of ATIO.
-use crate::support::{Broker, Child, Deadline, On, Running, atio, brief, topic, trial, unique};
-use atio_runtime::{RegistryIds, clock};
+use crate::support::{Author, Broker, Child, Deadline, On, Running, atio, brief, topic, trial, unique};
+use atio_runtime::clock;
 use atio_schemas::{
-    Codec, Detection,
-    codec::Record,
+    Detection,
     detection::Kind,
     incident::{Ack, AckAction, Otherwise, Wait},
 };
-use atio_stage::{Headers, Output};
-use atio_stream::{
-    Kafka as Client, Ledger,
-    admin::Admin,
-    publish::{Publisher, PublisherSpec},
-};
+use atio_stream::{Kafka as Client, Ledger, admin::Admin};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
@@ -126,35 +120,6 @@ impl System {
     }
 }
 
-/// Writes waits and answers as a branch and a person would.
-struct Author {
-    codec: Codec,
-    publisher: Publisher,
-    prefix: String,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Author {
-    fn open(system: &System) -> Self {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let ids = runtime.block_on(RegistryIds::register(&system.registry)).expect("our schemas");
-        let kafka = Client { bootstrap: system.kafka.clone(), properties: BTreeMap::new() };
-        let topics = [system.topic("waits"), system.topic("acks")];
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        let publisher = Publisher::open(PublisherSpec::new(&kafka, "author", &names)).expect("a publisher");
-        Self { codec: Codec::new(ids), publisher, prefix: system.prefix.clone(), runtime }
-    }
-    fn send<R: Record>(&self, topic: &str, records: &[(String, R)]) {
-        let output = |(key, record): &(String, R)| {
-            let value = self.codec.encode(record).expect("a record");
-            Output::new(format!("{}{topic}", self.prefix), key.as_bytes(), value, Headers::default())
-        };
-        for answer in self.runtime.block_on(self.publisher.send(records.iter().map(output).collect())) {
-            answer.expect("published");
-        }
-    }
-}
-
 fn wait(n: usize, within_ms: i64, otherwise: Otherwise) -> (String, Wait) {
     let incident = format!("incident-{n}");
     let mut original = Detection::new(format!("event-{n}"), Kind::Threat, "default", "trial");
@@ -195,7 +160,7 @@ fn ack(n: usize) -> (String, Ack) {
 
 fn killed(bootstrap: &str) -> Result<(), Failed> {
     let system = System::start(bootstrap);
-    let author = Author::open(&system);
+    let author = Author::open(bootstrap, &system.registry, &system.prefix, &["waits", "acks"]);
     let mut incidents = system.run(&["incidents"]);
     let inputs = ["incident-events", "waits", "acks", "receipts"].map(|name| system.topic(name)).to_vec();
     let left: Vec<_> = (0..LEFT).map(|n| wait(100_000 + n, LEFT_WITHIN_MS, Otherwise::Continue)).collect();

@@ -5,6 +5,7 @@ mod metrics;
 mod normalize;
 mod pause;
 mod replay;
+mod steps;
 mod system;
 mod tamper;
 mod up;
@@ -17,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(normalize::trials());
     trials.extend(kill::trials());
     trials.extend(incidents::trials());
+    trials.extend(steps::trials());
     trials.extend(metrics::trials());
     trials.extend(pause::trials());
     trials.extend(replay::trials());

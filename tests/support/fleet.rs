@@ -22,12 +22,12 @@ pub struct Fleet {
 impl Fleet {
     /// Topics, then the services, then the workflows. `declarations`: files for the directory of declarations, by their path in it.
     pub fn start(kafka: &str, declarations: &[(&str, String)]) -> Self {
+        Self::only(kafka, declarations, &SERVICES)
+    }
+
+    /// The same with these services alone, and the registry.
+    pub fn only(kafka: &str, declarations: &[(&str, String)], services: &[&'static str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        for (name, text) in declarations {
-            let file = dir.path().join("topics").join(name);
-            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-            std::fs::write(file, text).expect("a declaration");
-        }
         let prefix = format!("{}.", unique("fleet"));
         let config = serde_json::json!({
             "prefix": prefix, "partitions": 3, "topics": dir.path().join("topics"), "log": {"level": "warn"},
@@ -35,14 +35,22 @@ impl Fleet {
         std::fs::write(dir.path().join("atio.yaml"), config.to_string()).expect("a configuration");
         let mut fleet =
             Self { kafka: kafka.to_owned(), registry: String::new(), prefix, dir, running: vec![] };
+        declarations.iter().for_each(|(name, text)| fleet.declare(name, text));
         let registry = fleet.run("registry");
         fleet.registry = registry.said("registry");
         fleet.running.push(("registry", registry));
         fleet.client(&["apply", "--topics-only"]);
-        let starting: Vec<_> = SERVICES.iter().map(|s| (*s, fleet.run(s))).collect();
+        let starting: Vec<_> = services.iter().map(|s| (*s, fleet.run(s))).collect();
         fleet.running.extend(starting);
         fleet.client(&["apply"]);
         fleet
+    }
+
+    /// A declaration of the user's, in the place of one of the same name.
+    pub fn declare(&self, name: &str, text: &str) {
+        let file = self.dir.path().join("topics").join(name);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, text).expect("a declaration");
     }
 
     fn command(&self, name: &str) -> Command {

@@ -1,5 +1,6 @@
 //! What trials share: where things are, what is missing here, children that never outlive the run.
 
+pub mod author;
 pub mod broker;
 pub mod clock;
 pub mod fleet;
@@ -13,6 +14,7 @@ pub mod program;
 pub mod tmpfs;
 pub mod topic;
 
+pub use author::Author;
 pub use broker::{Broker, On};
 pub use fleet::Fleet;
 pub use need::{Need, trial};

@@ -23,6 +23,9 @@ impl<T> NonEmpty<T> {
     pub fn as_slice(&self) -> &[T] {
         &self.0
     }
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        self.0.iter_mut()
+    }
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {
         self.0

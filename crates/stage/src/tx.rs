@@ -132,4 +132,21 @@ impl<S: Store> Keyed<'_, '_, S> {
     pub fn delete(&mut self, key: &str) {
         self.tx.overlay.0.insert(Self::key(key), None);
     }
+    /// Visits every entry whose key begins so, in no order. It takes as long as the store is large: for upkeep, now and then.
+    ///
+    /// # Errors
+    /// `internal`: what is stored does not read as this type.
+    pub fn each(&self, prefix: &str, mut visit: impl FnMut(&str, S::Value)) -> Result<(), StageError> {
+        let changed = &self.tx.overlay.0;
+        let ours = |key: &StateKey| key.store == S::NAME && key.key.starts_with(prefix);
+        let fresh = changed.iter().filter(|(key, _)| ours(key)).map(|(key, _)| &key.key);
+        let untouched = |key: &&String| key.starts_with(prefix) && !changed.contains_key(&Self::key(key));
+        let committed = self.tx.state.iter(S::NAME).map(|(key, _)| key).filter(untouched);
+        for key in committed.chain(fresh) {
+            if let Some(value) = self.get(key)? {
+                visit(key, value);
+            }
+        }
+        Ok(())
+    }
 }

@@ -33,12 +33,16 @@ pub struct Live<'d> {
     pub branches: BTreeMap<&'d str, Reach>,
 }
 
-/// Where a branch may write, in any of its versions.
+/// Where a branch may write, and what it keeps, in any of its versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     pub sinks: BTreeSet<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
+    /// It keeps something between events.
+    pub keeps: bool,
+    /// It may hold events.
+    pub delays: bool,
 }
 
 /// What the trigger index refers to.
@@ -105,6 +109,8 @@ impl Definitions {
                     let reach = branches.entry(&branch.name).or_default();
                     reach.sinks.extend(branch.sinks.iter().cloned());
                     reach.awaits |= branch.awaits;
+                    reach.keeps |= branch.keeps;
+                    reach.delays |= branch.delays;
                 }
             }
             Some(Live { name, version: pointer.version, paused: pointer.paused, branches })

@@ -1,7 +1,8 @@
 //! Workflows: the language, its checks, the trigger index, the steps. Pure: no Kafka, no clock, no files.
 //!
 //! `spec` reads YAML into a shape with places, `check` turns it into a [`Definition`] or a list of problems, `index` finds the
-//! definitions that a detection triggers, `machine` runs one branch of one definition on one detection, `testing` runs `tests:` blocks,
+//! definitions that a detection triggers, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
+//! events, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks,
 //! `definitions` is the topic `workflows` as a table of compiled definitions, `outputs` makes records of what a branch gives.
 //! A step is one file in `steps/` and one line in its table. Must not know: the stream layer, services.
 
@@ -10,9 +11,11 @@ pub mod definitions;
 pub mod index;
 pub mod machine;
 pub mod outputs;
+pub mod rehearsal;
 pub mod schema;
 mod secrets;
 pub mod spec;
+pub mod state;
 pub mod steps;
 mod suggest;
 pub mod testing;
@@ -21,5 +24,5 @@ pub mod yaml;
 pub use check::{Branch, Definition, Known, SinkFacts, compile};
 pub use definitions::Definitions;
 pub use index::{Index, Predicate};
-pub use machine::{Delivered, End, Site, resume, run};
+pub use machine::{Delivered, End, Site, go_on, resume, run};
 pub use outputs::outputs;

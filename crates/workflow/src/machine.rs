@@ -1,11 +1,12 @@
-//! Runs one branch of one definition on one detection: a pure function from event to deliveries and waits.
+//! Runs one branch of one definition on one detection: a pure function from the event, and what the branch keeps, to deliveries and waits.
 //! Owns the order of steps and how a branch ends. Must not know: what steps do, topics, groups.
 use crate::{
     check::{Branch, Definition},
+    state::{Delayed, Memory, Nothing},
     steps::{self, Converted, Flow},
 };
-use atio_schemas::{Code, Detection, delivery::Delivery, incident::Wait};
-use atio_stage::Reject;
+use atio_schemas::{Code, Detection, Timestamp, delivery::Delivery, incident::Wait};
+use atio_stage::{Reject, StageError};
 use ipnet::IpNet;
 use std::borrow::Cow;
 
@@ -26,10 +27,23 @@ pub struct End {
     pub outputs: Vec<Delivered>,
     /// Where it came to wait, to `waits`: at most one. [`resume`] runs the steps behind it.
     pub waits: Vec<Wait>,
+    /// Where it is held; then there are no outputs. [`go_on`] runs the steps behind it.
+    pub delayed: Option<Delay>,
     /// Why parts of it could not be delivered: `above_clearance`, `convert_failed`, `step_failed`.
     pub rejected: Vec<Reject>,
-    /// Why the rest of it was left out: `when_false`, `filtered`.
+    /// Why the rest of it was left out: `when_false`, `filtered`, `duplicate`, `rate_limited`.
     pub dropped: Option<Code>,
+}
+
+/// An event that is to be held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delay {
+    /// Index of the `delay` among the branch's steps.
+    pub step: usize,
+    pub due: Timestamp,
+    /// As the steps have left it; none where they left it alone.
+    pub detection: Option<Detection>,
+    pub unaligned: bool,
 }
 
 /// The event on its way through a branch.
@@ -44,6 +58,9 @@ pub struct Event<'a> {
     /// Columns were changed since the bundle was last brought in line with them.
     pub unaligned: bool,
     pub converted: Option<Converted>,
+    /// When it came to the step: its record's time, and behind a delay when that was due.
+    pub at: Timestamp,
+    pub memory: &'a mut dyn Memory,
     pub end: End,
 }
 
@@ -70,9 +87,19 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Runs a branch, up to its end or to where it waits.
-#[must_use]
-pub fn run(definition: &Definition, branch: &Branch, detection: &Detection, site: Site<'_>) -> End {
+/// Runs a branch, up to its end or to where it waits or is held. `at`: when the event came there, its record's time; `memory`: what the branch
+/// keeps where it came to.
+///
+/// # Errors
+/// What the branch keeps can't be read or written.
+pub fn run(
+    definition: &Definition,
+    branch: &Branch,
+    detection: &Detection,
+    site: Site<'_>,
+    at: Timestamp,
+    memory: &mut dyn Memory,
+) -> Result<End, StageError> {
     let event = Event {
         definition,
         branch,
@@ -81,16 +108,44 @@ pub fn run(definition: &Definition, branch: &Branch, detection: &Detection, site
         detection: Cow::Borrowed(detection),
         unaligned: false,
         converted: None,
+        at,
+        memory,
         end: End::default(),
     };
     steps_from(0, event)
+}
+
+/// Runs the steps behind a delay. Definition, branch and site's version are those that it was held under.
+///
+/// # Errors
+/// As for [`run`].
+pub fn go_on(
+    definition: &Definition,
+    branch: &Branch,
+    delayed: &Delayed,
+    site: Site<'_>,
+    memory: &mut dyn Memory,
+) -> Result<End, StageError> {
+    let event = Event {
+        definition,
+        branch,
+        site,
+        original: &delayed.original,
+        detection: Cow::Borrowed(delayed.detection.as_ref().unwrap_or(&delayed.original)),
+        unaligned: delayed.unaligned,
+        converted: None,
+        at: delayed.due,
+        memory,
+        end: End::default(),
+    };
+    behind(Some(delayed.step), event)
 }
 
 /// Runs the steps behind a wait, up to the end of the branch or to where it waits again. Definition, branch and site's version are
 /// those that the wait names.
 #[must_use]
 pub fn resume(definition: &Definition, branch: &Branch, wait: &Wait, site: Site<'_>) -> End {
-    let mut event = Event {
+    let event = Event {
         definition,
         branch,
         site,
@@ -98,19 +153,29 @@ pub fn resume(definition: &Definition, branch: &Branch, wait: &Wait, site: Site<
         detection: Cow::Borrowed(&wait.detection),
         unaligned: wait.unaligned,
         converted: None,
+        at: Timestamp::default(),
+        memory: &mut Nothing,
         end: End::default(),
     };
-    let next = usize::try_from(wait.step).ok().and_then(|step| step.checked_add(1));
-    let Some(next) = next.filter(|next| *next < branch.steps.len()) else {
-        let message =
-            format!("{}.{}: no step stands behind step {}", definition.name, branch.name, wait.step);
+    // No step with state stands behind a wait.
+    behind(usize::try_from(wait.step).ok(), event).unwrap_or_else(|error| End {
+        rejected: vec![Reject::whole(error.code, error.message)],
+        ..End::default()
+    })
+}
+
+fn behind(step: Option<usize>, mut event: Event<'_>) -> Result<End, StageError> {
+    let (definition, branch) = (event.definition, event.branch);
+    let next = step.and_then(|step| step.checked_add(1)).filter(|next| *next < branch.steps.len());
+    let Some(next) = next else {
+        let message = format!("{}.{}: no step stands behind where it waited", definition.name, branch.name);
         event.end.rejected.push(Reject::whole(Code::InvalidField, message));
-        return event.end;
+        return Ok(event.end);
     };
     steps_from(next, event)
 }
 
-fn steps_from(first: usize, mut event: Event<'_>) -> End {
+fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
     let (definition, branch) = (event.definition, event.branch);
     let mut next = first;
     while let Some(step) = branch.steps.get(next) {
@@ -121,6 +186,15 @@ fn steps_from(first: usize, mut event: Event<'_>) -> End {
             Flow::Wait(wait) => {
                 event.end.waits.push(wait);
                 break;
+            }
+            Flow::Delay(millis) => {
+                event.at = event.at.plus_millis(millis);
+                // What comes late, after a pause say, is not held once more.
+                if event.at > event.memory.now() {
+                    event.end.delayed = Some(delay(next - 1, &event));
+                    break;
+                }
+                event.converted = None;
             }
             Flow::Drop(code) => {
                 event.end.dropped = Some(code);
@@ -133,14 +207,25 @@ fn steps_from(first: usize, mut event: Event<'_>) -> End {
                     break;
                 }
             }
+            Flow::Fail(error) => return Err(error),
         }
     }
-    let End { outputs, waits, rejected, .. } = &event.end;
-    if outputs.is_empty() && waits.is_empty() && rejected.is_empty() {
+    let End { outputs, waits, delayed, rejected, .. } = &event.end;
+    if outputs.is_empty() && waits.is_empty() && delayed.is_none() && rejected.is_empty() {
         // An `if` without `else` was the last step, and did not hold.
         event.end.dropped.get_or_insert(Code::When);
     }
-    event.end
+    Ok(event.end)
+}
+
+fn delay(step: usize, event: &Event<'_>) -> Delay {
+    let untouched = std::ptr::eq(&raw const *event.detection, event.original);
+    Delay {
+        step,
+        due: event.at,
+        detection: (!untouched).then(|| event.detection.clone().into_owned()),
+        unaligned: event.unaligned,
+    }
 }
 
 #[cfg(test)]

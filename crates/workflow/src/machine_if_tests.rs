@@ -95,7 +95,7 @@ const SITE: Site<'static> = Site { version: 1, home_networks: &[] };
 /// What is delivered, wait after wait answered.
 fn delivered(definition: &Definition, d: &Detection) -> (Vec<Delivered>, Option<Code>) {
     let branch = &definition.branches[0];
-    let mut end = run(definition, branch, d, SITE);
+    let mut end = run_here(definition, branch, d, SITE);
     let mut outputs = std::mem::take(&mut end.outputs);
     while let Some(wait) = end.waits.pop() {
         end = resume(definition, branch, &wait, SITE);

@@ -70,7 +70,12 @@ fn branch(steps: &str) -> End {
 
 fn run_on(steps: &str, d: &Detection) -> End {
     let definition = definition(steps);
-    run(&definition, &definition.branches[0], d, Site { version: 3, home_networks: &[] })
+    run_here(&definition, &definition.branches[0], d, Site { version: 3, home_networks: &[] })
+}
+
+/// A branch without state.
+fn run_here(definition: &Definition, branch: &Branch, d: &Detection, site: Site<'_>) -> End {
+    run(definition, branch, d, site, Timestamp(0), &mut Nothing).unwrap()
 }
 
 fn definition(steps: &str) -> Definition {
@@ -235,6 +240,8 @@ fn conversions() {
     assert_eq!(branch("[{convert: report}, {deliver: siem}, {deliver: stix}]").outputs[1].format, "report");
 }
 
+#[path = "machine_state_tests.rs"]
+mod state_steps;
 #[path = "machine_wait_tests.rs"]
 mod waits;
 #[path = "machine_if_tests.rs"]

@@ -97,7 +97,7 @@ fn ids_of_waits() {
     let later = Detection { event_id: "e2".into(), ..known_incident() };
     assert_eq!(waiting(steps, &later).wait_id, wait.wait_id);
     let definition = definition(steps);
-    let next = run(&definition, &definition.branches[0], &later, Site { version: 4, ..SITE });
+    let next = run_here(&definition, &definition.branches[0], &later, Site { version: 4, ..SITE });
     assert_eq!((next.waits[0].wait_id.as_str(), next.waits[0].version), (wait.wait_id.as_str(), 4));
     let other = Detection { incident_id: Some("i2".into()), ..later };
     assert_ne!(waiting(steps, &other).wait_id, wait.wait_id);
@@ -133,6 +133,8 @@ fn a_wait_that_fits_no_step_runs_nothing() {
         detection: Cow::Borrowed(&d),
         unaligned: false,
         converted: None,
+        at: Timestamp(0),
+        memory: &mut Nothing,
         end: End::default(),
     };
     let flow = definition.branches[0].steps[0].run(&mut event);

@@ -18,6 +18,21 @@ pub fn headers(from: &Headers, detection: &Detection, workflow: &str, kind: &str
     headers
 }
 
+/// What goes on from a record's headers, as text: kept beside what waits or is held.
+#[must_use]
+pub fn carried(from: &Headers) -> Vec<(String, String)> {
+    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    from.carried().0.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+}
+
+/// The headers that were kept.
+#[must_use]
+pub fn restored(carried: &[(String, String)]) -> Headers {
+    let mut headers = Headers::default();
+    carried.iter().for_each(|(name, value)| headers.set(name, value.as_bytes()));
+    headers
+}
+
 /// A delivery on `<prefix>delivery.<sink>`, keyed by incident, else asset, else event. `from`: headers of the record that the branch was run
 /// for; `original`: the detection as the branch got it.
 fn delivery_output(

@@ -2,6 +2,7 @@
 //! sinks, expressions and what only shows across steps are for `check`. Must not know: files.
 use crate::{check::operators, spec, steps};
 use atio_schemas::{
+    Code,
     column::{COLUMNS, Column, Type},
     detection::Criticality,
 };
@@ -61,6 +62,7 @@ fn definitions() -> Map<String, Value> {
     }
     let expression = json!({"type": ["string", "number", "boolean"], "description": "An expression (VRL)"});
     definitions.insert("expression".to_owned(), expression);
+    definitions.insert("given".to_owned(), given());
     definitions.insert("step".to_owned(), steps::schema());
     let step = json!({"$ref": "#/definitions/step"});
     let steps = json!({"type": "array", "minItems": 1, "maxItems": spec::MAX_STEPS, "items": step});
@@ -123,12 +125,25 @@ fn plain(column: &Column) -> Value {
     }
 }
 
-fn test() -> Value {
+/// An event of a test.
+fn given() -> Value {
     let given = |column: &Column| match column.ty {
         Type::Texts => one_or_many(value(column), 0),
         _ if column.nullable => json!({"anyOf": [value(column), {"type": "null"}]}),
         _ => value(column),
     };
+    let columns = json!({"type": "object", "additionalProperties": false, "properties": columns(given)});
+    json!({"anyOf": [{"type": "string"}, columns]})
+}
+
+fn test() -> Value {
+    let pause = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["after"],
+        "properties": {"after": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "description": "So much time passes"}},
+    });
+    let one = json!({"$ref": "#/definitions/given"});
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -136,10 +151,10 @@ fn test() -> Value {
         "properties": {
             "name": {"type": "string"},
             "given": {
-                "description": "Columns of a detection, or the name of a file beside this one",
+                "description": "Columns of a detection, or the name of a file beside this one; or several of them, one after the other",
                 "anyOf": [
-                    {"type": "string"},
-                    {"type": "object", "additionalProperties": false, "properties": columns(given)},
+                    one,
+                    {"type": "array", "minItems": 1, "maxItems": spec::MAX_GIVEN, "items": {"anyOf": [one, pause]}},
                 ],
             },
             "then": {
@@ -148,14 +163,31 @@ fn test() -> Value {
                 "properties": {
                     "branches": {"type": "array", "items": name("A branch that must deliver"), "description": "Exactly the branches that must deliver"},
                 },
-                "additionalProperties": {
-                    "type": "object",
-                    "additionalProperties": false,
-                    "required": ["awaiting"],
-                    "properties": {"awaiting": {"enum": ["ack"]}},
-                    "description": "This branch must come to wait",
-                },
+                "additionalProperties": expectation(),
             },
+        },
+    })
+}
+
+/// What a test says of a branch.
+fn expectation() -> Value {
+    let counts = |description: &str| {
+        json!({
+            "type": "object",
+            "description": description,
+            "propertyNames": {"enum": Code::NAMES},
+            "additionalProperties": {"type": "integer", "minimum": 0},
+        })
+    };
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": {
+            "awaiting": {"enum": ["ack"], "description": "This branch must come to wait"},
+            "delivered": {"type": "integer", "minimum": 0, "description": "Events of which something must be delivered"},
+            "dropped": counts("Events that must end so, by reason"),
+            "rejected": counts("Dead letters that there must be, by reason"),
         },
     })
 }

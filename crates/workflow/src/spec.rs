@@ -1,11 +1,16 @@
 //! The shape of a definition file: fields, names, places. Owns which fields exist, and which will exist later.
 //! Must not know: columns, sinks, what a step means (`check` and `steps` do).
+mod testing;
+
 use crate::{
     secrets, suggest,
     yaml::{self, Key, Node, Value},
 };
-use atio_schemas::detection::Criticality;
-use atio_topics::{Place, Problem, units::is_name};
+use atio_schemas::{Code, detection::Criticality};
+use atio_topics::{
+    Place, Problem,
+    units::{Span, is_name},
+};
 use std::collections::BTreeMap;
 
 const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "match", "branches", "tests"];
@@ -15,8 +20,7 @@ const TRIGGERS_LATER: &[&str] = &["incident", "change", "silence", "schedule", "
 /// A workflow has at most so many branches, and a branch so many steps.
 pub const MAX_BRANCHES: usize = 64;
 pub const MAX_STEPS: usize = 128;
-pub(crate) const MAX_TESTS: usize = 256;
-const TEST: &str = "`- {given: {kind: threat}, then: {branches: [siem]}}`";
+pub(crate) use testing::{MAX_GIVEN, MAX_TESTS};
 
 /// A definition as it is written.
 #[derive(Clone, Debug)]
@@ -63,11 +67,14 @@ impl Step {
 pub struct Test {
     pub place: Place,
     pub name: Option<Key>,
-    pub given: Given,
+    /// One after the other.
+    pub given: Vec<Given>,
     /// The branches that must deliver, and no others.
     pub branches: Vec<Key>,
     /// The branches that must come to wait for an answer, and no others.
     pub awaiting: Vec<Key>,
+    /// How many events must end how, of branches of which it is said.
+    pub totals: Vec<Totals>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +83,18 @@ pub enum Given {
     File(Key),
     /// Columns, over a detection that knows nothing.
     Columns(Vec<(Key, Node)>),
+    /// So much time passes.
+    After(Span),
+}
+
+/// What is expected of a branch; of what is not said nothing is.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    pub branch: Key,
+    pub delivered: Option<u64>,
+    /// By reason; no others.
+    pub dropped: Option<BTreeMap<Code, u64>>,
+    pub rejected: Option<BTreeMap<Code, u64>>,
 }
 
 /// Reads the shape; every problem that can be told without the rest.
@@ -103,7 +122,7 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
         }
     };
     let branches = branches(entries, &root.place, &mut problems);
-    let tests = field(entries, "tests").map(|node| tests(node, &mut problems)).unwrap_or_default();
+    let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head {
         Some((name, owner, criticality)) if problems.is_empty() => {
             Ok(Workflow { name, owner, criticality, matches, branches, tests })
@@ -315,77 +334,4 @@ fn choice(entries: &[(Key, Node)], problems: &mut Vec<Problem>) -> Option<Step> 
     };
     let otherwise = field(entries, "else").map(|node| steps(node, problems)).unwrap_or_default();
     Some(Step { name: name.clone(), body: body.clone(), then: steps(then, problems), otherwise })
-}
-
-fn tests(node: &Node, problems: &mut Vec<Problem>) -> Vec<Test> {
-    let Value::List(items) = &node.value else {
-        let message = format!("`tests` is a list, not {}", node.noun());
-        problems.push(Problem::new(&node.place, message).help(Some(TEST.to_owned())));
-        return vec![];
-    };
-    if items.len() > MAX_TESTS {
-        let message = format!("at most {MAX_TESTS} tests, here are {}", items.len());
-        let help = "what many events do is better told by a fixture: `given: events.ndjson`".to_owned();
-        problems.push(Problem::new(&node.place, message).help(Some(help)));
-    }
-    let tests: Vec<Test> = items.iter().filter_map(|item| test(item, problems)).collect();
-    let mut names = BTreeMap::new();
-    for name in tests.iter().filter_map(|t| t.name.as_ref()) {
-        if let Some(line) = names.insert(name.text.as_str(), name.place.line) {
-            let help = format!("the first is in line {line}: say what differs");
-            let message = format!("a test `{}` stands here already", yaml::short(&name.text));
-            problems.push(Problem::new(&name.place, message).help(Some(help)));
-        }
-    }
-    tests
-}
-
-fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
-    let entries = mapping(node, "a test", problems)?;
-    known(entries, &["name", "given", "then"], &[], "field", problems);
-    let name = field(entries, "name").and_then(|n| text(n, "`name`", problems));
-    let given = match field(entries, "given") {
-        None => {
-            missing(&node.place, "given", "given: {kind: threat}", problems);
-            return None;
-        }
-        Some(Node { value: Value::Map(columns), .. }) => Given::Columns(columns.clone()),
-        Some(file) => Given::File(text(file, "`given`", problems)?),
-    };
-    let Some(then) = field(entries, "then") else {
-        missing(&node.place, "then", "then: {branches: [siem]}", problems);
-        return None;
-    };
-    let expected = mapping(then, "`then`", problems)?;
-    let others = expected.iter().filter(|(key, _)| key.text != "branches");
-    let awaiting = others.filter_map(|(branch, node)| awaiting(branch, node, problems)).collect();
-    let Some(list) = field(expected, "branches") else {
-        missing(&then.place, "branches", "then: {branches: [siem]}", problems);
-        return None;
-    };
-    let Value::List(names) = &list.value else {
-        let message = format!("`branches` is a list of names, not {}", list.noun());
-        problems.push(Problem::new(&list.place, message).help(Some("`branches: [siem]`".to_owned())));
-        return None;
-    };
-    let branches = names.iter().filter_map(|n| text(n, "a branch's name", problems)).collect();
-    Some(Test { place: node.place.clone(), name, given, branches, awaiting })
-}
-
-/// `then.<branch>: {awaiting: ack}`: the branch, where nothing else is said of it.
-fn awaiting(branch: &Key, node: &Node, problems: &mut Vec<Problem>) -> Option<Key> {
-    let entries = mapping(node, &format!("`then.{}`", branch.text), problems)?;
-    known(entries, &["awaiting"], &["delivered", "dropped", "rejected"], "expectation", problems);
-    let Some(node) = field(entries, "awaiting") else {
-        if entries.is_empty() {
-            missing(&node.place, "awaiting", "awaiting: ack", problems);
-        }
-        return None;
-    };
-    let what = text(node, "`awaiting`", problems)?;
-    if what.text != "ack" {
-        problems.push(unknown(&what, &["ack"], &["approvers", "choices"], "answer"));
-        return None;
-    }
-    Some(branch.clone())
 }

@@ -2,17 +2,23 @@
 //! Must not know: where files lie (fixtures are handed in).
 use crate::{
     check::{Definition, columns_of},
-    machine::{self, Site},
-    spec::{Given, Test},
+    machine::{End, Site},
+    rehearsal::{Rehearsal, Subject},
+    spec::{Given, Test, Totals},
     yaml::Key,
 };
-use atio_schemas::{Detection, detection::Kind};
+use atio_schemas::{Code, Detection, Timestamp, detection::Kind};
+use atio_stage::{Headers, StageError};
 use atio_stix::{
     Bundle, graph, ids,
     object::{AttackPattern, Common, Ipv4Addr, Ipv6Addr},
 };
 use atio_topics::Place;
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 /// How one test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,19 +38,37 @@ pub fn run(
     let one = |test: &Test| Verdict {
         place: test.place.clone(),
         name: test.name.as_ref().map(|n| n.text.clone()),
-        failure: given(&test.given, fixture).and_then(|found| expect(definition, site, test, &found)).err(),
+        failure: given(test, fixture).and_then(|found| expect(definition, site, test, &found)).err(),
     };
     definition.tests.iter().map(one).collect()
 }
 
+/// The events of a test, and when each comes: the first at zero.
 fn given(
+    test: &Test,
+    fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
+) -> Result<Vec<(Timestamp, Detection)>, String> {
+    let (mut at, mut all) = (Timestamp::default(), vec![]);
+    for (number, given) in test.given.iter().enumerate() {
+        if let Given::After(span) = given {
+            at = at.plus_millis(span.millis());
+            continue;
+        }
+        all.extend(detections(given, number, fixture)?.into_iter().map(|detection| (at, detection)));
+    }
+    Ok(all)
+}
+
+fn detections(
     given: &Given,
+    number: usize,
     fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
 ) -> Result<Vec<Detection>, String> {
     let mut found = match given {
+        Given::After(_) => vec![],
         Given::File(file) => fixture(&file.text)?,
         Given::Columns(columns) => {
-            let mut detection = Detection::new("test".to_owned(), Kind::Threat, "default", "test");
+            let mut detection = Detection::new(format!("test-{number}"), Kind::Threat, "default", "test");
             for (column, cell) in columns_of(columns, &mut vec![]) {
                 column.put(&mut detection, cell).map_err(|e| e.to_string())?;
             }
@@ -80,34 +104,99 @@ fn stand_in(detection: &Detection) -> Result<Arc<[u8]>, graph::GraphError> {
     Ok(Arc::from(graph::normalized(&given)?))
 }
 
-fn expect(definition: &Definition, site: Site<'_>, test: &Test, given: &[Detection]) -> Result<(), String> {
-    let (mut delivered, mut waiting, mut rest) = (BTreeSet::new(), BTreeSet::new(), vec![]);
-    for detection in given {
-        if !definition.trigger.iter().all(|p| p.holds(detection)) {
-            rest.push("match does not hold".to_owned());
-            continue;
+/// What became of the events in a branch.
+#[derive(Default)]
+struct Ends {
+    /// Events of which something was delivered.
+    delivered: u64,
+    waiting: u64,
+    dropped: BTreeMap<Code, u64>,
+    rejected: BTreeMap<Code, u64>,
+    /// For people: why the others were not.
+    told: Vec<String>,
+}
+
+impl Ends {
+    fn count(&mut self, end: &End) {
+        self.delivered += u64::from(!end.outputs.is_empty());
+        self.waiting += u64::from(!end.waits.is_empty());
+        if let Some(code) = end.dropped {
+            *self.dropped.entry(code).or_default() += 1;
+            self.told.push(code.to_string());
         }
-        for branch in &definition.branches {
-            let end = machine::run(definition, branch, detection, site);
-            if !end.outputs.is_empty() {
-                delivered.insert(&*branch.name);
-            }
-            if !end.waits.is_empty() {
-                waiting.insert(&*branch.name);
-            }
-            rest.extend(end.dropped.map(|code| format!("{}: {code}", branch.name)));
-            rest.extend(end.rejected.iter().map(|r| format!("{}: {}: {}", branch.name, r.code, r.message)));
+        for reject in &end.rejected {
+            *self.rejected.entry(reject.code).or_default() += 1;
+            self.told.push(format!("{}: {}", reject.code, reject.message));
         }
     }
-    let wrong: Vec<String> =
-        [("delivered by", delivered, &test.branches), ("waiting in", waiting, &test.awaiting)]
-            .into_iter()
-            .filter_map(|(what, found, expected)| differ(what, &found, expected))
-            .collect();
+}
+
+fn rehearsed(subject: Subject<'_>, events: &[&(Timestamp, Detection)]) -> Result<Ends, StageError> {
+    let (mut ends, mut rehearsal, headers) = (Ends::default(), Rehearsal::default(), Headers::default());
+    let mut told = |_: &Detection, _: &Headers, end: End| {
+        ends.count(&end);
+        Ok::<(), StageError>(())
+    };
+    for (at, detection) in events {
+        rehearsal.event(subject, *at, (detection, &headers), &mut told)?;
+    }
+    rehearsal.finish(subject, &mut told)?;
+    Ok(ends)
+}
+
+fn expect(
+    definition: &Definition,
+    site: Site<'_>,
+    test: &Test,
+    given: &[(Timestamp, Detection)],
+) -> Result<(), String> {
+    let triggers = |d: &Detection| definition.trigger.iter().all(|p| p.holds(d));
+    let (matched, rest): (Vec<_>, Vec<_>) = given.iter().partition(|(_, d)| triggers(d));
+    let mut rest: Vec<String> = rest.iter().map(|_| "match does not hold".to_owned()).collect();
+    let (mut delivered, mut waiting, mut wrong) = (BTreeSet::new(), BTreeSet::new(), vec![]);
+    for branch in &definition.branches {
+        let subject = Subject { definition, branch, site };
+        let found = rehearsed(subject, &matched).map_err(|e| e.to_string())?;
+        if found.delivered > 0 {
+            delivered.insert(&*branch.name);
+        }
+        if found.waiting > 0 {
+            waiting.insert(&*branch.name);
+        }
+        let totals = test.totals.iter().filter(|t| t.branch.text == *branch.name);
+        wrong.extend(totals.flat_map(|totals| differences(totals, &found)));
+        rest.extend(found.told.into_iter().map(|what| format!("{}: {what}", branch.name)));
+    }
+    let lists = [("delivered by", delivered, &test.branches), ("waiting in", waiting, &test.awaiting)];
+    wrong
+        .splice(0..0, lists.into_iter().filter_map(|(what, found, expected)| differ(what, &found, expected)));
     if wrong.is_empty() {
         return Ok(());
     }
     Err(wrong.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
+}
+
+/// What is said where a branch's totals are not those expected.
+fn differences(expected: &Totals, found: &Ends) -> Vec<String> {
+    let branch = &expected.branch.text;
+    let list = |counts: &BTreeMap<Code, u64>| {
+        counts.iter().map(|(code, n)| format!("{code}: {n}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut wrong = vec![];
+    if let Some(wanted) = expected.delivered.filter(|wanted| *wanted != found.delivered) {
+        wrong.push(format!("{branch} delivered {}, expected {wanted}", found.delivered));
+    }
+    let reasons =
+        [("dropped", &expected.dropped, &found.dropped), ("rejected", &expected.rejected, &found.rejected)];
+    for (what, wanted, found) in reasons {
+        // Nought of a reason may be written, too.
+        let wanted =
+            wanted.as_ref().map(|w| w.iter().filter(|(_, n)| **n > 0).map(|(c, n)| (*c, *n)).collect());
+        if let Some(wanted) = wanted.filter(|wanted| wanted != found) {
+            wrong.push(format!("{branch} {what} {{{}}}, expected {{{}}}", list(found), list(&wanted)));
+        }
+    }
+    wrong
 }
 
 /// What is said where the branches found are not those expected.
@@ -116,3 +205,7 @@ fn differ(what: &str, found: &BTreeSet<&str>, expected: &[Key]) -> Option<String
     let list = |names: &BTreeSet<&str>| names.iter().copied().collect::<Vec<_>>().join(", ");
     (*found != expected).then(|| format!("{what} [{}], expected [{}]", list(found), list(&expected)))
 }
+
+#[cfg(test)]
+#[path = "testing_tests.rs"]
+mod tests;

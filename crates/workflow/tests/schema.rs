@@ -20,6 +20,9 @@ branches:
         - set: {importance: 100}
       else:
         - when: '.confidence > 50'
+    - rate: {limit: 10, per: 1m, key: asset}
+    - dedup: {key: [asset, rule.id], within: 10m}
+    - delay: 30s
     - sanitize: external
     - await: {ack: analyst, within: 15m, otherwise: stop}
     - convert: report
@@ -28,6 +31,8 @@ tests:
   - name: urgent
     given: {kind: threat, host: ~, cves: CVE-2021-44228, kev: true}
     then: {branches: [b], b: {awaiting: ack}}
+  - given: [{kind: threat}, {after: 5m}, a.json]
+    then: {branches: [], b: {delivered: 0, dropped: {duplicate: 2}, rejected: {}}}
 ";
 
 #[allow(clippy::expect_used)] // a helper of tests: the lint lets only test functions pass
@@ -95,6 +100,17 @@ fn mistakes_are_found() {
         ("confidence: {lt: 50}", "confidence: {prefix: a}"),
         ("labels: {none", "label: {none"),
         ("given: {kind: threat", "given: {kind: thread"),
+        ("limit: 10", "limit: 0"),
+        ("per: 1m", "per: 60"),
+        ("key: asset}", "key: source}"),
+        ("key: [asset, rule.id]", "key: [source, rule.id]"),
+        ("key: [asset, rule.id]", "key: [asset, rule]"),
+        (", within: 10m", ""),
+        ("delay: 30s", "delay: 30"),
+        ("{after: 5m}", "{after: 5}"),
+        ("{after: 5m}", "{after: 5m, kind: threat}"),
+        ("delivered: 0", "delivered: none"),
+        ("duplicate: 2", "duplicte: 2"),
         ("awaiting: ack", "awaits: ack"),
         ("then: {branches: [b], ", "then: {"),
     ] {

@@ -51,35 +51,34 @@ fn documentation() -> String {
     std::fs::read_to_string(file).expect("docs/workflows.md")
 }
 
+/// The examples of the documentation, in its order.
+#[allow(clippy::expect_used)] // a helper of tests: the lint lets only test functions pass
+fn examples(text: &str) -> Vec<&str> {
+    let rest = text.split("```yaml\n").skip(1);
+    rest.map(|t| t.split("```").next().expect("an example")).collect()
+}
+
 #[test]
 fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
-    let example = text.split("```yaml\n").nth(1).and_then(|t| t.split("```").next()).expect("an example");
-    let definition = compile("docs", example, &known()).expect("the example compiles");
-    assert_eq!(definition.tests.len(), 2);
-    let site = Site { version: 1, home_networks: &[] };
-    for verdict in testing::run(&definition, site, &|file| Err(file.to_owned())) {
-        assert_eq!(verdict.failure, None);
-    }
-    let steps = text
-        .split("```yaml\n")
-        .nth(4)
-        .and_then(|t| t.split("```").next())
-        .expect("an example of expressions");
-    let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();
-    let whole = format!(
-        "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\non: detection\nmatch: {{}}\nbranches:\n  b:\n{steps}    - deliver: siem\n"
-    );
-    compile("docs", &whole, &known()).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let ways =
-        text.split("```yaml\n").nth(2).and_then(|t| t.split("```").next()).expect("an example of ways");
+    let [whole, ways, counting, waits, steps, test] = examples(&text)[..] else { panic!("six examples") };
+    let passes = |name: &str, text: &str| {
+        let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
+        let site = Site { version: 1, home_networks: &[] };
+        for verdict in testing::run(&definition, site, &|file| Err(file.to_owned())) {
+            assert_eq!(verdict.failure, None);
+        }
+        definition
+    };
+    assert_eq!(passes("whole", whole).tests.len(), 2);
     let head =
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
-    compile("docs", &format!("{head}  b:\n{ways}"), &known()).expect("the ways compile");
-    let branch =
-        text.split("```yaml\n").nth(3).and_then(|t| t.split("```").next()).expect("a branch that waits");
-    let waits = compile("docs", &format!("{head}{branch}"), &known()).expect("the branch compiles");
-    assert!(waits.branches.iter().all(|b| b.awaits));
+    let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();
+    passes("expressions", &format!("{head}  b:\n{steps}    - deliver: siem\n"));
+    passes("ways", &format!("{head}  b:\n{ways}"));
+    assert!(passes("waits", &format!("{head}{waits}")).branches.iter().all(|b| b.awaits));
+    let counts = passes("counting", &format!("{head}{counting}tests:\n{test}"));
+    assert!(counts.tests.len() == 1 && counts.branches.iter().all(|b| b.keeps));
 }
 
 /// The documentation names every function, and every part of the language that is refused for now.

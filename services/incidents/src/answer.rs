@@ -8,8 +8,12 @@ use atio_schemas::{
     Code, CodecError, Timestamp,
     incident::{Ack, AckAction, Answerer},
 };
-use atio_stage::{Headers, Outcome, Part, StageError, Store as _, Tx};
-use atio_workflow::{Definitions, Site, outputs, resume};
+use atio_stage::{Outcome, Part, StageError, Store as _, Tx};
+use atio_workflow::{
+    Definitions, Site,
+    outputs::{self, outputs},
+    resume,
+};
 
 /// What became of an answer.
 #[must_use]
@@ -85,7 +89,7 @@ impl Joiner {
         };
         let site = Site { version: wait.version, home_networks: &self.home_networks };
         let end = resume(definition, branch, wait, site);
-        let from = headers(&waiting.carried);
+        let from = outputs::restored(&waiting.carried);
         let outputs = match outputs(&self.codec, &self.prefix, &from, &wait.original, &end) {
             Ok(outputs) => outputs,
             Err(error @ CodecError::Unregistered(_)) => return Err(failed(&error)),
@@ -101,16 +105,4 @@ impl Joiner {
         }
         Ok(Outcome::of(outputs, rejected, end.dropped.unwrap_or(Code::Filtered)))
     }
-}
-
-/// What goes on to a delivery, kept as text.
-pub(crate) fn carried(from: &Headers) -> Vec<(String, String)> {
-    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-    from.carried().0.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
-}
-
-pub(crate) fn headers(carried: &[(String, String)]) -> Headers {
-    let mut headers = Headers::default();
-    carried.iter().for_each(|(name, value)| headers.set(name, value.as_bytes()));
-    headers
 }

@@ -1,7 +1,7 @@
 //! The stage: what each record does to its incident, and how it ends. Owns outcomes and what is held; what an answer does is in `answer`.
 use crate::{
     Deps, INPUTS,
-    answer::{self, Answer},
+    answer::Answer,
     incident::open_wait,
     stores::{Early, EarlyRecord, EarlyWhat, IncidentState, Incidents, Waiting, Waits, held},
 };
@@ -14,6 +14,7 @@ use atio_schemas::{
 use atio_stage::{
     Headers, NonEmpty, Outcome, Output, Part, Processor, Record, Reject, StageError, Store as _, Timer, Tx,
 };
+use atio_workflow::outputs;
 use ipnet::IpNet;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -97,7 +98,7 @@ impl Joiner {
                 format!("the incident has {WAITS_MAX} open waits"),
             ));
         }
-        let waiting = Waiting { wait, carried: answer::carried(record.headers) };
+        let waiting = Waiting { wait, carried: outputs::carried(record.headers) };
         if let Some(refused) = unfit(&waiting) {
             return Ok(refused);
         }
@@ -232,7 +233,7 @@ impl Joiner {
             tx.store::<Waits>().delete(key);
             state.end(&wait.wait_id);
         }
-        self.show(&state, &format!("{}/{}", wait.wait_id, at.0), &answer::headers(&waiting.carried), tx)?;
+        self.show(&state, &format!("{}/{}", wait.wait_id, at.0), &outputs::restored(&waiting.carried), tx)?;
         Ok(end)
     }
 

@@ -1,7 +1,8 @@
 //! Matches detections against workflows and runs their branches.
 //!
 //! The router reads enriched detections and writes each to the topic of every workflow whose trigger holds. Each branch is a stage of its
-//! own, with its own group on its workflow's topic, and writes deliveries, and waits where it comes to one. Both see the definitions
+//! own, with its own group on its workflow's topic, and writes deliveries, and waits where it comes to one. One that has steps with state keeps
+//! it in stores of its own. Both see the definitions
 //! through [`Definitions`], a view of the topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
 
 mod branch;
@@ -10,8 +11,8 @@ mod router;
 pub use atio_workflow::Definitions;
 
 use atio_schemas::Codec;
-use atio_stage::{Input, Pace, Run, Stage, TableSpec};
-use atio_workflow::{Known, definitions::Reach};
+use atio_stage::{Input, Pace, Run, Stage, Store as _, StoreSpec, TableSpec, Timers};
+use atio_workflow::{Known, definitions::Reach, state::Steps};
 use ipnet::IpNet;
 use std::sync::Arc;
 
@@ -100,6 +101,8 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
         branch: branch.to_owned(),
         home_networks: deps.home_networks.clone(),
         prefix: deps.prefix.clone(),
+        keeps: reach.keeps,
+        delays: reach.delays,
     };
     let deliveries = reach.sinks.iter().map(|sink| deps.topic(&format!("delivery.{sink}")));
     Stage {
@@ -111,11 +114,21 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
             ..Input::new(&deps.topic(&format!("workflow.{workflow}")))
         }],
         outputs: deliveries.chain(reach.awaits.then(|| deps.topic("waits"))).collect(),
-        stores: vec![],
+        stores: stores(deps, workflow, branch, reach),
         tables: vec![deps.table.clone()],
         pace: Pace::Interactive,
         run: Run::Transform(Box::new(processor)),
     }
+}
+
+/// Changelogs of a branch's own, since a partition is restored whole: those that its steps need, in any version.
+fn stores(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Vec<StoreSpec> {
+    let changelog = format!("state.{SERVICE}.{workflow}.{branch}");
+    let store =
+        |name, changelog: &str| StoreSpec { name, changelog: deps.topic(changelog), retention_ms: None };
+    let steps = reach.keeps.then(|| store(Steps::NAME, &changelog));
+    let timers = reach.delays.then(|| store(Timers::NAME, &format!("{changelog}.timers")));
+    steps.into_iter().chain(timers).collect()
 }
 
 #[cfg(test)]

@@ -108,6 +108,8 @@ fn branch(name: &str) -> Harness<branch::Runner> {
         branch: name.into(),
         home_networks: vec![],
         prefix: "t.".into(),
+        keeps: true,
+        delays: true,
     };
     let mut harness = Harness::new(runner, std::slice::from_ref(&deps.table), Timestamp(0));
     apply(&mut harness, "threats", 1, THREATS);
@@ -350,3 +352,6 @@ fn stages_follow_definitions() {
     atio_stage::View::settle(&mut definitions);
     assert_eq!(names(&definitions), ["routing", "routing-logs", "routing.exploited.files"]);
 }
+
+#[path = "state_tests.rs"]
+mod state;

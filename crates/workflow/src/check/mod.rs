@@ -69,6 +69,10 @@ pub struct Branch {
     pub sinks: Vec<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
+    /// It has steps that keep something between events.
+    pub keeps: bool,
+    /// One of them holds events.
+    pub delays: bool,
 }
 
 impl Definition {
@@ -84,6 +88,11 @@ impl Definition {
         topics.insert(format!("workflow.{}", self.name));
         if self.branches.iter().any(|b| b.awaits) {
             topics.insert("waits".to_owned());
+        }
+        for branch in &self.branches {
+            let state = format!("state.routing.{}.{}", self.name, branch.name);
+            topics.extend(branch.delays.then(|| format!("{state}.timers")));
+            topics.extend(branch.keeps.then_some(state));
         }
         let groups = self.branches.iter().map(|b| format!("routing.{}.{}", self.name, b.name)).collect();
         Footprint { topics, groups, sinks, tables: BTreeSet::new() }
@@ -139,6 +148,11 @@ pub struct Flow {
     pub types: Option<BTreeSet<String>>,
     /// An `await` stands in this branch.
     pub awaits: bool,
+    /// A step with state does, and one that holds events.
+    pub keeps: bool,
+    pub delays: bool,
+    /// What the steps so far count by.
+    pub counting: Vec<String>,
     /// Index of the step that is read.
     pub step: i32,
 }
@@ -161,6 +175,9 @@ impl Flow {
             reach: before.reach.behind(&one.reach, &other.reach),
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
+            keeps: one.keeps || other.keeps,
+            delays: one.delays || other.delays,
+            counting: other.counting,
             step: other.step,
         }
     }
@@ -184,6 +201,8 @@ fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Optio
         steps,
         sinks,
         awaits: check.flow.awaits,
+        keeps: check.flow.keeps,
+        delays: check.flow.delays,
     })
 }
 
@@ -192,12 +211,14 @@ pub(crate) fn steps(written: &[spec::Step], check: &mut Check<'_>) -> Vec<Box<dy
     let mut found = vec![];
     for step in written {
         if let Some(place) = check.flow.undelivered.clone().filter(|_| step.name.text != "deliver") {
-            let (message, help) = if step.name.text == "await" {
-                ("the branch waits before it delivers what is converted here", "`convert` behind the `await`")
-            } else {
-                ("nothing delivers what is converted here", "`- deliver: <sink>` next")
+            let (message, help) = match step.name.text.as_str() {
+                waits @ ("await" | "delay") => (
+                    "the branch waits before it delivers what is converted here",
+                    format!("`convert` behind the `{waits}`"),
+                ),
+                _ => ("nothing delivers what is converted here", "`- deliver: <sink>` next".to_owned()),
             };
-            check.problem(&place, message, Some(help.to_owned()));
+            check.problem(&place, message, Some(help));
             check.flow.undelivered = None;
         }
         if !matches!(step.name.text.as_str(), "deliver" | "convert") {
@@ -272,8 +293,13 @@ fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
                 }
             }
         }
-        if let spec::Given::Columns(columns) = &test.given {
-            columns_of(columns, problems);
+        for expected in test.totals.iter().filter(|t| !names.contains(&t.branch.text.as_str())) {
+            problems.push(spec::unknown(&expected.branch, &names, &[], "branch"));
+        }
+        for given in &test.given {
+            if let spec::Given::Columns(columns) = given {
+                columns_of(columns, problems);
+            }
         }
     }
 }

@@ -85,6 +85,11 @@ impl Reach {
         self.values.remove(column);
         self.ranges.remove(column);
     }
+    /// Whether a step may have changed it.
+    #[must_use]
+    pub fn is_changed(&self, column: &str) -> bool {
+        self.changed.contains(column)
+    }
     /// Many columns did; kind and marking are as they were.
     pub fn sanitized(&mut self) {
         let names = COLUMNS.iter().map(|c| c.name).filter(|name| !matches!(*name, "kind" | "tlp"));

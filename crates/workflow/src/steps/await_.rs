@@ -1,21 +1,20 @@
 //! `await: {ack: analyst, within: 15m, otherwise: escalate}`: the branch waits here until somebody answers for the incident.
 //! Owns how a wait is declared and what it holds. Must not know: who keeps waits, when a deadline passes.
-use super::{Flow, Step};
+use super::{Flow, Step, span, span_schema};
 use crate::{
     check::Check,
     machine::Event,
     spec::{self, field},
     suggest,
-    yaml::{Node, Value, short},
+    yaml::{Node, Value},
 };
 use atio_schemas::{
     Code,
     incident::{Otherwise, Wait},
 };
 use atio_stix::ids;
-use atio_topics::units::{Span, parse_span};
+use atio_topics::units::Span;
 use serde_json::json;
-use std::time::Duration;
 
 const FIELDS: &[&str] = &["ack", "within", "otherwise"];
 const LATER: &[&str] = &["approvers", "choices"];
@@ -23,8 +22,6 @@ const LATER: &[&str] = &["approvers", "choices"];
 const ROLES: &[&str] = &["analyst", "engineer", "admin"];
 /// Keys may have these roles too, and must not answer.
 const ONLOOKERS: &[&str] = &["ingest", "viewer"];
-const SHORTEST: Span = Span(Duration::from_secs(1));
-const LONGEST: Span = Span(Duration::from_hours(30 * 24));
 pub(crate) const EXAMPLE: &str = "await: {ack: analyst, within: 15m, otherwise: escalate}";
 
 #[derive(Debug)]
@@ -55,7 +52,7 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     };
     let (ack, within) = (needed("ack", "ack: analyst"), needed("within", "within: 15m"));
     let role = ack.and_then(|node| role(node, check));
-    let within = within.and_then(|node| span(node, check));
+    let within = within.and_then(|node| span(node, "within", "within: 15m", check));
     let otherwise = match field(entries, "otherwise") {
         None => Some(Otherwise::Escalate),
         Some(node) => otherwise(node, check),
@@ -71,7 +68,7 @@ pub(super) fn schema() -> serde_json::Value {
         "required": ["ack", "within"],
         "properties": {
             "ack": {"enum": ROLES, "description": "Whose answer it takes"},
-            "within": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "description": "Time for the answer, 1s to 30d"},
+            "within": span_schema("Time for the answer, 1s to 30d"),
             "otherwise": {"enum": Otherwise::NAMES, "default": "escalate", "description": "What becomes of it when nobody answered in time"},
         },
     })
@@ -89,22 +86,6 @@ fn role(node: &Node, check: &mut Check<'_>) -> Option<String> {
         check.problems.push(spec::unknown(&role, ROLES, &[], "role"));
     }
     None
-}
-
-fn span(node: &Node, check: &mut Check<'_>) -> Option<Span> {
-    let text = spec::text(node, "`within`", &mut check.problems)?;
-    let Some(span) = parse_span(&text.text) else {
-        let message = format!("`{}` is no duration", short(&text.text));
-        let help = "a whole number with s, m, h or d: `15m`".to_owned();
-        check.problem(&text.place, message, Some(help));
-        return None;
-    };
-    if span < SHORTEST || span > LONGEST {
-        let message = format!("`within` is {SHORTEST} to {LONGEST}, not {}", text.text);
-        check.problem(&text.place, message, Some("`within: 15m`".to_owned()));
-        return None;
-    }
-    Some(span)
 }
 
 fn otherwise(node: &Node, check: &mut Check<'_>) -> Option<Otherwise> {

@@ -33,7 +33,8 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Vec<Box<d
     let then = check::steps(&step.then, check);
     let behind_then = check.flow.clone();
 
-    check.flow = check::Flow { step: behind_then.step, ..before.clone() };
+    let counting = behind_then.counting.clone();
+    check.flow = check::Flow { step: behind_then.step, counting, ..before.clone() };
     let mut otherwise = vec![];
     if !step.otherwise.is_empty() {
         check.flow.step += 1;

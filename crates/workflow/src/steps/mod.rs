@@ -2,20 +2,33 @@
 //! Owns the table and what all steps share. Must not know: topics, groups, time.
 pub(crate) mod await_;
 mod convert;
+mod dedup;
+mod delay;
 mod deliver;
 mod if_;
+mod key;
 mod objects;
+mod rate;
 mod sanitize;
 mod set;
 mod when;
 
 pub use convert::Converted;
 
-use crate::{check::Check, machine::Event, spec, spec::unknown};
+use crate::{
+    check::Check,
+    machine::Event,
+    spec::{self, unknown},
+    yaml::{Node, short},
+};
 use atio_schemas::{Code, incident::Wait};
-use atio_topics::Problem;
+use atio_stage::StageError;
+use atio_topics::{
+    Problem,
+    units::{Span, parse_span},
+};
 use serde_json::{Value, json};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// A compiled step; it keeps nothing between events.
 pub trait Step: Send + Sync + fmt::Debug {
@@ -32,8 +45,12 @@ pub enum Flow {
     Skip(usize),
     /// The branch waits here for somebody: what waits is kept elsewhere, and goes on behind this step when there is an answer.
     Wait(Wait),
-    /// The branch ends here, as it should: `when_false`, `filtered`.
+    /// The branch goes on behind this step after so many milliseconds.
+    Delay(i64),
+    /// The branch ends here, as it should: `when_false`, `filtered`, `duplicate`.
     Drop(Code),
+    /// The branch can't go on at all, whatever the event: it is tried again.
+    Fail(StageError),
     /// A dead letter. `above_clearance` concerns one sink, so the branch goes on; else it ends.
     Reject(Code, String),
 }
@@ -65,9 +82,12 @@ enum Read {
 static STEPS: &[Kind] = &[
     Kind { name: "await", read: Read::One(await_::read), schema: await_::schema },
     Kind { name: "convert", read: Read::One(convert::read), schema: convert::schema },
+    Kind { name: "dedup", read: Read::One(dedup::read), schema: dedup::schema },
+    Kind { name: "delay", read: Read::One(delay::read), schema: delay::schema },
     Kind { name: "deliver", read: Read::One(deliver::read), schema: deliver::schema },
     Kind { name: "filter", read: Read::One(objects::read_filter), schema: objects::schema },
     Kind { name: "if", read: Read::Row(if_::read), schema: if_::schema },
+    Kind { name: "rate", read: Read::One(rate::read), schema: rate::schema },
     Kind { name: "remove", read: Read::One(objects::read_remove), schema: objects::schema },
     Kind { name: "sanitize", read: Read::One(sanitize::read), schema: sanitize::schema },
     Kind { name: "set", read: Read::One(set::read), schema: set::schema },
@@ -75,10 +95,8 @@ static STEPS: &[Kind] = &[
 ];
 
 /// Steps of the language that this version does not know yet.
-const LATER: &[&str] = &[
-    "call", "dedup", "delay", "each", "enrich", "gather", "incident", "merge", "parallel", "rate", "retry",
-    "split", "wait",
-];
+const LATER: &[&str] =
+    &["call", "each", "enrich", "gather", "incident", "merge", "parallel", "retry", "split", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
@@ -130,4 +148,27 @@ fn stranger(step: &spec::Step) -> Problem {
     }
     let names: Vec<&str> = STEPS.iter().map(|k| k.name).collect();
     unknown(&step.name, &names, LATER, "step")
+}
+
+const SHORTEST: Span = Span(Duration::from_secs(1));
+const LONGEST: Span = Span(Duration::from_hours(30 * 24));
+
+/// A time that a step waits or counts for, 1s to 30d. `example`: what would do.
+fn span(node: &Node, what: &str, example: &str, check: &mut Check<'_>) -> Option<Span> {
+    let text = spec::text(node, &format!("`{what}`"), &mut check.problems)?;
+    let Some(span) = parse_span(&text.text) else {
+        let help = format!("a whole number with s, m, h or d: `{example}`");
+        check.problem(&text.place, format!("`{}` is no duration", short(&text.text)), Some(help));
+        return None;
+    };
+    if span < SHORTEST || span > LONGEST {
+        let message = format!("`{what}` is {SHORTEST} to {LONGEST}, not {}", text.text);
+        check.problem(&text.place, message, Some(format!("`{example}`")));
+        return None;
+    }
+    Some(span)
+}
+
+fn span_schema(description: &str) -> Value {
+    json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "description": description})
 }

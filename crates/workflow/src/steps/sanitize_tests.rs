@@ -105,7 +105,10 @@ fn deliver(branch: &str, d: &Detection) -> Vec<u8> {
         definition.branch(branch).unwrap(),
         d,
         Site { version: 1, home_networks: &home },
-    );
+        Timestamp(0),
+        &mut crate::state::Nothing,
+    )
+    .unwrap();
     assert_eq!(end.rejected, []);
     end.outputs[0].payload.clone()
 }
@@ -199,6 +202,8 @@ fn columns() {
         detection: std::borrow::Cow::Borrowed(&d),
         unaligned: false,
         converted: None,
+        at: Timestamp(0),
+        memory: &mut crate::state::Nothing,
         end: crate::End::default(),
     };
     super::sanitize(&mut event).unwrap();

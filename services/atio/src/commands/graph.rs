@@ -10,10 +10,9 @@ use crate::{
     render,
     system::{declared, services},
 };
-use atio_monitoring::pointer_key;
-use atio_runtime::{Config, clock};
-use atio_schemas::{Codec, codec::StaticIds, command::ObjectKind, definition::Definition};
-use atio_stage::{Stage, View};
+use atio_runtime::Config;
+use atio_schemas::{Codec, codec::StaticIds, definition::Definition};
+use atio_stage::StageError;
 use atio_topics::{Declarations, From};
 use serde_json::json;
 use std::{
@@ -117,7 +116,7 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     if !args.live {
         let config = target.configuration(json!({}))?;
         let declarations = declared::load(&config)?;
-        let graph = derived(&config, &declarations, &as_declared(&declarations))?;
+        let graph = derived(&config, &declarations, &services::as_declared(&declarations))?;
         return drawn(&part(graph, &config.prefix, workflow.as_deref())?, format);
     }
     let over = Duration::from_secs(args.over);
@@ -168,13 +167,16 @@ fn derived(
             graph.edge(ingestion, topic(&raw));
         }
     }
-    for stage in stages(config, declarations, workflows)? {
+    let codec = Codec::new(Arc::new(StaticIds::new()));
+    let left_out = |key: &str, error: &StageError| render::notice(&format!("{key} is left out: {error}"));
+    for stage in services::wiring(config, declarations, &codec, workflows, left_out)? {
         let node = (Kind::Stage, stage.name.clone());
         let topics = stage.inputs.iter().map(|i| i.topic.to_string()).collect();
         graph.readers.insert(node.clone(), Reader { group: stage.group.clone(), topics });
         stage.inputs.iter().for_each(|i| graph.edge(topic(&i.topic), node.clone()));
         stage.tables.iter().for_each(|t| graph.edge(topic(&t.topic), node.clone()));
         stage.outputs.iter().for_each(|o| graph.edge(node.clone(), topic(o)));
+        stage.stores.iter().for_each(|s| graph.edge(node.clone(), topic(&s.changelog)));
     }
     for sink in declarations.sinks.values() {
         let delivery = (Kind::Stage, format!("delivery.{}", sink.meta.name));
@@ -187,57 +189,13 @@ fn derived(
     Ok(graph)
 }
 
-/// Every declared workflow, as if it were the first version in force.
-fn as_declared(declarations: &Declarations) -> BTreeMap<String, Definition> {
-    let both = declarations.workflows.values().flat_map(|workflow| {
-        let text = Definition {
-            kind: ObjectKind::Workflow,
-            name: workflow.name.clone(),
-            version: 1,
-            pointer: false,
-            paused: false,
-            definition: workflow.text.clone(),
-            sha256: String::new(),
-            created_at: clock::now(),
-            created_by: String::new(),
-            command_id: String::new(),
-        };
-        let pointer = Definition { pointer: true, definition: String::new(), ..text.clone() };
-        let key = pointer_key(ObjectKind::Workflow, &workflow.name);
-        [(format!("{key}@1"), text), (key, pointer)]
-    });
-    both.collect()
-}
-
-/// Every stage but delivery's, which would open their sinks; branches are those of these workflows.
-fn stages(
-    config: &Config,
-    declarations: &Declarations,
-    workflows: &BTreeMap<String, Definition>,
-) -> anyhow::Result<Vec<Stage>> {
-    let codec = Codec::new(Arc::new(StaticIds::new()));
-    let routing = services::routing(config, declarations, &codec);
-    let mut definitions = routing.definitions();
-    for (key, record) in workflows {
-        if let Err(error) = definitions.apply(key.as_bytes(), Some(&codec.encode(record)?)) {
-            render::notice(&format!("{key} is left out: {error}"));
-        }
-    }
-    definitions.settle();
-    let mut stages: Vec<Stage> = services::wiring(config, declarations, &codec)?;
-    stages.retain(|stage| stage.service != atio_routing::SERVICE);
-    stages.extend(atio_routing::router_stages(&routing, &definitions));
-    stages.extend(atio_routing::branch_stages(&routing, &definitions));
-    Ok(stages)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn shipped() -> Graph {
         let declarations = Declarations::load(&[]).unwrap();
-        derived(&Config::default(), &declarations, &as_declared(&declarations)).unwrap()
+        derived(&Config::default(), &declarations, &services::as_declared(&declarations)).unwrap()
     }
 
     #[test]

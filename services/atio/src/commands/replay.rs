@@ -18,7 +18,11 @@ use anyhow::Context;
 use atio_schemas::{Code, Detection, definition::Definition as Stored, delivery::Delivery, header};
 use atio_stage::Headers;
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
-use atio_workflow::{Definition, End, Known, Site, compile, resume, run as run_branch};
+use atio_workflow::{
+    Definition, End, Known, Site, compile,
+    rehearsal::{Rehearsal, Subject},
+    resume,
+};
 use compare::{Comparison, Made};
 use serde_json::json;
 use shadow::Shadow;
@@ -84,21 +88,25 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
             look,
             site: Site { version, home_networks: &look.config.home_networks },
             definition,
-            comparison: Comparison::new(args.show),
-            shadow: args
-                .shadow
-                .as_deref()
-                .zip(codec)
-                .map(|(id, codec)| Shadow::new(look, id, codec))
-                .transpose()?,
+            sum: Sum {
+                comparison: Comparison::new(args.show),
+                shadow: args
+                    .shadow
+                    .as_deref()
+                    .zip(codec)
+                    .map(|(id, codec)| Shadow::new(look, id, codec))
+                    .transpose()?,
+                dropped: BTreeMap::new(),
+                rejected: BTreeMap::new(),
+            },
             read: 0,
             matched: 0,
             unreadable: 0,
-            dropped: BTreeMap::new(),
-            rejected: BTreeMap::new(),
+            rehearsals: BTreeMap::new(),
         };
         for topic in ["enriched", "enriched-logs"] {
             replay.topic(topic, args.from, args.limit)?;
+            replay.finish()?;
         }
         replay.past(args.from)?;
         replay.told(args.format)
@@ -161,12 +169,19 @@ struct Replay<'a> {
     look: &'a Look,
     definition: Definition,
     site: Site<'a>,
-    comparison: Comparison,
-    shadow: Option<Shadow<'a>>,
+    sum: Sum<'a>,
     read: u64,
     matched: u64,
     /// Records that are no detection: the router made dead letters of them.
     unreadable: u64,
+    /// By branch and partition of the topic that is read.
+    rehearsals: BTreeMap<(usize, i32), Rehearsal>,
+}
+
+/// What the ends of branches come to.
+struct Sum<'a> {
+    comparison: Comparison,
+    shadow: Option<Shadow<'a>>,
     dropped: BTreeMap<Code, u64>,
     rejected: BTreeMap<Code, u64>,
 }
@@ -200,22 +215,27 @@ impl Replay<'_> {
             self.unreadable += 1;
             return Ok(());
         };
-        self.comparison.event(&detection.event_id);
+        self.sum.comparison.event(&detection.event_id);
         if !self.definition.trigger.iter().all(|p| p.holds(&detection)) {
             return Ok(());
         }
         self.matched += 1;
-        for branch in &self.definition.branches {
-            let end = run_branch(&self.definition, branch, &detection, self.site);
-            let waits = end.waits.clone();
-            made(&mut self.comparison, &mut self.shadow, &entry.headers, &detection, &end, false)?;
-            self.dropped.extend_with(end.dropped);
-            self.rejected.extend_with(end.rejected.iter().map(|r| r.code));
-            // Whether somebody answers is open: what would be delivered then is held against what was.
-            for wait in waits {
-                let end = resume(&self.definition, branch, &wait, self.site);
-                made(&mut self.comparison, &mut self.shadow, &entry.headers, &detection, &end, true)?;
-            }
+        for (number, branch) in self.definition.branches.iter().enumerate() {
+            let rehearsal = self.rehearsals.entry((number, entry.partition)).or_default();
+            let subject = Subject { definition: &self.definition, branch, site: self.site };
+            let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, &end);
+            rehearsal.event(subject, entry.timestamp, (&detection, &entry.headers), &mut told)?;
+        }
+        Ok(())
+    }
+
+    /// A topic is read: what is held goes on.
+    fn finish(&mut self) -> anyhow::Result<()> {
+        for ((number, _), mut rehearsal) in std::mem::take(&mut self.rehearsals) {
+            let Some(branch) = self.definition.branches.get(number) else { continue };
+            let subject = Subject { definition: &self.definition, branch, site: self.site };
+            let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, &end);
+            rehearsal.finish(subject, &mut told)?;
         }
         Ok(())
     }
@@ -251,15 +271,16 @@ impl Replay<'_> {
         let delivery: Delivery =
             self.look.decoder.decode(value).map_err(|e| anyhow::anyhow!("{}: {e}", entry.topic))?;
         let key = delivery.idempotency_key.clone();
-        self.comparison.then(&key, of(delivery));
+        self.sum.comparison.then(&key, of(delivery));
         Ok(())
     }
 
     fn told(self, format: Format) -> anyhow::Result<Exit> {
         let workflow = format!("{}@{}", self.definition.name, self.site.version);
         let (read, matched, unreadable) = (self.read, self.matched, self.unreadable);
-        let written = self.shadow.map(Shadow::end).transpose()?;
-        let (counts, examples) = self.comparison.end();
+        let Sum { comparison, shadow, dropped, rejected } = self.sum;
+        let written = shadow.map(Shadow::end).transpose()?;
+        let (counts, examples) = comparison.end();
         let differs = counts.values().any(compare::Counts::differs);
         if format == Format::Json {
             for e in &examples {
@@ -274,7 +295,7 @@ impl Replay<'_> {
                 .collect();
             render::json(&json!({
                 "workflow": workflow, "read": read, "matched": matched, "unreadable": unreadable, "legs": legs,
-                "dropped": self.dropped, "rejected": self.rejected, "written": written,
+                "dropped": dropped, "rejected": rejected, "written": written,
             }))?;
         } else {
             let cells = |((branch, sink), n): (&compare::Leg, &compare::Counts)| {
@@ -290,7 +311,7 @@ impl Replay<'_> {
                 render::line(&format!("{:<7} {} {}, event {}{places}", e.what, e.leg.0, e.leg.1, e.event))?;
             }
             let mut said = format!("{workflow}: {read} events read, {matched} matched");
-            let ends = self.dropped.iter().chain(&self.rejected);
+            let ends = dropped.iter().chain(&rejected);
             ends.for_each(|(code, n)| said += &format!(", {n} {code}"));
             render::notice(&said);
             if let Some(written) = written {
@@ -312,21 +333,40 @@ impl Counted for BTreeMap<Code, u64> {
     }
 }
 
-fn made(
-    comparison: &mut Comparison,
-    shadow: &mut Option<Shadow<'_>>,
-    headers: &Headers,
-    detection: &Detection,
-    end: &End,
-    behind_wait: bool,
-) -> anyhow::Result<()> {
-    if let Some(shadow) = shadow {
-        shadow.write(headers, detection, end)?;
+impl Sum<'_> {
+    fn end(
+        &mut self,
+        subject: Subject<'_>,
+        detection: &Detection,
+        headers: &Headers,
+        end: &End,
+    ) -> anyhow::Result<()> {
+        self.made(headers, detection, end, false)?;
+        self.dropped.extend_with(end.dropped);
+        self.rejected.extend_with(end.rejected.iter().map(|r| r.code));
+        // Whether somebody answers is open: what would be delivered then is held against what was.
+        for wait in &end.waits {
+            let after = resume(subject.definition, subject.branch, wait, subject.site);
+            self.made(headers, detection, &after, true)?;
+        }
+        Ok(())
     }
-    for delivery in &end.outputs {
-        comparison.now(&delivery.idempotency_key, of(delivery.clone()), behind_wait);
+
+    fn made(
+        &mut self,
+        headers: &Headers,
+        detection: &Detection,
+        end: &End,
+        behind_wait: bool,
+    ) -> anyhow::Result<()> {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.write(headers, detection, end)?;
+        }
+        for delivery in &end.outputs {
+            self.comparison.now(&delivery.idempotency_key, of(delivery.clone()), behind_wait);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn of(delivery: Delivery) -> Made {

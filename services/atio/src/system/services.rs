@@ -4,9 +4,10 @@ use crate::system::{System, branches, declared};
 use atio_delivery::metrics::DeliveryMetrics;
 use atio_incidents::view::View;
 use atio_ingestion::{files, metrics::IngestionMetrics};
-use atio_runtime::{Config, http::axum::Router};
-use atio_schemas::{Code, Codec};
-use atio_stage::Stage;
+use atio_monitoring::pointer_key;
+use atio_runtime::{Config, clock, http::axum::Router};
+use atio_schemas::{Code, Codec, command::ObjectKind, definition::Definition};
+use atio_stage::{Stage, StageError, View as _};
 use atio_stream::{
     SchemaSource,
     publish::{Publisher, PublisherSpec},
@@ -14,6 +15,7 @@ use atio_stream::{
 use atio_topics::{Declarations, From, Problem, Source};
 use atio_workflow::Known;
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{Arc, PoisonError},
@@ -117,15 +119,51 @@ pub fn routing(config: &Config, declarations: &Declarations, codec: &Codec) -> a
     atio_routing::Deps::new(&config.prefix, codec.clone(), known, config.home_networks.clone())
 }
 
-/// Every stage with state, for the topics that it needs: nothing is opened or started.
-pub fn wiring(config: &Config, declarations: &Declarations, codec: &Codec) -> anyhow::Result<Vec<Stage>> {
+/// Every stage but delivery's, with the branches of these workflows (by their keys on the topic of definitions): for topics and pictures; nothing
+/// is opened or started. A workflow that does not compile is told to `left_out`.
+pub fn wiring(
+    config: &Config,
+    declarations: &Declarations,
+    codec: &Codec,
+    workflows: &BTreeMap<String, Definition>,
+    left_out: impl Fn(&str, &StageError),
+) -> anyhow::Result<Vec<Stage>> {
     let mut stages = enrichment(config, codec);
     stages.extend(atio_incidents::stages(&incidents_deps(config, declarations, codec)));
     stages.extend(monitoring(config, declarations, codec));
     stages.extend(normalization(config, declarations, codec));
     let routing = routing(config, declarations, codec);
-    stages.extend(atio_routing::router_stages(&routing, &routing.definitions()));
+    let mut definitions = routing.definitions();
+    for (key, record) in workflows {
+        if let Err(error) = definitions.apply(key.as_bytes(), Some(&codec.encode(record)?)) {
+            left_out(key, &error);
+        }
+    }
+    definitions.settle();
+    stages.extend(atio_routing::stages(&routing, &definitions));
     Ok(stages)
+}
+
+/// Every declared workflow, as if it were the first version in force: by their keys on the topic of definitions.
+pub fn as_declared(declarations: &Declarations) -> BTreeMap<String, Definition> {
+    let both = declarations.workflows.values().flat_map(|workflow| {
+        let text = Definition {
+            kind: ObjectKind::Workflow,
+            name: workflow.name.clone(),
+            version: 1,
+            pointer: false,
+            paused: false,
+            definition: workflow.text.clone(),
+            sha256: String::new(),
+            created_at: clock::now(),
+            created_by: String::new(),
+            command_id: String::new(),
+        };
+        let pointer = Definition { pointer: true, definition: String::new(), ..text.clone() };
+        let key = pointer_key(ObjectKind::Workflow, &workflow.name);
+        [(format!("{key}@1"), text), (key, pointer)]
+    });
+    both.collect()
 }
 
 async fn delivery(system: &System) -> anyhow::Result<Option<Router>> {

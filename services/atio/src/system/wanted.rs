@@ -31,8 +31,10 @@ pub fn topics(
     layout.replication = config.copies();
     // Ids do not matter here: only the wiring is looked at.
     let codec = Codec::new(Arc::new(StaticIds::new()));
-    let states: Vec<StateTopic> =
-        services::wiring(config, declarations, &codec)?.iter().flat_map(changelogs).collect();
+    // What does not compile is refused when it is applied.
+    let workflows = services::as_declared(declarations);
+    let stages = services::wiring(config, declarations, &codec, &workflows, |_, _| {})?;
+    let states: Vec<StateTopic> = stages.iter().flat_map(changelogs).collect();
     derive::derive(&fixed, declarations, &states, &layout).map_err(|problems| declared::refused(&problems))
 }
 

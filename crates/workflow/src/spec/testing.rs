@@ -1,0 +1,160 @@
+//! The shape of a definition's `tests:`. Must not know: how a test is run.
+use super::{Given, Test, Totals, field, known, mapping, missing, text, unknown};
+use crate::{
+    suggest,
+    yaml::{Key, Node, Value, short},
+};
+use atio_schemas::Code;
+use atio_topics::{
+    Problem,
+    units::{Span, parse_span},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+pub(crate) const MAX_TESTS: usize = 256;
+/// Items of a test's `given`.
+pub(crate) const MAX_GIVEN: usize = 256;
+const TEST: &str = "`- {given: {kind: threat}, then: {branches: [siem]}}`";
+/// Between two events of a test.
+const LONGEST: Span = Span(Duration::from_hours(365 * 24));
+
+/// The tests, in the file's order.
+pub(super) fn read(node: &Node, problems: &mut Vec<Problem>) -> Vec<Test> {
+    let Value::List(items) = &node.value else {
+        let message = format!("`tests` is a list, not {}", node.noun());
+        problems.push(Problem::new(&node.place, message).help(Some(TEST.to_owned())));
+        return vec![];
+    };
+    if items.len() > MAX_TESTS {
+        let message = format!("at most {MAX_TESTS} tests, here are {}", items.len());
+        let help = "what many events do is better told by a fixture: `given: events.ndjson`".to_owned();
+        problems.push(Problem::new(&node.place, message).help(Some(help)));
+    }
+    let tests: Vec<Test> = items.iter().filter_map(|item| test(item, problems)).collect();
+    let mut names = BTreeMap::new();
+    for name in tests.iter().filter_map(|t| t.name.as_ref()) {
+        if let Some(line) = names.insert(name.text.as_str(), name.place.line) {
+            let help = format!("the first is in line {line}: say what differs");
+            let message = format!("a test `{}` stands here already", short(&name.text));
+            problems.push(Problem::new(&name.place, message).help(Some(help)));
+        }
+    }
+    tests
+}
+
+fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
+    let entries = mapping(node, "a test", problems)?;
+    known(entries, &["name", "given", "then"], &[], "field", problems);
+    let name = field(entries, "name").and_then(|n| text(n, "`name`", problems));
+    let Some(node_given) = field(entries, "given") else {
+        missing(&node.place, "given", "given: {kind: threat}", problems);
+        return None;
+    };
+    let given = given(node_given, problems);
+    let Some(then) = field(entries, "then") else {
+        missing(&node.place, "then", "then: {branches: [siem]}", problems);
+        return None;
+    };
+    let expected = mapping(then, "`then`", problems)?;
+    let (mut awaiting, mut totals) = (vec![], vec![]);
+    for (branch, node) in expected.iter().filter(|(key, _)| key.text != "branches") {
+        of_branch(branch, node, &mut awaiting, &mut totals, problems);
+    }
+    let Some(list) = field(expected, "branches") else {
+        missing(&then.place, "branches", "then: {branches: [siem]}", problems);
+        return None;
+    };
+    let Value::List(names) = &list.value else {
+        let message = format!("`branches` is a list of names, not {}", list.noun());
+        problems.push(Problem::new(&list.place, message).help(Some("`branches: [siem]`".to_owned())));
+        return None;
+    };
+    let branches = names.iter().filter_map(|n| text(n, "a branch's name", problems)).collect();
+    Some(Test { place: node.place.clone(), name, given, branches, awaiting, totals })
+}
+
+/// One event, or several one after the other.
+fn given(node: &Node, problems: &mut Vec<Problem>) -> Vec<Given> {
+    let Value::List(items) = &node.value else { return one(node, problems).into_iter().collect() };
+    if items.is_empty() || items.len() > MAX_GIVEN {
+        let message = format!("1 to {MAX_GIVEN} events, here are {}", items.len());
+        let help = "`given: [{asset: a}, {after: 5m}, {asset: a}]`; many events are better told by a fixture";
+        problems.push(Problem::new(&node.place, message).help(Some(help.to_owned())));
+    }
+    items.iter().filter_map(|item| one(item, problems)).collect()
+}
+
+fn one(node: &Node, problems: &mut Vec<Problem>) -> Option<Given> {
+    match &node.value {
+        Value::Map(entries) if field(entries, "after").is_some() => {
+            known(entries, &["after"], &[], "field beside `after`", problems);
+            let text = text(field(entries, "after")?, "`after`", problems)?;
+            let span = parse_span(&text.text).filter(|span| *span <= LONGEST);
+            if span.is_none() {
+                let message = format!("`{}` is no time up to {LONGEST}", short(&text.text));
+                let help = "a whole number with ms, s, m, h or d: `after: 5m`".to_owned();
+                problems.push(Problem::new(&text.place, message).help(Some(help)));
+            }
+            span.map(Given::After)
+        }
+        Value::Map(columns) => Some(Given::Columns(columns.clone())),
+        _ => text(node, "`given`", problems).map(Given::File),
+    }
+}
+
+const EXPECTATIONS: &[&str] = &["awaiting", "delivered", "dropped", "rejected"];
+
+/// `then.<branch>: {awaiting: ack, delivered: 2, dropped: {duplicate: 1}}`.
+fn of_branch(
+    branch: &Key,
+    node: &Node,
+    awaiting: &mut Vec<Key>,
+    totals: &mut Vec<Totals>,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(entries) = mapping(node, &format!("`then.{}`", branch.text), problems) else { return };
+    known(entries, EXPECTATIONS, &[], "expectation", problems);
+    if entries.is_empty() {
+        missing(&node.place, "awaiting", "awaiting: ack", problems);
+    }
+    if let Some(what) = field(entries, "awaiting").and_then(|n| text(n, "`awaiting`", problems)) {
+        if what.text == "ack" {
+            awaiting.push(branch.clone());
+        } else {
+            problems.push(unknown(&what, &["ack"], &["approvers", "choices"], "answer"));
+        }
+    }
+    let delivered = field(entries, "delivered").and_then(|n| number(n, "`delivered`", problems));
+    let [dropped, rejected] =
+        ["dropped", "rejected"].map(|name| Some(reasons(field(entries, name)?, name, problems)));
+    if delivered.is_some() || dropped.is_some() || rejected.is_some() {
+        totals.push(Totals { branch: branch.clone(), delivered, dropped, rejected });
+    }
+}
+
+/// `{duplicate: 1}`: how many events for each reason.
+fn reasons(node: &Node, what: &str, problems: &mut Vec<Problem>) -> BTreeMap<Code, u64> {
+    let mut found = BTreeMap::new();
+    for (reason, node) in mapping(node, &format!("`{what}`"), problems).unwrap_or_default() {
+        let code = Code::parse(&reason.text);
+        if code.is_none() {
+            let help = suggest::help(&reason.text, Code::NAMES);
+            let message = format!("unknown reason `{}`", short(&reason.text));
+            problems.push(Problem::new(&reason.place, message).help(help));
+        }
+        if let (Some(code), Some(count)) = (code, number(node, "how many", problems)) {
+            found.insert(code, count);
+        }
+    }
+    found
+}
+
+fn number(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Option<u64> {
+    let text = text(node, what, problems)?;
+    let found = text.text.parse().ok();
+    if found.is_none() {
+        let message = format!("{what} is a whole number, not `{}`", short(&text.text));
+        problems.push(Problem::new(&text.place, message).help(Some("like `2`".to_owned())));
+    }
+    found
+}

@@ -1,0 +1,63 @@
+//! `dedup: {key: [asset, rule.id], within: 10m}`: the first event of a key goes on, what comes within that time ends as `duplicate`.
+use super::{
+    Flow, Step,
+    key::{self, Key},
+    span, span_schema,
+};
+use crate::{
+    check::Check,
+    machine::Event,
+    spec::{self, field},
+    state::{self, Count},
+};
+use atio_schemas::Code;
+use atio_topics::units::Span;
+use serde_json::json;
+
+#[derive(Debug)]
+struct Dedup {
+    key: Key,
+    within: Span,
+}
+
+pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
+    check.flow.keeps = true;
+    let entries = spec::mapping(&step.body, "`dedup`", &mut check.problems)?;
+    spec::known(entries, &["key", "within"], &[], "field of `dedup`", &mut check.problems);
+    let allowed = key::before_waits(step, check);
+    let key = key::read(step, entries, check);
+    let within = match field(entries, "within") {
+        Some(node) => span(node, "within", "within: 10m", check),
+        None => {
+            spec::missing(&step.name.place, "within", "within: 10m", &mut check.problems);
+            None
+        }
+    };
+    allowed?;
+    Some(Box::new(Dedup { key: key?, within: within? }))
+}
+
+pub(super) fn schema() -> serde_json::Value {
+    json!({
+        "type": "object",
+        "description": "The first event of a key goes on, those that follow within this time end as `duplicate`",
+        "additionalProperties": false,
+        "required": ["key", "within"],
+        "properties": {"key": key::schema(), "within": span_schema("From the first event on, 1s to 30d")},
+    })
+}
+
+impl Step for Dedup {
+    fn name(&self) -> &'static str {
+        "dedup"
+    }
+    fn run(&self, event: &mut Event<'_>) -> Flow {
+        let Some(key) = self.key.of(event) else { return Flow::Next };
+        match state::count(event.memory, &key, event.at, self.within.millis(), 1) {
+            Ok(Count::Within) => Flow::Next,
+            Ok(Count::Above) => Flow::Drop(Code::Duplicate),
+            Ok(Count::NoRoom) => Flow::Reject(Code::TooMany, key::no_room()),
+            Err(error) => Flow::Fail(error),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Tests of workflows with several events and time between them.
+use super::*;
+use crate::{Known, SinkFacts, compile};
+use atio_schemas::detection::Tlp;
+use atio_topics::Audience;
+
+const STEPS: &str = "apiVersion: atio/v1
+kind: Workflow
+metadata: {name: w}
+on: detection
+match: {kind: threat}
+branches:
+  once:
+    - dedup: {key: [asset, rule.id], within: 10m}
+    - deliver: siem
+  few:
+    - rate: {limit: 2, per: 1h, key: asset}
+    - deliver: siem
+  later:
+    - delay: 5m
+    - dedup: {key: asset, within: 1m}
+    - when: '.importance >= 70'
+    - deliver: siem
+tests:
+";
+
+/// What each of these tests comes to.
+fn failures(tests: &str) -> Vec<Option<String>> {
+    let sink = SinkFacts { format: "report".into(), audience: Audience::Internal, clearance: Tlp::Red };
+    let known = Known { sinks: [("siem".to_owned(), sink)].into() };
+    let definition =
+        compile("w.yaml", &format!("{STEPS}{tests}"), &known).unwrap_or_else(|p| panic!("{p:?}"));
+    let site = Site { version: 1, home_networks: &[] };
+    let two = |_: &str| {
+        let one =
+            Detection { asset: Some("a".into()), ..Detection::new("f".into(), Kind::Threat, "default", "f") };
+        Ok(vec![one.clone(), Detection { event_id: "g".into(), ..one }])
+    };
+    run(&definition, site, &two).into_iter().map(|v| v.failure).collect()
+}
+
+const EVENT: &str = "{asset: a, rule.id: r, importance: 80}";
+
+#[test]
+fn events_come_one_after_the_other() {
+    let tests = format!(
+        "  - given: [{EVENT}, {{after: 9m}}, {EVENT}, {EVENT}, {{after: 1m}}, {EVENT}]
+    then:
+      branches: [once, few, later]
+      once: {{delivered: 2, dropped: {{duplicate: 2}}}}
+      few: {{delivered: 2, dropped: {{rate_limited: 2}}}}
+      later: {{delivered: 3, dropped: {{duplicate: 1}}, rejected: {{}}}}
+  - given: {EVENT}
+    then: {{branches: [once, few, later], once: {{dropped: {{duplicate: 0}}}}}}
+  - given: [a.json, {EVENT}]
+    then: {{branches: [once, few], few: {{delivered: 2}}, once: {{delivered: 3}}, later: {{dropped: {{when_false: 1, duplicate: 2}}}}}}
+"
+    );
+    assert_eq!(failures(&tests), [None, None, None], "each test begins with nothing kept");
+}
+
+#[test]
+fn what_differs_is_told() {
+    let tests = format!(
+        "  - given: [{EVENT}, {EVENT}, {{kind: log}}]
+    then: {{branches: [once, few], once: {{delivered: 2, dropped: {{}}}}, few: {{rejected: {{too_many: 1}}}}}}
+"
+    );
+    let [Some(told)] = &failures(&tests)[..] else { panic!("a failure") };
+    assert_eq!(
+        told,
+        "delivered by [few, later, once], expected [few, once]; once delivered 1, expected 2; \
+         once dropped {duplicate: 1}, expected {}; few rejected {}, expected {too_many: 1}; \
+         match does not hold; once: duplicate; later: duplicate"
+    );
+}

@@ -1,0 +1,166 @@
+//! Branches that count and hold, while the service that runs them is killed: what is delayed goes on once, what is counted stays counted. The
+//! steps come with a second version, to branches that run already. What is delivered is counted from topics.
+use crate::support::{Author, Broker, Deadline, Fleet, On, brief, topic, trial};
+use atio_schemas::{Detection, detection::Kind};
+use atio_stream::{Counts, Kafka as Client, Ledger, admin::Admin};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Events a round, of so many assets.
+const ROUND: usize = 120;
+const ASSETS: usize = 40;
+const ROUNDS: usize = 3;
+/// Of each asset so many go on in all.
+const LIMIT: usize = 4;
+/// Long enough that a round is held when the service is killed, and due when it is there again or soon after.
+const DELAY: &str = "6s";
+
+pub fn trials() -> Vec<Trial> {
+    [
+        ("killed_while_branches_count_and_hold", On::Embedded),
+        ("killed_while_branches_count_and_hold_on_kafka", On::Kafka),
+    ]
+    .map(|(name, on)| {
+        let run = move || killed(&Broker::start(on).bootstrap);
+        trial(&format!("pipeline::steps::{name}"), on.needs(), run)
+    })
+    .into()
+}
+
+/// Three branches, each to a sink of its own.
+fn workflow(late: Value, once: Value, few: Value) -> String {
+    let branch = |steps: Value, sink: &str| {
+        let mut steps = steps.as_array().cloned().unwrap_or_default();
+        steps.push(json!({"deliver": sink}));
+        steps
+    };
+    json!({
+        "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "steps"}, "on": "detection", "match": {"kind": "threat"},
+        "branches": {"late": branch(late, "late"), "once": branch(once, "once"), "few": branch(few, "few")},
+    })
+    .to_string()
+}
+
+fn declarations() -> Vec<(&'static str, String)> {
+    let sink = |name: &str| {
+        json!({
+            "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": name}, "type": "kafka", "topic": format!("steps-{name}"),
+            "format": "report", "clearance": "red",
+        })
+        .to_string()
+    };
+    vec![
+        ("sinks/late.yaml", sink("late")),
+        ("sinks/once.yaml", sink("once")),
+        ("sinks/few.yaml", sink("few")),
+        ("workflows/steps.yaml", workflow(json!([]), json!([]), json!([]))),
+    ]
+}
+
+fn event(n: usize) -> (String, Detection) {
+    let asset = format!("host:{}", n % ASSETS);
+    let mut detection = Detection::new(format!("event-{n}"), Kind::Threat, "default", "trial");
+    detection.asset = Some(asset.clone());
+    (asset, detection)
+}
+
+const BRANCHES: [&str; 3] = ["late", "once", "few"];
+
+fn killed(bootstrap: &str) -> Result<(), Failed> {
+    let mut fleet = Fleet::only(bootstrap, &declarations(), &["monitoring", "routing"]);
+    let author = Author::open(bootstrap, &fleet.registry, &fleet.prefix, &["enriched"]);
+    let stage = |branch: &str| format!("routing.steps.{branch}");
+    BRANCHES.iter().for_each(|b| fleet.runs("routing", &stage(b)));
+    let delivered =
+        |fleet: &Fleet, sink: &str| topic::count(bootstrap, &fleet.topic(&format!("delivery.{sink}")));
+    // The first version counts and holds nothing.
+    author.send("enriched", &[event(0)]);
+    for branch in BRANCHES {
+        let there = Deadline::after(60)
+            .every(Duration::from_millis(50), || (delivered(&fleet, branch) == 1).then_some(()));
+        assert!(there.is_some(), "{branch} delivers at once");
+    }
+    let key = |more: Value| -> Value {
+        let mut step = json!({"key": "asset"});
+        step.as_object_mut().expect("fields").extend(more.as_object().cloned().unwrap_or_default());
+        step
+    };
+    let second = workflow(
+        json!([{"delay": DELAY}]),
+        json!([{"dedup": key(json!({"within": "1h"}))}]),
+        json!([{"rate": key(json!({"limit": LIMIT, "per": "1h"}))}]),
+    );
+    fleet.declare("workflows/steps.yaml", &second);
+    fleet.client(&["apply"]);
+    let mut held = vec![];
+    for round in 0..ROUNDS {
+        let events: Vec<_> = (1 + round * ROUND..=(round + 1) * ROUND).map(event).collect();
+        author.send("enriched", &events);
+        let read = 1 + (round + 1) * ROUND;
+        for branch in BRANCHES {
+            let all = Deadline::after(60).every(Duration::from_millis(20), || {
+                let counts = committed(&fleet, branch);
+                (counts.read == read as u64).then_some(counts)
+            });
+            let all = all.ok_or_else(|| format!("{branch} has not read {read} in round {round}"))?;
+            held.extend((branch == "late").then_some(all.held));
+        }
+        fleet.kill("routing");
+        println!("round {round}: kill -9, {} held", held.last().copied().unwrap_or_default());
+        fleet.start_again("routing");
+    }
+    let total = 1 + ROUNDS * ROUND;
+    let done = Deadline::after(90).every(Duration::from_millis(200), || {
+        (delivered(&fleet, "late") >= total && fleet.ledger("routing", &stage("late")).held == 0)
+            .then_some(())
+    });
+    let mut wrong: Vec<String> =
+        done.is_none().then(|| "not everything that was held went on".to_owned()).into_iter().collect();
+    if held.contains(&0) {
+        wrong.push(format!("nothing was held when it was killed: {held:?}"));
+    }
+    wrong.extend(judge(&fleet, bootstrap, total));
+    fleet.stop();
+    if wrong.is_empty() { Ok(()) } else { Err(brief(&wrong).into()) }
+}
+
+/// A branch's ledger as it was committed with the offsets.
+fn committed(fleet: &Fleet, branch: &str) -> Counts {
+    let client = Client { bootstrap: fleet.kafka.clone(), properties: BTreeMap::new() };
+    let admin = Admin::connect(&client, "steps-trial").expect("an admin client");
+    let group = fleet.topic(&format!("routing.steps.{branch}"));
+    let found = admin.committed(&group, &[&fleet.topic("workflow.steps")]).unwrap_or_default();
+    let mut sum = Counts::default();
+    let ledgers = found.iter().filter_map(|partition| Ledger::from_metadata(&partition.metadata));
+    ledgers.for_each(|ledger| sum.add(&ledger.counts));
+    sum
+}
+
+/// What is wrong with what is there in the end.
+fn judge(fleet: &Fleet, bootstrap: &str, total: usize) -> Vec<String> {
+    let mut wrong = vec![];
+    // One event came before there was anything to count.
+    for (branch, expected) in [("late", total), ("once", 1 + ASSETS), ("few", 1 + LIMIT * ASSETS)] {
+        let topic = fleet.topic(&format!("delivery.{branch}"));
+        let by_key = topic::by_header(bootstrap, &topic, "atio_idempotency_key");
+        let twice = by_key.values().filter(|n| **n > 1).count();
+        if by_key.len() != expected || twice > 0 || by_key.contains_key("") {
+            wrong.push(format!(
+                "{branch}: {} distinct deliveries of {expected}, {twice} more than once",
+                by_key.len()
+            ));
+        }
+        let counts = committed(fleet, branch);
+        let (read, emitted) = (total as u64, expected as u64);
+        let ends =
+            (counts.read, counts.emitted, counts.dropped_total(), counts.dead_lettered_total(), counts.held);
+        if ends != (read, emitted, read - emitted, 0, 0) {
+            wrong.push(format!("{branch}: {counts:?}"));
+        }
+    }
+    if topic::count(bootstrap, &fleet.topic("workflow-dlq")) > 0 {
+        wrong.push("there are dead letters".to_owned());
+    }
+    wrong
+}
