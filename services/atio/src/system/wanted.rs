@@ -98,3 +98,31 @@ pub fn change(change: &atio_topics::Change) -> String {
 pub fn unreachable(error: AdminError) -> anyhow::Error {
     if error.is_unreachable() { Failure::unreachable(error.to_string()) } else { anyhow::Error::new(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atio_topics::load::File;
+
+    fn state_topics(steps: &str) -> Vec<(String, u32, String)> {
+        let text = format!(
+            "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\non: detection\nmatch: {{}}\nbranches:\n  b: {steps}\n  c: [{{deliver: siem}}]\n"
+        );
+        let declared = Declarations::load(&[File { name: "workflows/w.yaml".into(), text }]).unwrap();
+        let all = topics(&Config::default(), &declared, false, BTreeMap::new()).unwrap();
+        let ours = all.into_iter().filter(|t| t.name.starts_with("atio.state.routing."));
+        ours.map(|t| (t.name, t.partitions, t.configs["cleanup.policy"].clone())).collect()
+    }
+
+    /// Only branches that keep something have changelogs; one that does not compile is for `apply` to refuse.
+    #[test]
+    fn branches_have_the_changelogs_that_their_steps_need() {
+        let topic = |name: &str| (format!("atio.state.routing.w.{name}"), 12, "compact".to_owned());
+        assert_eq!(state_topics("[{deliver: siem}]"), []);
+        let counts = "[{dedup: {key: asset, within: 10m}}, {deliver: siem}]";
+        assert_eq!(state_topics(counts), [topic("b")]);
+        let holds = "[{if: .kev, then: [{delay: 10m}]}, {deliver: siem}]";
+        assert_eq!(state_topics(holds), [topic("b"), topic("b.timers")]);
+        assert_eq!(state_topics("[{delay: 10m}]"), []);
+    }
+}
