@@ -63,6 +63,8 @@ pub struct Definitions {
     /// The sinks in force, base included.
     known: Known,
     sinks_changed: bool,
+    /// The index is to be made anew.
+    workflows_changed: bool,
     routes: Vec<Route>,
     index: Arc<Index>,
 }
@@ -93,6 +95,7 @@ impl Definitions {
             sinks: BTreeMap::new(),
             sink_pointers: BTreeMap::new(),
             sinks_changed: false,
+            workflows_changed: false,
             routes: vec![],
             index: Arc::default(),
         }
@@ -155,6 +158,7 @@ impl Definitions {
         version: Option<i64>,
         stored: Option<Stored>,
     ) -> Result<(), StageError> {
+        self.workflows_changed = true;
         match (version, stored) {
             (None, None) => drop(self.pointers.remove(name)),
             (None, Some(stored)) => {
@@ -212,6 +216,7 @@ impl Definitions {
             return;
         }
         self.known = known;
+        self.workflows_changed = true;
         for (name, versions) in &mut self.versions {
             for version in versions.values_mut() {
                 version.compiled = build(name, &version.text, &self.known);
@@ -271,6 +276,9 @@ impl View for Definitions {
     fn settle(&mut self) {
         if std::mem::take(&mut self.sinks_changed) {
             self.recompile();
+        }
+        if !std::mem::take(&mut self.workflows_changed) {
+            return;
         }
         let mut routes = vec![];
         let mut triggers = vec![];

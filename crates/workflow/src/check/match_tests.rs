@@ -1,7 +1,10 @@
 //! What is written in `match` means what the documentation says: random conditions, compiled and looked up in the index, against an evaluation
 //! that shares no code with them.
 use super::matches::trigger;
-use crate::{index::Index, spec, yaml};
+use crate::{
+    index::{Index, in_order},
+    spec, yaml,
+};
 use atio_schemas::{
     Detection, Timestamp,
     detection::{Criticality, Kind},
@@ -288,7 +291,7 @@ proptest! {
             let mut problems = vec![];
             let found = trigger(spec::mapping(&node, "match", &mut problems).unwrap(), &mut problems);
             prop_assert!(problems.is_empty(), "{} {:?}", text, problems);
-            triggers.push(found);
+            triggers.push(in_order(found));
         }
         let index = Index::new(triggers);
         for event in &events {

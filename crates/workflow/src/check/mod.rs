@@ -5,7 +5,7 @@ pub(crate) mod operators;
 mod reach;
 
 use crate::{
-    index::Predicate,
+    index::{Predicate, in_order},
     spec,
     steps::{self, Step},
     yaml::Key,
@@ -56,7 +56,7 @@ pub struct Definition {
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
     /// All of them must hold.
-    pub trigger: Vec<Predicate>,
+    pub trigger: Arc<[Predicate]>,
     pub branches: Vec<Branch>,
     pub tests: Vec<spec::Test>,
 }
@@ -119,7 +119,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         name: written.name.text,
         owner: written.owner,
         criticality: written.criticality,
-        trigger,
+        trigger: in_order(trigger),
         branches,
         tests: written.tests,
     })

@@ -11,12 +11,12 @@ use atio_schemas::{
     column::{COLUMNS, Type},
 };
 use filed::Filed;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Filed triggers; `usize` is the position in the list that it was built from.
 #[derive(Debug, Default)]
 pub struct Index {
-    triggers: Vec<Vec<Predicate>>,
+    triggers: Vec<Arc<[Predicate]>>,
     /// By column.
     filed: Vec<(usize, Filed)>,
     /// With no condition to file under: always looked at.
@@ -24,12 +24,12 @@ pub struct Index {
 }
 
 impl Index {
+    /// Each trigger's conditions in the order in which they are tested: see [`in_order`].
     #[must_use]
-    pub fn new(mut triggers: Vec<Vec<Predicate>>) -> Self {
+    pub fn new(triggers: Vec<Arc<[Predicate]>>) -> Self {
         let mut filed: BTreeMap<usize, Filed> = BTreeMap::new();
         let mut rest = vec![];
-        for (position, predicates) in triggers.iter_mut().enumerate() {
-            predicates.sort_by_key(|p| p.test.cost());
+        for (position, predicates) in triggers.iter().enumerate() {
             let chosen = most_selective(predicates);
             if !chosen.is_some_and(|(column, test)| filed.entry(column).or_default().add(test, position)) {
                 rest.push(position);
@@ -67,6 +67,13 @@ impl Index {
     pub fn is_empty(&self) -> bool {
         self.triggers.is_empty()
     }
+}
+
+/// The conditions of one trigger, cheap ones first.
+#[must_use]
+pub fn in_order(mut predicates: Vec<Predicate>) -> Arc<[Predicate]> {
+    predicates.sort_by_key(|p| p.test.cost());
+    predicates.into()
 }
 
 /// The condition to file under: free texts before networks before starts of texts before parts of texts before what is widespread (every

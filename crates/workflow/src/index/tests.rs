@@ -79,7 +79,7 @@ proptest! {
         triggers in proptest::collection::vec(proptest::collection::vec(predicate(), 0..4), 0..12),
         detections in proptest::collection::vec(detection(), 1..6),
     ) {
-        let index = Index::new(triggers.clone());
+        let index = Index::new(triggers.iter().cloned().map(in_order).collect());
         for detection in &detections {
             let naive: Vec<usize> = (0..triggers.len())
                 .filter(|i| triggers[*i].iter().all(|p| p.holds(detection)))
@@ -96,9 +96,8 @@ fn equality_looks_at_few() {
         column: position(column),
         test: Test::Texts([Box::from(text)].into()),
     };
-    let triggers =
-        (0..1000).map(|i| vec![equal("kind", "threat"), equal("rule.id", &format!("1:{i}"))]).collect();
-    let index = Index::new(triggers);
+    let triggers = (0..1000).map(|i| vec![equal("kind", "threat"), equal("rule.id", &format!("1:{i}"))]);
+    let index = Index::new(triggers.map(in_order).collect());
     assert!(index.rest.is_empty());
     assert_eq!(index.filed.len(), 1);
     assert_eq!(index.filed[0].1.fullest(), 1);
@@ -118,7 +117,7 @@ fn networks_and_prefixes_look_at_few() {
         let ip = Predicate { column: position("src.ip"), test: Test::Networks(vec![network(i)]) };
         if i % 2 == 0 { vec![host] } else { vec![ip] }
     });
-    let index = Index::new(both.collect());
+    let index = Index::new(both.map(in_order).collect());
     assert!(index.rest.is_empty());
     assert!(index.filed.iter().all(|(_, filed)| filed.fullest() == 1));
     let mut d = Detection::new("e".into(), Kind::Threat, "default", "a");
@@ -140,7 +139,7 @@ fn parts_and_expressions_look_at_few() {
         };
         vec![Predicate { column: position("command_line"), test }]
     });
-    let index = Index::new(triggers.collect());
+    let index = Index::new(triggers.map(in_order).collect());
     assert!(index.rest.is_empty());
     assert!(index.filed.iter().all(|(_, filed)| filed.fullest() == 1));
     let mut d = Detection::new("e".into(), Kind::Threat, "default", "a");
