@@ -3,8 +3,13 @@ use super::{
     Random, behind_proxy, finish,
     lane::Worker,
     oracle,
-    proxy::{ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, HEARTBEAT, INIT_PRODUCER, OFFSET_COMMIT, PRODUCE},
+    proxy::{
+        ADD_OFFSETS, ADD_PARTITIONS, Act, END_TXN, HEARTBEAT, INIT_PRODUCER, OFFSET_COMMIT, OFFSET_FETCH,
+        PRODUCE, Proxy,
+    },
     rounds,
+    stages::Kind,
+    world::{Feeder, World},
 };
 use crate::support::{Broker, Deadline, On};
 use std::{collections::BTreeMap, thread, time::Duration};
@@ -143,6 +148,28 @@ pub fn lost(on: On) {
             all.spawn(move || start(act));
         }
     });
+}
+
+/// A commit of receipts whose end is not known, while the group's positions, which would tell, are not answered either: what a sink takes meanwhile
+/// must wait. Once the commit never arrives, once it does.
+pub fn deliveries_in_doubt(on: On) {
+    let broker = Broker::shared(on);
+    let world = World::new(&broker.bootstrap, Kind::Deliver, 4);
+    let proxy = Proxy::start(&broker.bootstrap);
+    let feeder = Feeder::start(&world, 400, u64::MAX);
+    let worker = Worker::start(&world, &proxy.bootstrap, Some(0));
+    for act in [Act::Hold, Act::CutAfter] {
+        world.further(200, Deadline::after(60));
+        let asked = proxy.arm(&world.clients(), OFFSET_FETCH, Act::SwallowAnswer);
+        let commit = proxy.arm(&world.clients(), END_TXN, act);
+        // The lane has given the commit up by then, and its successor has ended the transaction.
+        asked.met(Deadline::after(60));
+        commit.discard();
+        commit.over(Deadline::after(60));
+        asked.over(Deadline::after(60));
+    }
+    world.further(400, Deadline::after(60));
+    finish(&world, feeder, worker, oracle::judge_deliveries);
 }
 
 /// A request is overtaken by its own retry.

@@ -5,6 +5,7 @@
 mod batches;
 mod broker_check;
 mod clocks;
+mod cluster;
 mod crashes;
 mod disk;
 mod fate;
@@ -40,10 +41,6 @@ type Scenario = (&'static str, fn(On));
 const NEEDS: &[(&str, Need)] =
     &[("disk_full", Need::Tmpfs), ("broker_clock", Need::Faketime), ("worker_clock", Need::Faketime)];
 
-/// Not asked of Apache Kafka but with `ATIO_SOAK_RESTART_KAFKA`. Alone in its cluster and started again, 4.3.1 may complete the abort of a
-/// transaction before it knows its partitions' leaders, and leaves their markers out for ever.
-const RESTARTS: &[&str] = &["broker_killed", "broker_restarted", "disk_full"];
-
 const SCENARIOS: &[Scenario] = &[
     ("commit", batches::commit),
     ("abort", batches::abort),
@@ -71,6 +68,7 @@ const SCENARIOS: &[Scenario] = &[
     ("late_copies", faults::late_copies),
     ("coordinator_moved", faults::moved),
     ("lost_answers", faults::lost),
+    ("delivery_in_doubt", faults::deliveries_in_doubt),
     ("reordered", faults::reordered),
     ("broker_gone", faults::gone),
     ("join_in_commit", members::join_in_commit),
@@ -83,8 +81,7 @@ pub fn trials() -> Vec<Trial> {
     let mut all = broker_check::trials();
     all.push(trial("conformance::proxy_lets_go", &[], proxy::lets_go));
     for (name, run) in SCENARIOS {
-        let asked = |on: &On| *on == Embedded || !RESTARTS.contains(name) || restarts_kafka();
-        for on in [Embedded, Kafka].into_iter().filter(asked) {
+        for on in [Embedded, Kafka] {
             let run = move || {
                 run(on);
                 Ok(())
@@ -113,24 +110,6 @@ fn finish(world: &World, feeder: Feeder, mut worker: Worker, judge: fn(&Evidence
     assert_eq!(worker.ended(), None, "the worker lives through it");
     worker.stop();
     judge(&Evidence::of(world, fed)).unwrap_or_else(|found| panic!("{found}"));
-}
-
-/// Waits for so many records more. A worker that was without Kafka for longer than its session, twice in a minute, is started again: the embedded
-/// broker is quicker.
-fn goes_on(on: On, world: &World, worker: &mut Worker, records: i64) {
-    let deadline = Deadline::after(120);
-    let from = deadline.until("the broker answers", || Some(world.progress()).filter(|p| *p >= 0));
-    deadline.until("the group goes on", || {
-        if on == Kafka {
-            worker.mend(world);
-        }
-        (world.progress() >= from + records).then_some(())
-    });
-}
-
-/// Whether Kafka is stopped and killed too, though it may not be as it was after that.
-pub fn restarts_kafka() -> bool {
-    std::env::var_os("ATIO_SOAK_RESTART_KAFKA").is_some()
 }
 
 /// How often the random scenarios go round.

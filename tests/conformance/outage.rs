@@ -1,6 +1,7 @@
-//! A broker that is gone for a while: killed, stopped and frozen under load, in the middle of commits.
+//! A broker that is gone for a while: killed, stopped and frozen under load, in the middle of commits. Apache Kafka is killed and stopped as a
+//! cluster, node by node (`cluster`); frozen it is alone.
 use super::{
-    behind_proxy, finish, goes_on,
+    behind_proxy, cluster, finish,
     lane::Worker,
     oracle,
     proxy::{Act, END_TXN},
@@ -9,39 +10,43 @@ use super::{
     world::{Feeder, World},
 };
 use crate::support::{Broker, Deadline, On};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// SIGKILL of the broker under load.
 pub fn killed(on: On) {
+    if on == On::Kafka {
+        return cluster::killed();
+    }
     let mut broker = Broker::start(on);
     let world = World::new(&broker.bootstrap, Kind::Count, 4);
     let feeder = Feeder::start(&world, 500, u64::MAX);
-    let mut worker = Worker::start(&world, &broker.bootstrap, Some(0));
+    let worker = Worker::start(&world, &broker.bootstrap, Some(0));
     for _ in 0..3 * rounds() {
-        goes_on(on, &world, &mut worker, 600);
+        world.further(600, Deadline::after(120));
         broker.kill();
         broker.up();
     }
-    goes_on(on, &world, &mut worker, 600);
+    world.further(600, Deadline::after(120));
     finish(&world, feeder, worker, oracle::judge);
 }
 
 /// SIGTERM of the broker while a commit is on its way, which never arrives; started again at once.
 pub fn restarted(on: On) {
+    if on == On::Kafka {
+        return cluster::restarted();
+    }
     let mut broker = Broker::start(on);
-    let (world, proxy, feeder, mut worker) = behind_proxy(&broker, 400);
+    let (world, proxy, feeder, worker) = behind_proxy(&broker, 400);
     for _ in 0..3 * rounds() {
-        goes_on(on, &world, &mut worker, 300);
+        world.further(300, Deadline::after(120));
         let commit = proxy.arm(&world.clients(), END_TXN, Act::Hold);
         commit.met(Deadline::after(60));
-        let since = Instant::now();
         broker.stop();
         commit.discard();
         broker.up();
-        println!("away for {:.1} s", since.elapsed().as_secs_f64());
         commit.over(Deadline::after(60));
     }
-    goes_on(on, &world, &mut worker, 300);
+    world.further(300, Deadline::after(120));
     finish(&world, feeder, worker, oracle::judge);
 }
 

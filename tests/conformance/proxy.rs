@@ -1,5 +1,5 @@
-//! A TCP proxy before a broker that reads Kafka's frames and spoils requests by API key and client. In answers that name the broker it puts
-//! its own port, so that clients come back to it; everything else passes as it is. Owns the evidence of what it did: whether a spoilt request
+//! A TCP proxy before a broker, or before each of its nodes, that reads Kafka's frames and spoils requests by API key and client. In answers that
+//! name a node it puts its own port for it, so that clients come back to it; everything else passes as it is. Owns the evidence of what it did: whether a spoilt request
 //! has reached the broker and was answered there, which [`Fault::over`] compares with what was asked for.
 use crate::support::{Deadline, port::Ports};
 use libtest_mimic::Failed;
@@ -18,11 +18,15 @@ pub const ADD_OFFSETS: i16 = 25;
 pub const END_TXN: i16 = 26;
 pub const INIT_PRODUCER: i16 = 22;
 /// Of a consumer.
+pub const OFFSET_FETCH: i16 = 9;
 pub const JOIN_GROUP: i16 = 11;
 pub const HEARTBEAT: i16 = 12;
 pub const OFFSET_COMMIT: i16 = 28;
+const FETCH: i16 = 1;
 /// Metadata, FindCoordinator, DescribeCluster: their answers name the broker.
 const NAMING: [i16; 3] = [3, 10, 60];
+/// Where there are several nodes, these name the one that leads now.
+const MOVING: [i16; 2] = [PRODUCE, FETCH];
 /// What was delivered late is answered in that time, or its connection is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,6 +70,8 @@ enum Step {
 #[derive(Clone, Copy, Debug)]
 struct State {
     step: Step,
+    /// To which node it went, counted from 0.
+    node: usize,
     discarded: bool,
     /// It is with the broker.
     reached: bool,
@@ -83,7 +89,7 @@ pub struct Fault {
 
 impl Fault {
     fn new(key: i16, act: Act) -> Self {
-        let state = State { step: Step::Armed, discarded: false, reached: false, answered: false };
+        let state = State { step: Step::Armed, node: 0, discarded: false, reached: false, answered: false };
         Self { key, act, state: Arc::new((Mutex::new(state), Condvar::new())) }
     }
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -98,10 +104,11 @@ impl Fault {
         let guard = self.state.0.lock().unwrap();
         *self.state.1.wait_timeout_while(guard, limit, |now| now.step < step).unwrap().0
     }
-    /// Waits until the request has come; panics where it does not.
-    pub fn met(&self, deadline: Deadline) {
+    /// Waits until the request has come, and says on its way to which node; panics where it does not come.
+    pub fn met(&self, deadline: Deadline) -> usize {
         let state = self.wait(Step::Met, deadline.left().unwrap_or_default());
         assert!(state.step >= Step::Met, "a request {} comes in time", self.key);
+        state.node
     }
     /// Waits until it is over, and looks whether that is what was asked for: the broker has got it and answered it, or never saw it.
     pub fn over(&self, deadline: Deadline) {
@@ -146,7 +153,8 @@ pub struct Proxy {
     rules: Arc<Mutex<Vec<Rule>>>,
     spoilt: Arc<Mutex<BTreeMap<i16, usize>>>,
     connections: Arc<Mutex<Connections>>,
-    upstream: String,
+    /// Each node's address, and ours for it.
+    nodes: Arc<Vec<(String, String)>>,
     /// Where clients find it.
     pub bootstrap: String,
 }
@@ -169,26 +177,33 @@ fn head(request: &[u8]) -> (i16, i32, String) {
 }
 
 impl Proxy {
-    /// Before the broker at this address, which is one of 127.0.0.1.
+    /// Before the nodes at these addresses, which are of 127.0.0.1, with commas between.
     pub fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let bootstrap = listener.local_addr().expect("an address").to_string();
+        let listen = |theirs: &str| {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let ours = listener.local_addr().expect("an address").to_string();
+            (listener, (theirs.to_owned(), ours))
+        };
+        let (listeners, nodes): (Vec<TcpListener>, Vec<_>) = upstream.split(',').map(listen).unzip();
+        let ours: Vec<&str> = nodes.iter().map(|(_, ours)| ours.as_str()).collect();
         let proxy = Self {
             rules: Arc::default(),
             spoilt: Arc::default(),
             connections: Arc::default(),
-            upstream: upstream.to_owned(),
-            bootstrap,
+            bootstrap: ours.join(","),
+            nodes: Arc::new(nodes),
         };
-        let me = proxy.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let me = me.clone();
-                if me.lets_in(&client) {
-                    std::thread::spawn(move || me.serve(client));
+        for (node, listener) in listeners.into_iter().enumerate() {
+            let me = proxy.clone();
+            std::thread::spawn(move || {
+                for client in listener.incoming().flatten() {
+                    let me = me.clone();
+                    if me.lets_in(&client) {
+                        std::thread::spawn(move || me.serve(client, node));
+                    }
                 }
-            }
-        });
+            });
+        }
         proxy
     }
     /// The next such request of a client whose id starts so.
@@ -217,22 +232,26 @@ impl Proxy {
         open
     }
 
-    fn pick(&self, client: &str, key: i16) -> Option<(Act, Fault)> {
+    fn pick(&self, client: &str, key: i16, node: usize) -> Option<(Act, Fault)> {
         let mut rules = self.rules.lock().unwrap();
         let index = rules.iter().position(|r| r.fault.key == key && client.starts_with(&r.client))?;
         let rule = rules.remove(index);
         if rule.act != Act::Releases {
             *self.spoilt.lock().unwrap().entry(key).or_default() += 1;
         }
-        rule.fault.set(Step::Met);
+        rule.fault.change(|now| {
+            if now.step < Step::Met {
+                (now.step, now.node) = (Step::Met, node);
+            }
+        });
         if rule.act == Act::CutThenReorder {
             rules.push(Rule { act: Act::Releases, fault: rule.fault.clone(), ..rule });
         }
         Some((rule.act, rule.fault))
     }
 
-    fn serve(&self, client: TcpStream) {
-        let Ok(server) = TcpStream::connect(&self.upstream) else {
+    fn serve(&self, client: TcpStream, node: usize) {
+        let Ok(server) = TcpStream::connect(&self.nodes[node].0) else {
             // To drop it is not enough: whoever cuts all connections has a handle too, and a client that is let in and never answered gives up
             // after 10 s only, which is its session.
             return drop(client.shutdown(Shutdown::Both));
@@ -246,16 +265,22 @@ impl Proxy {
             let (me, open, naming) = (self.clone(), open.clone(), Arc::clone(&naming));
             std::thread::spawn(move || me.answer(server, client, &open, &naming));
         }
-        self.forward(requests, onward, &open, &naming);
+        self.forward((requests, onward), node, &open, &naming);
     }
 
-    fn forward(&self, mut client: TcpStream, mut server: TcpStream, open: &Open, naming: &Mutex<Vec<i32>>) {
+    fn forward(
+        &self,
+        (mut client, mut server): (TcpStream, TcpStream),
+        node: usize,
+        open: &Open,
+        naming: &Mutex<Vec<i32>>,
+    ) {
         while let Some(request) = frame(&mut client) {
             let (key, correlation, name) = head(&request);
-            if NAMING.contains(&key) {
+            if NAMING.contains(&key) || self.nodes.len() > 1 && MOVING.contains(&key) {
                 naming.lock().unwrap().push(correlation);
             }
-            let picked = self.pick(&name, key);
+            let picked = self.pick(&name, key, node);
             if let Some(picked) = picked.clone() {
                 open.0.lock().unwrap().insert(correlation, picked);
             }
@@ -313,17 +338,19 @@ impl Proxy {
         drop(client.shutdown(Shutdown::Both));
     }
 
-    /// The broker's address is a host, then a port of four bytes, in every version of those answers.
+    /// A node's address is a host, then a port of four bytes, in every version of those answers.
     fn rename(&self, answer: &mut [u8]) {
         let bytes = |address: &str| {
             let (host, port) = address.rsplit_once(':').expect("host and port");
             [host.as_bytes(), &port.parse::<u32>().expect("a port").to_be_bytes()].concat()
         };
-        let (theirs, ours) = (bytes(&self.upstream), bytes(&self.bootstrap));
-        let last = answer.len().saturating_sub(theirs.len());
-        for at in 0..=last {
-            if answer[at..].starts_with(&theirs) {
-                answer[at..at + ours.len()].copy_from_slice(&ours);
+        for (theirs, ours) in self.nodes.iter() {
+            let (theirs, ours) = (bytes(theirs), bytes(ours));
+            let last = answer.len().saturating_sub(theirs.len());
+            for at in 0..=last {
+                if answer[at..].starts_with(&theirs) {
+                    answer[at..at + ours.len()].copy_from_slice(&ours);
+                }
             }
         }
     }

@@ -9,7 +9,6 @@ use atio_stage::Store as _;
 use atio_stream::Ledger;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
-    admin::{NewTopic, TopicReplication},
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
     message::{Header, Headers, OwnedHeaders},
@@ -31,6 +30,8 @@ pub fn client(bootstrap: &str) -> ClientConfig {
     let mut c = ClientConfig::new();
     c.set("bootstrap.servers", bootstrap)
         .set("broker.address.family", "v4")
+        // By itself it does not look for a new leader of what it only asks about, but every 5 minutes.
+        .set("topic.metadata.refresh.interval.ms", "1000")
         .set("reconnect.backoff.max.ms", "500");
     c
 }
@@ -118,7 +119,7 @@ impl World {
         let (admin, options, runtime) = topic::admin(&self.bootstrap);
         let names: Vec<String> = topics.iter().map(|t| self.topic(t.0)).collect();
         let new = topics.iter().zip(&names).map(|((ending, partitions, compact), name)| {
-            let mut t = NewTopic::new(name, *partitions, TopicReplication::Fixed(1));
+            let mut t = topic::copied(&self.bootstrap, name, *partitions);
             let set = |(of, setting, _): &(&str, &str, &str)| of == ending && *setting == "cleanup.policy";
             if *compact && !configs.iter().any(set) {
                 t = t.set("cleanup.policy", "compact");
@@ -137,7 +138,7 @@ impl World {
 
     /// A log's end; none while the broker does not say.
     fn end(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.group.fetch_watermarks(topic, partition, CALL).ok().map(|(_, end)| end)
+        topic::end(&self.group, topic, partition, CALL.as_secs())
     }
 
     pub fn topic(&self, ending: &str) -> String {
@@ -147,6 +148,15 @@ impl World {
     /// Client ids of its lanes start so.
     pub fn clients(&self) -> String {
         format!("{}.", self.name)
+    }
+
+    /// What the static worker's producer is called.
+    pub fn transactional_id(&self) -> String {
+        format!("{}.demo.group.0.0", self.name)
+    }
+
+    pub fn group_id(&self) -> String {
+        format!("{}.group", self.name)
     }
 
     /// Produces these, in their order, to one partition of the topic.
@@ -211,7 +221,7 @@ impl World {
         gone.into_iter().for_each(|r| drop(r.expect("deleted")));
         // It is deleted for good a while after it is said to be.
         let again = || {
-            let new = NewTopic::new(&topic, self.partitions, TopicReplication::Fixed(1));
+            let new = topic::copied(&self.bootstrap, &topic, self.partitions);
             let new = new.set("cleanup.policy", "compact");
             let made = runtime.block_on(admin.create_topics([&new], &options)).expect("an answer");
             made.into_iter().all(|r| r.is_ok()).then_some(())
@@ -323,6 +333,8 @@ impl Feeder {
             let producer: BaseProducer<DefaultProducerContext> = client(&bootstrap)
                 .set("linger.ms", "5")
                 .set("enable.idempotence", "true")
+                // With more, librdkafka sends again under a new epoch what may be in already, where a leader is gone: it would be there twice.
+                .set("max.in.flight.requests.per.connection", "1")
                 .set("compression.type", "lz4")
                 .set("partitioner", "murmur2_random")
                 .create()

@@ -2,12 +2,17 @@
 use super::{
     bed::Bed,
     load::Load,
-    look::{Group, Position, Watch, ends},
+    look::{Group, Position},
     random::Random,
 };
 use crate::{
     conformance::{self, Evidence, Feeder, Kind, Worker, World},
-    support::{Deadline, On, brief, topic},
+    support::{
+        Deadline, On, brief,
+        cluster::Cluster,
+        topic,
+        watch::{Mark, Watch, ends, stamp},
+    },
 };
 use libtest_mimic::Failed;
 use rdkafka::consumer::BaseConsumer;
@@ -19,6 +24,10 @@ const PACE: u64 = 60;
 const BURST: u64 = 150;
 /// Records a second to the stage with state.
 const COUNTER_PACE: u64 = 250;
+/// A freeze of the broker lasts so many milliseconds, and up to so many more: longer than it takes a cluster of Kafka to go on without the node.
+const PAUSE_MS: u64 = 500;
+const PAUSE_MORE_MS: u64 = 3000;
+const PAUSE_MORE_OF_NODE_MS: u64 = 8000;
 /// One in so many hits to a service is a freeze, longer than its session of 10 s.
 const FREEZE_EVERY: u64 = 8;
 const FREEZE: Duration = Duration::from_secs(12);
@@ -56,7 +65,7 @@ const VICTIMS: [Victim; 6] = [
 enum Way {
     /// SIGKILL, and started at once.
     Kill,
-    /// SIGTERM, and started at once.
+    /// SIGTERM, and started at once: a node of Kafka.
     Restart,
     /// SIGSTOP, and SIGCONT after this time.
     Freeze(Duration),
@@ -85,10 +94,9 @@ struct Chaos {
     watch: Watch,
     reader: BaseConsumer,
     random: Random,
-    /// Kafka is restarted too, in order (`ATIO_SOAK_RESTART_KAFKA`). Alone in its cluster and away for longer than the time-out of a
-    /// transaction, 4.3.1 may leave that transaction's markers out and its group without positions for ever.
-    restarts: bool,
     deck: Vec<Victim>,
+    /// What is next for the broker.
+    ways: Vec<Way>,
     figures: Figures,
 }
 
@@ -113,8 +121,8 @@ pub fn run(on: On) -> Result<(), Failed> {
         counter,
         load,
         random,
-        restarts: conformance::restarts_kafka(),
         deck: vec![],
+        ways: vec![],
         figures: Figures::default(),
     };
     chaos.world.further(50, Deadline::after(60));
@@ -129,6 +137,10 @@ pub fn run(on: On) -> Result<(), Failed> {
 impl Chaos {
     fn round(&mut self, round: u64) {
         let (victim, way) = self.pick(round);
+        if victim == Victim::Broker && self.bed.broker.nodes() > 1 {
+            // The node before is back: with two of three away nothing can go on.
+            Cluster::of(&self.bed.broker.bootstrap).whole();
+        }
         self.until_under_way(victim);
         let ended = self.figures.ended.len();
         let (position, took) = match victim {
@@ -183,16 +195,25 @@ impl Chaos {
             self.random.shuffle(&mut self.deck);
         }
         let victim = self.deck.pop().expect("somebody");
-        let pause = Way::Freeze(Duration::from_millis(500 + self.random.below(3000)));
         let way = match victim {
-            Victim::Broker if self.bed.broker.on == On::Kafka && !self.restarts => pause,
-            Victim::Broker if self.random.below(3) == 0 => pause,
-            Victim::Broker if self.bed.broker.on == On::Kafka => Way::Restart,
-            Victim::Broker => Way::Kill,
+            Victim::Broker => self.way_of_broker(),
             _ if round % FREEZE_EVERY == 5 => Way::Freeze(FREEZE),
             _ => Way::Kill,
         };
         (victim, way)
+    }
+
+    /// Each has its turn here too.
+    fn way_of_broker(&mut self) -> Way {
+        if self.ways.is_empty() {
+            let kafka = self.bed.broker.on == On::Kafka;
+            let more = if kafka { PAUSE_MORE_OF_NODE_MS } else { PAUSE_MORE_MS };
+            let pause = Way::Freeze(Duration::from_millis(PAUSE_MS + self.random.below(more)));
+            self.ways =
+                [Way::Kill, Way::Kill, pause].into_iter().chain(kafka.then_some(Way::Restart)).collect();
+            self.random.shuffle(&mut self.ways);
+        }
+        self.ways.pop().expect("a way")
     }
 
     fn groups(&self, victim: Victim) -> Vec<&Group> {
@@ -231,7 +252,7 @@ impl Chaos {
     }
 
     /// From here on its output is new.
-    fn marks(&self, victim: Victim) -> Vec<((String, i32), i64)> {
+    fn marks(&self, victim: Victim) -> Vec<Mark> {
         let partitions = [0, 1, 2, 3];
         let of = |topic: &String| {
             let n = if *topic == self.world.topic("out") { 4 } else { 3 };
@@ -284,24 +305,27 @@ impl Chaos {
         }
     }
 
+    /// The broker, or one node of it.
     fn hit_broker(&mut self, way: Way) -> (Option<Position>, Option<f64>) {
+        let node = usize::try_from(self.random.below(self.bed.broker.nodes() as u64)).expect("few");
+        println!("  node {node} of {}", self.bed.broker.nodes());
         let groups = self.groups(Victim::Broker);
         let all = groups.into_iter().filter_map(Group::position);
         let position = all.max_by_key(|p| p.waiting());
         let marks = self.marks(Victim::Broker);
         let hit = Instant::now();
+        let victim = self.bed.broker.node(node);
+        match way {
+            Way::Freeze(_) => victim.signal("STOP"),
+            Way::Restart => victim.stop(),
+            Way::Kill => victim.kill(),
+        }
+        self.watch.arm_since(marks, stamp());
         if let Way::Freeze(time) = way {
-            self.bed.broker.signal("STOP");
             std::thread::sleep(time);
-            self.watch.arm(marks);
-            self.bed.broker.signal("CONT");
+            victim.signal("CONT");
         } else {
-            match way {
-                Way::Restart => self.bed.broker.stop(),
-                _ => self.bed.broker.kill(),
-            }
-            self.watch.arm(marks);
-            self.bed.broker.up();
+            victim.up();
         }
         (position, self.new_output(Victim::Broker, hit))
     }

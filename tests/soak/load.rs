@@ -42,6 +42,8 @@ pub fn producer(bootstrap: &str) -> Client {
     let set = [
         ("bootstrap.servers", bootstrap),
         ("enable.idempotence", "true"),
+        // With more, librdkafka sends again under a new epoch what may be in already, where a leader is gone: it would be there twice.
+        ("max.in.flight.requests.per.connection", "1"),
         ("acks", "all"),
         ("linger.ms", "5"),
         ("compression.type", "lz4"),

@@ -1,28 +1,16 @@
-//! Looking at topics and groups from outside, with a client that knows nothing of ATIO: positions at the moment of a kill, what is committed
-//! since.
-use crate::support::topic::{partitions, reader};
+//! Looking at groups from outside, with a client that knows nothing of ATIO: positions at the moment of a kill.
+use crate::support::{
+    topic::{partitions, reader},
+    watch::ends,
+};
 use atio_stream::Ledger;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Condvar, Mutex},
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 const CALL: Duration = Duration::from_secs(10);
-
-/// Ends of the logs of a topic, what is not committed included; none while the broker does not say.
-pub fn ends(consumer: &BaseConsumer, topic: &str, partitions: &[i32]) -> Option<Vec<((String, i32), i64)>> {
-    let end = |p: &i32| {
-        let (_, end) = consumer.fetch_watermarks(topic, *p, CALL).ok()?;
-        Some(((topic.to_owned(), *p), end))
-    };
-    partitions.iter().map(end).collect()
-}
 
 /// A group on one topic.
 pub struct Group {
@@ -83,68 +71,5 @@ impl Group {
     pub fn ledgers(&self) -> Vec<Option<Ledger>> {
         let all = self.offsets().expect("the broker answers");
         all.into_iter().filter(|(next, _)| *next > 0).map(|(_, ledger)| ledger).collect()
-    }
-}
-
-#[derive(Default)]
-struct Marks {
-    from: HashMap<(String, i32), i64>,
-    seen: HashMap<String, Instant>,
-    enough: bool,
-}
-
-/// A reader of committed records that notes when a topic has something behind a mark.
-pub struct Watch {
-    shared: Arc<(Mutex<Marks>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Watch {
-    pub fn start(bootstrap: &str, topics: &[String]) -> Self {
-        let consumer = reader(bootstrap, "soak-watch", "read_committed");
-        let mut list = TopicPartitionList::new();
-        for topic in topics {
-            for partition in partitions(&consumer, topic) {
-                list.add_partition_offset(topic, partition, Offset::Offset(0)).expect("an offset");
-            }
-        }
-        consumer.assign(&list).expect("assigned");
-        let shared = Arc::new((Mutex::new(Marks::default()), Condvar::new()));
-        let inside = shared.clone();
-        let thread = std::thread::spawn(move || {
-            while !inside.0.lock().unwrap().enough {
-                let Some(Ok(m)) = consumer.poll(Duration::from_millis(100)) else { continue };
-                let mut marks = inside.0.lock().unwrap();
-                let at = (m.topic().to_owned(), m.partition());
-                if marks.from.get(&at).is_some_and(|from| m.offset() >= *from) {
-                    marks.seen.entry(at.0).or_insert_with(Instant::now);
-                    inside.1.notify_all();
-                }
-            }
-        });
-        Self { shared, thread: Some(thread) }
-    }
-
-    /// From now on these are the marks.
-    pub fn arm(&self, from: Vec<((String, i32), i64)>) {
-        let mut marks = self.shared.0.lock().unwrap();
-        (marks.from, marks.seen) = (from.into_iter().collect(), HashMap::new());
-    }
-
-    /// When the last of these topics had something new, if all have within this time.
-    pub fn seen(&self, topics: &[String], limit: Duration) -> Option<Instant> {
-        let all = |marks: &Marks| topics.iter().all(|t| marks.seen.contains_key(t));
-        let guard = self.shared.0.lock().unwrap();
-        let (marks, _) = self.shared.1.wait_timeout_while(guard, limit, |marks| !all(marks)).unwrap();
-        all(&marks).then(|| topics.iter().map(|t| marks.seen[t]).max()).flatten()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Ok(mut marks) = self.shared.0.lock() {
-            marks.enough = true;
-        }
-        drop(self.thread.take().map(JoinHandle::join));
     }
 }

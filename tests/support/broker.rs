@@ -1,4 +1,5 @@
-//! The two brokers that trials run on, each a process of its own: stopped, frozen, killed, and started again under its address on its data.
+//! The two brokers that trials run on, each a process of its own, or three: stopped, frozen, killed, and started again under their addresses on
+//! their data.
 use super::{Child, Need, Running, atio, kafka, kafka::Kafka, port::Ports, root};
 use std::{
     fmt,
@@ -80,20 +81,24 @@ impl Site {
     }
 }
 
+/// Copies of what must not be lost, where a broker is several nodes.
+pub const NODES: usize = 3;
+
 pub struct Broker {
     pub on: On,
+    /// Of all its nodes, with commas between.
     pub bootstrap: String,
-    own: Own,
+    /// None where it is the whole run's: it can't be stopped.
+    nodes: Vec<Node>,
 }
 
-enum Own {
-    Embedded(Embedded),
-    Kafka(Kafka),
-    /// Of the whole run's.
-    Shared,
+/// One of a broker's processes.
+pub enum Node {
+    Embedded(Box<Embedded>),
+    Kafka(Box<Kafka>),
 }
 
-struct Embedded {
+pub struct Embedded {
     // Its process ends before its directory is removed.
     running: Option<Running>,
     listen: String,
@@ -102,6 +107,13 @@ struct Embedded {
 }
 
 impl Embedded {
+    fn on(site: Site) -> Self {
+        let ports = Ports::take();
+        let mut embedded =
+            Self { running: None, listen: format!("127.0.0.1:{}", ports.first), site, _ports: ports };
+        embedded.up();
+        embedded
+    }
     fn up(&mut self) {
         let mut command = atio();
         command.envs(self.site.env.clone());
@@ -113,46 +125,19 @@ impl Embedded {
     }
 }
 
-impl Broker {
-    /// Nobody else's.
-    pub fn start(on: On) -> Self {
-        Self::on(on, Site::new())
-    }
-
-    pub fn on(on: On, site: Site) -> Self {
-        match on {
-            On::Kafka => {
-                let kafka = Kafka::on(site);
-                Self { on, bootstrap: kafka.bootstrap.clone(), own: Own::Kafka(kafka) }
-            }
-            On::Embedded => {
-                let ports = Ports::take();
-                let listen = format!("127.0.0.1:{}", ports.first);
-                let mut own = Embedded { running: None, listen: listen.clone(), site, _ports: ports };
-                own.up();
-                Self { on, bootstrap: listen, own: Own::Embedded(own) }
-            }
-        }
-    }
-
-    /// The embedded one is each trial's own, Apache Kafka is shared: it can't be stopped.
-    pub fn shared(on: On) -> Self {
-        match on {
-            On::Kafka => Self { on, bootstrap: kafka::shared(), own: Own::Shared },
-            On::Embedded => Self::start(on),
-        }
-    }
-
+impl Node {
     fn child(&self) -> &Child {
-        match &self.own {
-            Own::Embedded(own) => &own.running.as_ref().expect("up").child,
-            Own::Kafka(kafka) => kafka.child(),
-            Own::Shared => panic!("it is others' too"),
+        match self {
+            Self::Embedded(own) => &own.running.as_ref().expect("up").child,
+            Self::Kafka(kafka) => kafka.child(),
         }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child().pid()
+    fn address(&self) -> &str {
+        match self {
+            Self::Embedded(own) => &own.listen,
+            Self::Kafka(kafka) => &kafka.bootstrap,
+        }
     }
 
     pub fn signal(&self, signal: &str) {
@@ -161,37 +146,122 @@ impl Broker {
 
     /// SIGKILL, and gone.
     pub fn kill(&mut self) {
-        match &mut self.own {
-            Own::Embedded(own) => own.running().child.kill(),
-            Own::Kafka(kafka) => kafka.kill(),
-            Own::Shared => panic!("it is others' too"),
+        match self {
+            Self::Embedded(own) => own.running().child.kill(),
+            Self::Kafka(kafka) => kafka.kill(),
         }
     }
 
     /// SIGTERM, and its end.
     pub fn stop(&mut self) {
-        match &mut self.own {
-            Own::Embedded(own) => own.running.take().expect("up").stop("the broker"),
-            Own::Kafka(kafka) => kafka.down(),
-            Own::Shared => panic!("it is others' too"),
+        match self {
+            Self::Embedded(own) => own.running.take().expect("up").stop("the broker"),
+            Self::Kafka(kafka) => kafka.down(),
         }
     }
 
     /// Starts it again, under the same address, on what is there.
     pub fn up(&mut self) {
-        match &mut self.own {
-            Own::Embedded(own) => own.up(),
-            Own::Kafka(kafka) => kafka.up(),
-            Own::Shared => panic!("it is others' too"),
+        match self {
+            Self::Embedded(own) => own.up(),
+            Self::Kafka(kafka) => kafka.up(),
         }
     }
 
     /// Whether it has ended by itself.
     pub fn ended(&mut self) -> bool {
-        match &mut self.own {
-            Own::Embedded(own) => own.running().child.exited().is_some(),
-            Own::Kafka(kafka) => kafka.ended(),
-            Own::Shared => panic!("it is others' too"),
+        match self {
+            Self::Embedded(own) => own.running().child.exited().is_some(),
+            Self::Kafka(kafka) => kafka.ended(),
         }
+    }
+}
+
+impl Broker {
+    /// Nobody else's.
+    pub fn start(on: On) -> Self {
+        Self::on(on, Site::new())
+    }
+
+    pub fn on(on: On, site: Site) -> Self {
+        let node = match on {
+            On::Kafka => Node::Kafka(Box::new(Kafka::on(site))),
+            On::Embedded => Node::Embedded(Box::new(Embedded::on(site))),
+        };
+        Self::of(on, vec![node])
+    }
+
+    /// As it is where something depends on it: Apache Kafka is a cluster of three, of which any may be away; the embedded one is alone.
+    pub fn lasting(on: On) -> Self {
+        match on {
+            On::Kafka => Self::cluster((0..NODES).map(|_| Site::new()).collect()),
+            On::Embedded => Self::start(on),
+        }
+    }
+
+    /// Apache Kafka with a node in each of these places.
+    pub fn cluster(sites: Vec<Site>) -> Self {
+        let nodes = Kafka::cluster(sites).into_iter().map(|node| Node::Kafka(Box::new(node)));
+        Self::of(On::Kafka, nodes.collect())
+    }
+
+    /// The embedded one is each trial's own, Apache Kafka is shared: it can't be stopped.
+    pub fn shared(on: On) -> Self {
+        match on {
+            On::Kafka => Self { on, bootstrap: kafka::shared(), nodes: vec![] },
+            On::Embedded => Self::start(on),
+        }
+    }
+
+    fn of(on: On, nodes: Vec<Node>) -> Self {
+        let addresses: Vec<&str> = nodes.iter().map(Node::address).collect();
+        Self { on, bootstrap: addresses.join(","), nodes }
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn node(&mut self, at: usize) -> &mut Node {
+        &mut self.nodes[at]
+    }
+
+    /// Where it is one.
+    fn only(&self) -> &Node {
+        assert_eq!(self.nodes.len(), 1, "it is others' too, or one of several");
+        &self.nodes[0]
+    }
+
+    fn only_mut(&mut self) -> &mut Node {
+        assert_eq!(self.nodes.len(), 1, "it is others' too, or one of several");
+        &mut self.nodes[0]
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.only().child().pid()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        self.only().signal(signal);
+    }
+
+    /// SIGKILL, and gone.
+    pub fn kill(&mut self) {
+        self.only_mut().kill();
+    }
+
+    /// SIGTERM, and its end.
+    pub fn stop(&mut self) {
+        self.only_mut().stop();
+    }
+
+    /// Starts it again, under the same address, on what is there.
+    pub fn up(&mut self) {
+        self.only_mut().up();
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        self.only_mut().ended()
     }
 }

@@ -31,6 +31,8 @@ impl Fleet {
         let prefix = format!("{}.", unique("fleet"));
         let config = serde_json::json!({
             "prefix": prefix, "partitions": 3, "topics": dir.path().join("topics"), "log": {"level": "warn"},
+            // As many copies as there are nodes.
+            "replication": kafka.split(',').count(),
         });
         std::fs::write(dir.path().join("atio.yaml"), config.to_string()).expect("a configuration");
         let mut fleet =

@@ -3,6 +3,7 @@
 pub mod author;
 pub mod broker;
 pub mod clock;
+pub mod cluster;
 pub mod fleet;
 pub mod http;
 pub mod kafka;
@@ -13,6 +14,7 @@ pub mod process;
 pub mod program;
 pub mod tmpfs;
 pub mod topic;
+pub mod watch;
 
 pub use author::Author;
 pub use broker::{Broker, On};
