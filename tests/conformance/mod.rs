@@ -1,7 +1,7 @@
 //! The stream layer exactly once, and the embedded broker as good as Apache Kafka: every scenario runs on both.
 //!
 //! `fate`: what is fed and how it must end; `stages`: what is run; `lane`: in which process; `world`: its topics, and a look at them from
-//! outside; `proxy`: what spoils requests; `oracle`: what judges; `naive`: what becomes of a client that believes. `ATIO_SOAK_ROUNDS` makes the random ones longer (one round by default).
+//! outside; `proxy`: what spoils requests; `oracle`: what judges; `naive`: what becomes of a client that believes; `cluster`: Kafka as three nodes. `ATIO_SOAK_ROUNDS` makes the random ones longer (one round by default).
 mod batches;
 mod broker_check;
 mod clocks;
