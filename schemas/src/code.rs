@@ -17,7 +17,7 @@ text_enum! {
         // stages
         Duplicate = "duplicate", RateLimited = "rate_limited", NoMatch = "no_match", NotInVersion = "not_in_version", When = "when_false", Filtered = "filtered",
         InventoryOnly = "inventory_only", StepFailed = "step_failed", Clearance = "above_clearance", ConvertFailed = "convert_failed", UnknownVersion = "unknown_version",
-        Replay = "not_live", Revoked = "revoked", Internal = "internal",
+        Replay = "not_live", OtherStage = "replayed_for_another_stage", Revoked = "revoked", Internal = "internal",
         // incidents
         Joined = "joined", NoIncident = "no_incident", Unanswered = "unanswered", UnknownIncident = "unknown_incident", UnknownWait = "unknown_wait",
         Closed = "closed", NotAllowed = "not_allowed",

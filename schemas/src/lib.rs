@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod detection;
 pub mod header;
 pub mod incident;
+pub mod letter;
 pub mod raw;
 pub mod reference;
 pub mod routed;

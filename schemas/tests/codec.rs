@@ -3,7 +3,8 @@
 use apache_avro::Schema;
 use atio_schemas::codec::{Codec, CodecError, HEAD, Record, SUBJECTS, SchemaIds, StaticIds, schema_id};
 use atio_schemas::{
-    Code, Detection, audit, command, definition, delivery, detection, incident, raw, reference, routed, state,
+    Code, Detection, audit, command, definition, delivery, detection, incident, letter, raw, reference,
+    routed, state,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -26,6 +27,7 @@ macro_rules! for_every_type {
         $check::<state::Epoch>($($arg),*);
         $check::<incident::Incident>($($arg),*);
         $check::<incident::IncidentEvent>($($arg),*);
+        $check::<letter::LetterMark>($($arg),*);
         $check::<raw::Position>($($arg),*);
         $check::<raw::RawEvent>($($arg),*);
         $check::<delivery::ReceiptRecord>($($arg),*);
@@ -85,6 +87,9 @@ fn samples_survive_the_wire_unchanged() {
             assert_eq!(back, value, "{}", file.display());
             let again = serde_json::to_value(&back).unwrap();
             assert_eq!(again, text, "{}", file.display());
+            // What people see of it and change goes the same way back.
+            let (subject, seen) = codec.editable(&wire).unwrap();
+            assert!(codec.edited(subject, &seen).unwrap() == wire, "{}", file.display());
             // Key order too: what people read is in the schema's order.
             assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&text).unwrap());
         }
@@ -189,6 +194,7 @@ fn enums_have_the_schemas_symbols() {
         ("ObjectKind", texts(command::ObjectKind::ALL, command::ObjectKind::as_str)),
         ("AckAction", texts(incident::AckAction::ALL, incident::AckAction::as_str)),
         ("Answerer", texts(incident::Answerer::ALL, incident::Answerer::as_str)),
+        ("LetterAction", texts(letter::LetterAction::ALL, letter::LetterAction::as_str)),
         ("Otherwise", texts(incident::Otherwise::ALL, incident::Otherwise::as_str)),
         ("Verdict", texts(incident::Verdict::ALL, incident::Verdict::as_str)),
         ("ChangeType", texts(definition::ChangeType::ALL, definition::ChangeType::as_str)),

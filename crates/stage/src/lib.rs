@@ -6,6 +6,7 @@
 pub mod harness;
 pub mod outcome;
 pub mod record;
+pub mod replay;
 pub mod sink;
 pub mod spec;
 pub mod state;
@@ -14,6 +15,7 @@ pub mod tx;
 
 pub use outcome::{NonEmpty, Outcome, Part, Reject, StageError};
 pub use record::{Headers, Output, Record};
+pub use replay::Replay;
 pub use sink::{BoxFuture, Delivery, Receipt, Sink, Verdict};
 pub use spec::{Deliver, Input, Pace, Processor, Run, Stage, Start, StoreSpec, TableSpec};
 pub use state::{Held, Overlay, State, StateKey, Store, Timer, Timers};

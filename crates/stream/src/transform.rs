@@ -3,7 +3,7 @@
 use crate::{
     books::Books,
     client::{consumer::Incoming, producer::TxnProducer},
-    dead_letter,
+    dead_letter::{self, Emitted},
     fault::{Fault, Tp},
     lane::panic_text,
     machine::Refusal,
@@ -12,7 +12,7 @@ use crate::{
 };
 use atio_schemas::{Code, Timestamp};
 use atio_stage::{
-    Headers, Held, NonEmpty, Outcome, Output, Processor, Record, Reject, Stage, StateKey, Store as _, Tables,
+    Headers, Held, Outcome, Output, Processor, Record, Reject, Replay, Stage, StateKey, Store as _, Tables,
     Timer, Timers, Tx, state::Entry,
 };
 use std::{
@@ -81,6 +81,11 @@ impl Cx<'_> {
             headers: &headers,
         };
         self.books.page(tp).counts.read += 1;
+        // It was replayed for another branch: this one had it before.
+        if Replay::of(&headers).is_some_and(|replay| !replay.is_for(&self.stage.name)) {
+            self.books.page(tp).counts.count_dropped(Code::OtherStage, 1);
+            return Ok(());
+        }
         let outcome = self.run(tp, |processor, tx| processor.process(&record, tx))?;
         self.end(tp, &record, dead_letters, outcome, 1)
     }
@@ -145,14 +150,25 @@ impl Cx<'_> {
     ) -> Result<(), Refusal> {
         match outcome {
             Outcome::Emit { outputs, rejected } => {
-                let (outputs, rejected) = self.bounded(outputs.into_vec(), rejected);
-                let Some(outputs) = NonEmpty::from_vec(outputs) else {
-                    return self.dead(tp, record, dead_letters, &rejected, records);
-                };
-                for output in outputs.as_slice() {
+                let (mut outputs, rejected) = self.bounded(outputs.into_vec(), rejected);
+                let before = Replay::of(record.headers).map_or("", Replay::emitted);
+                let mut emitted = Emitted::read(before);
+                outputs.retain(|output| !emitted.has(output));
+                if outputs.is_empty() && rejected.is_empty() {
+                    // A replay that came to nothing but what the record gave the first time.
+                    self.books.page(tp).counts.count_dropped(Code::Duplicate, records);
+                    return Ok(());
+                }
+                if !rejected.is_empty() {
+                    emitted.add(&outputs);
+                }
+                if outputs.is_empty() {
+                    return self.dead(tp, record, dead_letters, &rejected, records, &emitted.text());
+                }
+                for output in &outputs {
                     self.send(output)?;
                 }
-                self.letters(record, dead_letters, &rejected)?;
+                self.letters(record, dead_letters, &rejected, &emitted.text())?;
                 let counts = &mut self.books.page(tp).counts;
                 counts.emitted += records;
                 counts.parts += rejected.len() as u64;
@@ -162,7 +178,10 @@ impl Cx<'_> {
                 self.books.page(tp).counts.count_dropped(code, records);
                 Ok(())
             }
-            Outcome::DeadLetter(rejects) => self.dead(tp, record, dead_letters, rejects.as_slice(), records),
+            Outcome::DeadLetter(rejects) => {
+                let before = Replay::of(record.headers).map_or("", Replay::emitted);
+                self.dead(tp, record, dead_letters, rejects.as_slice(), records, before)
+            }
             Outcome::Fail(error) => Err(Refusal::Stage(format!("{}: {error}", record.origin()))),
             Outcome::Hold { key, until } => self.hold(tp, &key, until, records),
         }
@@ -248,16 +267,27 @@ impl Cx<'_> {
         dead_letters: &Arc<str>,
         rejects: &[Reject],
         records: u64,
+        emitted: &str,
     ) -> Result<(), Refusal> {
-        self.letters(record, dead_letters, rejects)?;
+        self.letters(record, dead_letters, rejects, emitted)?;
         let code = rejects.first().map_or(Code::Internal, |r| r.code);
         self.books.page(tp).counts.count_dead_lettered(code, records);
         Ok(())
     }
 
-    fn letters(&mut self, record: &Record<'_>, topic: &Arc<str>, rejects: &[Reject]) -> Result<(), Refusal> {
-        let context = dead_letter::Context { stage: &self.stage.name, attempt: 1, now: self.now };
+    fn letters(
+        &mut self,
+        record: &Record<'_>,
+        topic: &Arc<str>,
+        rejects: &[Reject],
+        emitted: &str,
+    ) -> Result<(), Refusal> {
         for reject in rejects {
+            // A part of a record is replayed by itself, and gives nothing of what the others gave.
+            let is_part = reject.part.as_ref().is_some_and(|part| part.offset.is_some());
+            let emitted = if is_part { "" } else { emitted };
+            let context =
+                dead_letter::Context { stage: &self.stage.name, attempt: 1, now: self.now, emitted };
             let letter = dead_letter::output(topic, record, reject, context);
             let (size, limit) = (letter.size(), self.limits.of(topic));
             if size > limit {

@@ -1,6 +1,6 @@
 //! Any Avro record as JSON, for looking at topics: unions unwrapped, bytes as base64, times as text. Owns that form; whoever needs a record's
 //! columns decodes its type instead.
-use super::{Codec, CodecError, HEAD, MAX_RECORD, bytes, guard, record, schema_id};
+use super::{Codec, CodecError, HEAD, MAX_RECORD, bytes, guard, record, records, schema_id};
 use crate::Timestamp;
 use apache_avro::{reader::datum::GenericDatumReader, schema::ResolvedSchema, types::Value as Avro};
 use serde_json::{Map, Value};
@@ -36,6 +36,58 @@ impl Codec {
         }
         let name = record(&writer).map_or_else(|| "no record".to_owned(), |r| r.name.to_string());
         Ok((name, json(value)))
+    }
+
+    /// A record of ours as its type's own JSON, with its subject: what people change. A detection's bundle is an object there.
+    ///
+    /// # Errors
+    /// As [`Self::decode`]; `unknown_schema` also for a schema that is none of ours.
+    pub fn editable(&self, raw: &[u8]) -> Result<(&'static str, Value), CodecError> {
+        let id = schema_id(raw).ok_or(CodecError::NotAvro)?;
+        let subject = self.subject_of(raw).ok_or(CodecError::UnknownSchema(id))?;
+        let value = records::to_json(self, subject, raw).ok_or(CodecError::UnknownSchema(id))??;
+        Ok((subject, value))
+    }
+
+    /// The way back. A field that the record does not have is refused, so that a slip of the pen is not lost.
+    ///
+    /// # Errors
+    /// `encode_failed`: which field does not fit; `unknown_schema`: no subject of ours.
+    pub fn edited(&self, subject: &str, value: &Value) -> Result<Vec<u8>, CodecError> {
+        let unknown = || CodecError::Unregistered(subject.to_owned());
+        let raw = records::from_json(self, subject, value.clone()).ok_or_else(unknown)??;
+        let (subject, back) = self.editable(&raw)?;
+        match unknown_field(value, &back) {
+            None => Ok(raw),
+            Some(field) => {
+                let reason = format!("it has no field `{field}`");
+                Err(CodecError::EncodeFailed { subject, reason })
+            }
+        }
+    }
+
+    /// The subject of ours that a record is of.
+    #[must_use]
+    pub fn subject_of(&self, raw: &[u8]) -> Option<&'static str> {
+        let writer = self.ids.schema_of(schema_id(raw)?)?;
+        let found = record(&writer)?.name.to_string();
+        let is_it = |own: &&super::Own| record(own.schema).is_some_and(|r| r.name.to_string() == found);
+        super::OWN.values().find(is_it).map(|own| own.subject)
+    }
+}
+
+/// The first name in `given` that `back` does not have, with where it stands.
+fn unknown_field(given: &Value, back: &Value) -> Option<String> {
+    match (given, back) {
+        (Value::Object(given), Value::Object(back)) => given.iter().find_map(|(name, value)| {
+            let Some(there) = back.get(name) else { return Some(name.clone()) };
+            unknown_field(value, there).map(|inner| format!("{name}.{inner}"))
+        }),
+        (Value::Array(given), Value::Array(back)) => {
+            let items = given.iter().zip(back).enumerate();
+            items.into_iter().find_map(|(i, (a, b))| unknown_field(a, b).map(|inner| format!("{i}.{inner}")))
+        }
+        _ => None,
     }
 }
 
@@ -106,6 +158,30 @@ mod tests {
         assert_eq!(value["file_offset"], 7);
         assert_eq!(value["payload"], "/3s=");
         assert_eq!(value["received_at"], "2026-01-02T03:04:05.000000Z");
+    }
+
+    #[test]
+    fn what_people_have_changed_goes_the_same_way_back() {
+        let codec = Codec::new(Arc::new(StaticIds::new()));
+        let ack = r#"{"ack_id":"1","incident_id":"i","wait_id":null,"action":"close","verdict":"benign","actor":"a","comment":null,
+            "sent_at":"2026-01-02T03:04:05.000000Z"}"#;
+        let value: Value = serde_json::from_str(ack).unwrap();
+        let bytes = codec.edited("atio.ack", &value).unwrap();
+        assert_eq!(codec.editable(&bytes).unwrap(), ("atio.ack", value.clone()));
+        let mut wrong = value.clone();
+        wrong["coment"] = "x".into();
+        let error = codec.edited("atio.ack", &wrong).unwrap_err();
+        assert!(error.to_string().contains("no field `coment`"), "{error}");
+        wrong["action"] = 7.into();
+        assert_eq!(codec.edited("atio.ack", &wrong).unwrap_err().code().as_str(), "encode_failed");
+        assert_eq!(codec.edited("atio.none", &value).unwrap_err().code().as_str(), "unknown_schema");
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let codec = Codec::new(Arc::new(StaticIds::new()));
+        let ack = r#"{"ack_id":"1","incident_id":"i","action":"comment","actor":"a","sent_at":"2026-01-02T03:04:05Z"}"#;
+        let bytes = codec.edited("atio.ack", &serde_json::from_str(ack).unwrap()).unwrap();
         assert_eq!(codec.to_json(b"{}").unwrap_err().code().as_str(), "not_avro");
         assert_eq!(codec.to_json(&[0, 0, 0, 9, 9, 1]).unwrap_err().code().as_str(), "unknown_schema");
         assert_eq!(codec.to_json(&bytes[..bytes.len() - 2]).unwrap_err().code().as_str(), "decode_failed");

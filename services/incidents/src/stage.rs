@@ -12,7 +12,8 @@ use atio_schemas::{
     incident::{Ack, Answerer, IncidentEvent, Otherwise, Wait},
 };
 use atio_stage::{
-    Headers, NonEmpty, Outcome, Output, Part, Processor, Record, Reject, StageError, Store as _, Timer, Tx,
+    Headers, NonEmpty, Outcome, Output, Part, Processor, Record, Reject, Replay, StageError, Store as _,
+    Timer, Tx,
 };
 use atio_workflow::outputs;
 use ipnet::IpNet;
@@ -84,7 +85,13 @@ impl Joiner {
         }
         let known = tx.store::<Incidents>().get(&wait.incident_id)?;
         if known.as_ref().is_some_and(|s| s.ended.contains(&wait.wait_id)) {
-            return Ok(Outcome::Drop(Code::Joined));
+            // It was answered, and what came after failed: that is done again.
+            let is_open = known.as_ref().is_some_and(|s| s.incident.closed_at.is_none());
+            return match Replay::of(record.headers).filter(|replay| replay.is_anew()) {
+                Some(_) if !is_open => Ok(Outcome::Drop(Code::Closed)),
+                Some(_) => self.resume(&Waiting { wait, carried: answer::carried(record.headers) }, tx),
+                None => Ok(Outcome::Drop(Code::Joined)),
+            };
         }
         if known.as_ref().is_some_and(|s| s.incident.closed_at.is_some()) {
             return Ok(Outcome::Drop(Code::Closed));

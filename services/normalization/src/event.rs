@@ -29,6 +29,8 @@ pub struct EventIds<'a> {
     tenant: &'a str,
     source: &'a str,
     origin: Origin<'a>,
+    /// The payload was a part of a larger one, and is read again by itself: where it stood. Its events have ids of their own.
+    part: Option<u64>,
     next: u32,
     /// Files: how many events lay at an offset; they are told apart by an index.
     at: HashMap<u64, u32>,
@@ -37,7 +39,13 @@ pub struct EventIds<'a> {
 impl<'a> EventIds<'a> {
     #[must_use]
     pub fn new(tenant: &'a str, source: &'a str, origin: Origin<'a>) -> Self {
-        Self { tenant, source, origin, next: 0, at: HashMap::new() }
+        Self { tenant, source, origin, part: None, next: 0, at: HashMap::new() }
+    }
+
+    /// The payload is a part of the record that the origin tells, from this byte on. In a file the origin's offset says so already.
+    #[must_use]
+    pub fn of_part(self, part: Option<u64>) -> Self {
+        Self { part, ..self }
     }
 
     /// The id of the next event, which lies at `offset` of the payload.
@@ -46,6 +54,13 @@ impl<'a> EventIds<'a> {
         self.next += 1;
         let (tenant, source) = (self.tenant, self.source);
         let id = match self.origin {
+            // No topic's name has a `#`.
+            Origin::Topic { topic, partition, offset } if let Some(part) = self.part => {
+                ids::event_id(tenant, source, &format!("{topic}#{part}"), partition, offset, index)
+            }
+            Origin::Cloud { ce_source, ce_id, index: record } if let Some(part) = self.part => {
+                ids::cloud_event_id(tenant, source, ce_source, &format!("{ce_id}/{record}#{part}"), index)
+            }
             Origin::Topic { topic, partition, offset } => {
                 ids::event_id(tenant, source, topic, partition, offset, index)
             }

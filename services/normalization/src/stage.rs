@@ -8,7 +8,7 @@ use crate::{MAX_OUTPUTS, asset};
 use atio_formats::ReadCx;
 use atio_formats::finding::{Findings, Rejected};
 use atio_schemas::{Code, Codec, Detection, Timestamp, detection::Kind, header, raw::RawEvent};
-use atio_stage::{Headers, Outcome, Output, Part, Processor, Record, Reject, StageError, Store, Tx};
+use atio_stage::{Headers, Outcome, Output, Part, Processor, Record, Reject, Replay, StageError, Store, Tx};
 use atio_stix::Known;
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -81,13 +81,16 @@ impl Processor for Normalizer {
                 format!("no source is declared on {}", record.topic),
             );
         };
+        // Ids are made of where the record lay first; of a topic that is not this one nobody's word is taken.
+        let is_from_here = |r: &Replay<'_>| r.place().is_none_or(|(topic, ..)| topic == record.topic);
+        let replay = Replay::of(record.headers).filter(is_from_here);
         if source.naked {
             let raw = Raw {
                 payload: value,
                 format: source.format.as_deref(),
                 sensor: None,
                 received_at: record.timestamp,
-                origin: position(record),
+                origin: position(record, replay),
             };
             return self.normalize(record, source, &raw, tx);
         }
@@ -95,35 +98,40 @@ impl Processor for Normalizer {
             Ok(event) => event,
             Err(error) => return Outcome::dead_letter(error.code(), error.to_string()),
         };
-        match self.is_repeat(record, &event, tx) {
-            Ok(true) => return Outcome::Drop(Code::Duplicate),
-            Ok(false) => {}
-            Err(error) => return Outcome::Fail(error),
+        // What is replayed was seen, and came to nothing.
+        if replay.is_none() {
+            match self.is_repeat(record, &event, tx) {
+                Ok(true) => return Outcome::Drop(Code::Duplicate),
+                Ok(false) => {}
+                Err(error) => return Outcome::Fail(error),
+            }
         }
         let raw = Raw {
             payload: &event.payload,
             format: source.format.as_deref().or(event.format.as_deref()),
             sensor: event.sensor.as_deref(),
             received_at: event.received_at,
-            origin: origin(record, &event),
+            origin: origin(record, replay, &event),
         };
         self.normalize(record, source, &raw, tx)
     }
 }
 
-fn position<'r>(record: &Record<'r>) -> Origin<'r> {
-    Origin::Topic { topic: record.topic, partition: record.partition, offset: record.offset }
+fn position<'r>(record: &Record<'r>, replay: Option<Replay<'r>>) -> Origin<'r> {
+    let (topic, partition, offset) =
+        replay.and_then(Replay::place).unwrap_or((record.topic, record.partition, record.offset));
+    Origin::Topic { topic, partition, offset }
 }
 
 /// By the sender's id, else the place in a file, else the position on the topic.
-fn origin<'r>(record: &Record<'r>, event: &'r RawEvent) -> Origin<'r> {
+fn origin<'r>(record: &Record<'r>, replay: Option<Replay<'r>>, event: &'r RawEvent) -> Origin<'r> {
     if let Some((ce_source, ce_id)) = event.dedup_key.as_deref().and_then(|key| key.rsplit_once('/')) {
         let index = u32::try_from(event.index).unwrap_or(0);
         return Origin::Cloud { ce_source, ce_id, index };
     }
     match (event.file.as_deref(), event.file_offset.and_then(|offset| u64::try_from(offset).ok())) {
         (Some(sha256), Some(offset)) => Origin::File { sha256, offset },
-        _ => position(record),
+        _ => position(record, replay),
     }
 }
 
@@ -165,16 +173,22 @@ impl Normalizer {
             home: &self.home,
             known: &self.known,
         };
-        let ids = EventIds::new(&source.tenant, &source.name, raw.origin.clone());
+        let replay = Replay::of(record.headers);
+        let part = replay.and_then(Replay::part);
+        let ids = EventIds::new(&source.tenant, &source.name, raw.origin.clone()).of_part(part);
         let (made, mut rejected) = build(&findings, &cx, ids, Some(raw.payload));
         if made.len() > MAX_OUTPUTS {
             let message = format!("{} detections in one record; at most {MAX_OUTPUTS} are made", made.len());
             return Outcome::dead_letter(Code::TooMany, message);
         }
+        // An event is told to come from where its record lay first; what was read of it is in `raw_ref`.
+        let first = replay.and_then(Replay::place).filter(|(topic, ..)| *topic == record.topic);
+        let origin = first.map(|(topic, partition, offset)| format!("{topic}/{partition}/{offset}"));
+        let origin = origin.as_deref().unwrap_or(&place);
         let mut outputs = Vec::with_capacity(made.len());
         for one in made {
             match self.codec.encode(&*one.detection) {
-                Ok(value) => outputs.push(self.output(record, source, &place, one, value)),
+                Ok(value) => outputs.push(self.output(record, source, origin, one, value)),
                 Err(error) => rejected.push(Reject::whole(error.code(), error.to_string())),
             }
         }

@@ -184,6 +184,50 @@ fn a_repeat_of_a_sender_id_within_a_day_is_dropped() {
     assert_eq!(decoded(&h)[1].event_id, expected);
 }
 
+/// A record as `atio dlq replay` writes it.
+fn replayed(event: &RawEvent, place: &str, part: Option<u64>) -> Given {
+    let mut record = given(event);
+    record.headers.set(header::REPLAY_LETTER, "atio.raw.suricata.dlq/0/3");
+    record.headers.set(header::REPLAY_PLACE, place);
+    if let Some(part) = part {
+        record.headers.set(header::REPLAY_PART, part.to_string());
+    }
+    record
+}
+
+#[test]
+fn what_is_replayed_has_the_ids_of_where_it_lay_first() {
+    let id = |given: &Given| {
+        let mut h = suricata();
+        h.commit(std::slice::from_ref(given));
+        assert_eq!(h.counts.emitted, 1, "{:?}", h.counts);
+        let origin = h.outputs[0].headers.text(header::ORIGIN).map(str::to_owned);
+        (decoded(&h)[0].event_id.clone(), origin.unwrap_or_default())
+    };
+    let seed = |topic: &str| atio_stix::ids::event_id("default", "suricata", topic, 2, 77, 0).to_string();
+    let place = "atio.raw.suricata/2/77";
+    let whole = id(&replayed(&raw(ALERT), place, None));
+    assert_eq!(whole, (seed("atio.raw.suricata"), place.to_owned()));
+    let part = id(&replayed(&raw(ALERT), place, Some(512)));
+    assert_eq!(part.0, seed("atio.raw.suricata#512"), "none of those that its record has given");
+    let foreign = id(&replayed(&raw(ALERT), "atio.raw.other/2/77", None));
+    assert_eq!(foreign, id(&given(&raw(ALERT))), "another topic's place is nobody's to say");
+}
+
+#[test]
+fn what_is_replayed_is_no_repeat_of_itself() {
+    let mut h = suricata();
+    let event = |payload: &str| RawEvent { dedup_key: Some("src/7".to_owned()), ..raw(payload) };
+    h.commit(&[given(&event("{"))]);
+    assert_eq!((h.dead_letters.len(), h.counts.emitted), (1, 0));
+    h.commit(&[replayed(&event(ALERT), "atio.raw.suricata/0/0", None)]);
+    assert_eq!((h.counts.emitted, dropped(&h, Code::Duplicate)), (1, 0), "{:?}", h.counts);
+    let expected = atio_stix::ids::cloud_event_id("default", "suricata", "src", "7", 0).to_string();
+    assert_eq!(decoded(&h)[0].event_id, expected);
+    h.commit(&[given(&event(ALERT))]);
+    assert_eq!(dropped(&h, Code::Duplicate), 1, "the sender's own repeat still is one");
+}
+
 #[test]
 fn an_aborted_batch_leaves_no_trace() {
     let mut h = suricata();

@@ -59,8 +59,7 @@ impl Item {
             attempts: 0,
         };
         if item.headers.text(header::RUN).is_some_and(|run| run != header::LIVE) {
-            item.end = Some(End::Dropped(Code::Replay));
-            item.let_go();
+            item.dropped(Code::Replay);
             return item;
         }
         match item.decode(codec) {
@@ -96,6 +95,11 @@ impl Item {
         (self.end, self.attempts) = (Some(End::Rejected(reject)), attempts);
     }
 
+    pub(super) fn dropped(&mut self, code: Code) {
+        self.end = Some(End::Dropped(code));
+        self.let_go();
+    }
+
     /// Of what only another try or a dead letter would need.
     fn let_go(&mut self) {
         (self.key, self.value) = (None, None);
@@ -127,7 +131,8 @@ impl Item {
                     value: self.value.as_deref(),
                     headers: &self.headers,
                 };
-                let context = dead_letter::Context { stage: &stage.name, attempt: self.attempts.max(1), now };
+                let attempt = self.attempts.max(1);
+                let context = dead_letter::Context { stage: &stage.name, attempt, now, emitted: "" };
                 outputs.push(dead_letter::output(&input.dead_letters, &record, reject, context));
                 ("rejected", Receipt { external_id: None, code: Some(reject.code.as_str().to_owned()) })
             }

@@ -7,8 +7,8 @@ use crate::{
     machine::{Millis, Positions},
     transform::TopicLimits,
 };
-use atio_schemas::{Codec, Timestamp};
-use atio_stage::{Deliver, Delivery, Output, Run, Stage, Verdict};
+use atio_schemas::{Code, Codec, Timestamp};
+use atio_stage::{Deliver, Delivery, Output, Replay, Run, Stage, Verdict};
 use item::{End, Item};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -109,7 +109,12 @@ impl Deliveries {
             return;
         }
         let at = Timestamp::from_millis(record.timestamp_ms());
-        let item = Item::read(&self.codec, (record.key(), record.value()), at, record.headers());
+        let headers = record.headers();
+        let elsewhere = Replay::of(&headers).is_some_and(|replay| !replay.is_for(&self.stage.name));
+        let mut item = Item::read(&self.codec, (record.key(), record.value()), at, headers);
+        if elsewhere {
+            item.dropped(Code::OtherStage);
+        }
         self.hold(tp, record.offset(), item);
     }
 

@@ -57,6 +57,30 @@ fn steps_that_drop_or_reject_end_the_wait_so() {
 }
 
 #[test]
+fn a_wait_whose_steps_failed_goes_on_when_it_is_replayed() {
+    let mut world = World::new();
+    let failed = |at| given("waits", "i", &waiting("w", "secret", Otherwise::Stop), at);
+    world.put(failed(2));
+    world.put(ack("x", AckAction::Acknowledge, 3));
+    assert_eq!(world.dead(Code::Clearance), 1);
+    // Another event of the incident joins; the letter itself is tried again, and fails for the same reason.
+    world.put(failed(4));
+    assert_eq!((world.dropped(Code::Joined), world.dead(Code::Clearance)), (1, 1));
+    let replayed = |at| {
+        let mut record = failed(at);
+        record.headers.set(header::REPLAY_LETTER, "t.waits.dlq/0/0");
+        record.headers.set(header::REPLAY_ANEW, "true");
+        record
+    };
+    world.put(replayed(5));
+    assert_eq!((world.dropped(Code::Joined), world.dead(Code::Clearance)), (1, 2));
+    // A closed incident takes no more steps.
+    world.put(ack("y", AckAction::Close, 6));
+    world.put(replayed(7));
+    assert_eq!((world.dropped(Code::Closed), world.dead(Code::Clearance)), (1, 2));
+}
+
+#[test]
 fn a_branch_that_goes_on_may_wait_again() {
     let mut world = World::new();
     world.put(given("waits", "i", &waiting("w", "twice", Otherwise::Stop), 1));
