@@ -1,4 +1,5 @@
 //! The real program, end to end.
+mod dead_letters;
 mod incidents;
 mod kill;
 mod metrics;
@@ -17,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = up::trials();
     trials.extend(normalize::trials());
     trials.extend(kill::trials());
+    trials.extend(dead_letters::trials());
     trials.extend(incidents::trials());
     trials.extend(steps::trials());
     trials.extend(metrics::trials());

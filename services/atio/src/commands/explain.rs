@@ -5,7 +5,7 @@ mod way;
 
 use crate::{
     commands::{
-        dlq::is_dlq,
+        dlq::{self, Marks, is_dlq},
         look::{Look, look, read_error},
     },
     endpoints::Target,
@@ -149,11 +149,12 @@ fn wanted(look: &Look, topics: &Topics, id: &str) -> anyhow::Result<Wanted> {
 fn collect(look: &Look, topics: &Topics, wanted: &mut Wanted) -> anyhow::Result<Vec<Hop>> {
     let mut hops = vec![];
     let given = wanted.origins.clone();
+    let marks = Marks::read(look)?;
     // Detections come first: they tell where the raw records are, which dead letters of parts name.
     let (letters, rest): (Vec<&String>, Vec<&String>) = topics.all.iter().partition(|t| is_dlq(t));
     for topic in rest.into_iter().chain(letters) {
         look.scan(topic, |entry| {
-            let Some(found) = hop(&entry, &look.config.prefix, &look.decoder) else { return };
+            let Some(mut found) = hop(&entry, &look.config.prefix, &look.decoder) else { return };
             let by_id = wanted.events.contains(&found.event_id);
             let from = origin(&entry);
             let by_origin = from.as_ref().is_some_and(|o| given.contains(o));
@@ -161,6 +162,9 @@ fn collect(look: &Look, topics: &Topics, wanted: &mut Wanted) -> anyhow::Result<
             if (by_id || by_origin || letter) && hops.len() < MAX_HOPS {
                 if by_id || by_origin {
                     wanted.origins.extend(from);
+                }
+                if let Some(done) = dlq::done(&marks, &entry) {
+                    found.outcome.push_str(&format!("; {done}"));
                 }
                 hops.push(found);
             }

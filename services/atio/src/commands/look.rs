@@ -105,6 +105,30 @@ pub fn find<T: Send + 'static>(
     })
 }
 
+/// As [`look`], for work that writes: Ctrl-C tells it to stop, and its end is waited for.
+pub fn finish(
+    target: &Target,
+    work: impl FnOnce(&Look) -> anyhow::Result<Exit> + Send + 'static,
+) -> anyhow::Result<Exit> {
+    let config = target.configuration(json!({}))?;
+    let kafka = system::kafka(&config, &target.kafka(&config)?);
+    let registry = target.registry(&config).ok();
+    block_on(async {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let decoder = Decoder::new(registry.as_deref())?;
+        let look = Look { config, kafka, decoder, stopped: stopped.clone() };
+        let mut working = tokio::task::spawn_blocking(move || work(&look));
+        tokio::select! {
+            end = &mut working => return end.context("working")?,
+            signal = lifecycle::signalled() => {
+                stopped.store(true, Ordering::Relaxed);
+                signal?;
+            }
+        }
+        working.await.context("working")?
+    })
+}
+
 /// A reader's error with its exit code.
 pub fn read_error(error: ReadError) -> anyhow::Error {
     match error {
@@ -145,6 +169,21 @@ impl Decoder {
             None => Codec::new(Arc::new(StaticIds::new())),
         };
         Ok(Self { codec, ids })
+    }
+
+    /// With ids that are registered: its codec writes as well.
+    pub const fn of(codec: Codec, ids: Arc<RegistryIds>) -> Self {
+        Self { codec, ids: Some(ids) }
+    }
+
+    /// The codec for what is there already.
+    pub const fn any(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The codec; what the registry does not know stays bytes to it.
+    pub fn known(&self, value: &[u8]) -> &Codec {
+        self.codec(value).unwrap_or(&self.codec)
     }
 
     /// The codec, once the schema of these bytes is at hand. Blocks for the registry's answer.

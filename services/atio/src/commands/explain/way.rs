@@ -1,6 +1,7 @@
 //! What one record says of an event's way: which stage wrote it, and how that ended. Pure but for the decoder's registry.
 use crate::commands::{dlq::is_dlq, look::Decoder};
 use atio_schemas::{Timestamp, header};
+use atio_stage::Replay;
 use atio_stream::read::Entry;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -92,6 +93,11 @@ pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
         ("delivery".into(), 6, text(&value, "event_id").to_owned(), receipt(&value))
     } else {
         ("ingestion".into(), 0, String::new(), received(&value()))
+    };
+    let replay = Replay::of(&entry.headers).filter(|_| !is_dlq(name));
+    let outcome = match replay {
+        Some(replay) => format!("{outcome}, replayed from {}", replay.letter()),
+        None => outcome,
     };
     Some(Hop {
         event_id,
@@ -200,6 +206,9 @@ mod tests {
         assert_eq!(routed.place(), "atio.workflow.w/1/7");
         assert_eq!(hop("atio.enriched", &[("ce_id", "e")]).stage, "enrichment");
         assert_eq!(hop("atio.raw.x", &[("ce_id", "request")]).event_id, "");
+        let replayed =
+            hop("atio.workflow.w", &[("ce_id", "e"), ("atio.replay.letter", "atio.workflow-dlq/0/3")]);
+        assert_eq!(&*replayed.outcome, "matched, replayed from atio.workflow-dlq/0/3");
         let letter = hop(
             "atio.enriched.dlq",
             &[("ce_id", "e"), ("atio.errors.stage", "routing"), ("atio.errors.code", "empty")],
