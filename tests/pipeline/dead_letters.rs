@@ -1,8 +1,7 @@
 //! Dead letters looked at, mended, replayed and dropped: what was wrong arrives once, what was right before does not arrive again, and the audit log
 //! has it all. And a replay that is killed: each letter is replayed and marked, or neither.
-use crate::support::{
-    Broker, Child, Deadline, On, Running, atio, http, process::Ended, root, topic, trial, unique,
-};
+use super::system::{System, declare};
+use crate::support::{Broker, Child, Deadline, On, Running, atio, http, root, topic, trial, unique};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{
     config::ClientConfig,
@@ -15,7 +14,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU16, Ordering::SeqCst},
@@ -90,68 +89,44 @@ impl Receiver {
     }
 }
 
-struct System {
-    running: Running,
-    kafka: String,
-    data: PathBuf,
+fn up(data: &Path, hook: &str) -> System {
+    fs::create_dir_all(data).expect("a directory");
+    fs::write(data.join("secret"), "hush").expect("a secret");
+    for (name, text) in declarations(&data.join("secret"), hook) {
+        declare(data, name, &text);
+    }
+    System::up(data)
 }
 
-impl System {
-    fn up(data: &Path, hook: &str) -> Self {
-        fs::create_dir_all(data).expect("a directory");
-        fs::write(data.join("secret"), "hush").expect("a secret");
-        for (name, text) in declarations(&data.join("secret"), hook) {
-            let file = data.join("topics").join(name);
-            fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-            fs::write(file, text.to_string()).expect("a declaration");
+/// Under an id of the sender's: what comes a second time under it is a repeat.
+fn post(system: &System, data: &Path, body: &[u8]) {
+    let key = fs::read_to_string(data.join("admin.key")).expect("a key");
+    let url = format!("{}/v1/sources/suricata/events", system.running.said("http"));
+    let bearer = format!("Bearer {}", key.trim());
+    let answer = http::post(&url, &[("authorization", &bearer), ("idempotency-key", "post-1")], body);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+}
+
+fn count(system: &System, name: &str) -> usize {
+    topic::count(&system.running.said("kafka"), name)
+}
+
+fn by_header(system: &System, name: &str, header: &str) -> BTreeMap<String, usize> {
+    topic::by_header(&system.running.said("kafka"), name, header)
+}
+
+/// Letters by topic: all, open, replayed, dropped.
+fn letters(system: &System) -> BTreeMap<String, [u64; 4]> {
+    let mut found = BTreeMap::new();
+    for row in system.json(&["dlq", "ls"]) {
+        let number = |name: &str| row[name].as_u64().expect("a number");
+        let sum: &mut [u64; 4] =
+            found.entry(row["topic"].as_str().unwrap_or_default().to_owned()).or_default();
+        for (sum, name) in sum.iter_mut().zip(["count", "open", "replayed", "dropped"]) {
+            *sum += number(name);
         }
-        let mut command = atio();
-        command.args(["up", "--http", "127.0.0.1:0", "--data"]).arg(data);
-        let running = Running::start("the system", &mut command);
-        Self { kafka: running.said("kafka"), running, data: data.to_owned() }
     }
-    fn run(&self, args: &[&str]) -> Ended {
-        let mut command = atio();
-        command.env("USER", "trial").arg("--data").arg(&self.data).args(args);
-        Child::start(&mut command).finish(Deadline::after(120))
-    }
-    fn ok(&self, args: &[&str]) -> Ended {
-        let ended = self.run(args);
-        assert!(ended.status.success(), "{args:?}: {}", ended.told());
-        ended
-    }
-    fn json(&self, args: &[&str]) -> Vec<Value> {
-        let lines = self.ok(&[args, &["--format", "json"]].concat()).stdout;
-        lines.iter().map(|l| serde_json::from_str(l).expect("JSON lines")).collect()
-    }
-    fn post(&self, body: &[u8]) {
-        let key = fs::read_to_string(self.data.join("admin.key")).expect("a key");
-        let url = format!("{}/v1/sources/suricata/events", self.running.said("http"));
-        let bearer = format!("Bearer {}", key.trim());
-        let answer = http::post(&url, &[("authorization", &bearer), ("idempotency-key", "post-1")], body);
-        assert_eq!(answer.status, 202, "{}", answer.text());
-    }
-    fn count(&self, name: &str) -> usize {
-        topic::count(&self.kafka, name)
-    }
-    fn until(&self, what: &str, condition: impl FnMut() -> bool) {
-        let mut condition = condition;
-        let met = Deadline::after(90).every(Duration::from_millis(50), || condition().then_some(()));
-        assert!(met.is_some(), "in time: {what}\n{}", self.running.child.stderr());
-    }
-    /// Letters by topic: all, open, replayed, dropped.
-    fn letters(&self) -> BTreeMap<String, [u64; 4]> {
-        let mut found = BTreeMap::new();
-        for row in self.json(&["dlq", "ls"]) {
-            let number = |name: &str| row[name].as_u64().expect("a number");
-            let sum: &mut [u64; 4] =
-                found.entry(row["topic"].as_str().unwrap_or_default().to_owned()).or_default();
-            for (sum, name) in sum.iter_mut().zip(["count", "open", "replayed", "dropped"]) {
-                *sum += number(name);
-            }
-        }
-        found
-    }
+    found
 }
 
 /// One branch goes to a webhook; the other to two topics, with a step between them that fails where the outcome is unknown.
@@ -183,20 +158,22 @@ fn declarations(secret: &Path, hook: &str) -> Vec<(&'static str, Value)> {
 fn mended() -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let receiver = Receiver::start();
-    let system = System::up(&dir.path().join("data"), &receiver.url);
-    system.post(&fs::read(root().join("services/atio/demo/alerts.ndjson"))?);
-    system.until("five letters", || {
-        ["atio.raw.suricata.dlq", "atio.delivery.hook.dlq", "atio.workflow-dlq"].map(|t| system.count(t))
+    let data = dir.path().join("data");
+    let up = up(&data, &receiver.url);
+    let system = &up;
+    post(system, &data, &fs::read(root().join("services/atio/demo/alerts.ndjson"))?);
+    system.until("five letters", |s| {
+        ["atio.raw.suricata.dlq", "atio.delivery.hook.dlq", "atio.workflow-dlq"].map(|t| count(s, t))
             == [1, 2, 2]
     });
-    a_dry_run_changes_nothing(&system);
-    let origin = a_broken_line_is_mended(&system, dir.path());
-    again_is_refused_and_what_fails_again_says_so(&system);
-    a_sink_takes_what_it_refused(&system, &receiver);
-    one_branch_goes_on_and_nothing_else(&system, dir.path(), &receiver);
-    what_nobody_needs_is_dropped(&system);
-    it_is_all_told(&system, &origin);
-    system.running.stop("the system");
+    a_dry_run_changes_nothing(system);
+    let origin = a_broken_line_is_mended(system, dir.path());
+    again_is_refused_and_what_fails_again_says_so(system);
+    a_sink_takes_what_it_refused(system, &receiver);
+    one_branch_goes_on_and_nothing_else(system, dir.path(), &receiver);
+    what_nobody_needs_is_dropped(system);
+    it_is_all_told(system, &origin);
+    up.running.stop("the system");
     Ok(())
 }
 
@@ -208,9 +185,9 @@ fn a_dry_run_changes_nothing(system: &System) {
         "atio.dlq-marks",
         "atio.audit-intents",
     ];
-    let before = all.map(|t| system.count(t));
-    let told = system.ok(&["dlq", "replay", "delivery.hook"]);
-    assert!(told.stderr.contains("dry run: nothing was written"), "{}", told.told());
+    let before = all.map(|t| count(system, t));
+    let told = system.run(&["dlq", "replay", "delivery.hook"]);
+    assert!(told.status.success() && told.stderr.contains("dry run: nothing was written"), "{}", told.told());
     let lines = system.json(&["dlq", "replay", "delivery.hook"]);
     assert_eq!(lines.len(), 2);
     for line in &lines {
@@ -221,8 +198,8 @@ fn a_dry_run_changes_nothing(system: &System) {
         assert_eq!((&line["warnings"], &line["refused"]), (&json!([]), &Value::Null), "{line}");
     }
     system.ok(&["dlq", "drop", "delivery.hook", "--reason", "no"]);
-    assert_eq!(all.map(|t| system.count(t)), before);
-    assert_eq!(system.letters()["atio.delivery.hook.dlq"], [2, 2, 0, 0]);
+    assert_eq!(all.map(|t| count(system, t)), before);
+    assert_eq!(letters(system)["atio.delivery.hook.dlq"], [2, 2, 0, 0]);
 }
 
 /// The only letter of a topic that is open.
@@ -247,12 +224,12 @@ fn a_broken_line_is_mended(system: &System, dir: &Path) -> String {
     fs::write(file, line.to_string()).expect("the mended line");
     let args = ["dlq", "replay", "raw.suricata", "--at", &at, "--set-value", file, "--as", "carol", "--yes"];
     system.ok(&args);
-    system.until("the detection", || system.count("atio.detections") >= 3);
-    let ids = topic::by_header(&system.kafka, "atio.detections", "ce_id");
+    system.until("the detection", |_| count(system, "atio.detections") >= 3);
+    let ids = by_header(system, "atio.detections", "ce_id");
     assert_eq!((ids.len(), ids.values().max()), (3, Some(&1)), "each once: {ids:?}");
     let reason = |name: &str| letter["error_reason"][name].as_str().unwrap_or_default().to_owned();
     let origin = format!("{}/{}/{}", reason("topic"), reason("partition"), reason("offset"));
-    let origins = topic::by_header(&system.kafka, "atio.detections", "atio_origin");
+    let origins = by_header(system, "atio.detections", "atio_origin");
     assert_eq!(origins.get(&origin), Some(&1), "told to come from where it lay first: {origins:?}");
     origin
 }
@@ -263,7 +240,7 @@ fn again_is_refused_and_what_fails_again_says_so(system: &System) {
     assert!(refused.stderr.contains("replayed, edited by carol"), "{}", refused.told());
     // As it is it fails again.
     system.ok(&["dlq", "replay", "raw.suricata", "--again", "--as", "carol", "--yes"]);
-    system.until("the second letter", || system.count("atio.raw.suricata.dlq") == 2);
+    system.until("the second letter", |_| count(system, "atio.raw.suricata.dlq") == 2);
     let (_, letter) = open_letter(system, "raw.suricata");
     assert_eq!(letter["error_reason"]["attempt"], "2");
     let both = system.json(&["dlq", "show", "raw.suricata"]);
@@ -272,18 +249,18 @@ fn again_is_refused_and_what_fails_again_says_so(system: &System) {
 }
 
 fn a_sink_takes_what_it_refused(system: &System, receiver: &Receiver) {
-    system.until("three rejected", || system.count("atio.delivery.hook.dlq") == 3);
+    system.until("three rejected", |_| count(system, "atio.delivery.hook.dlq") == 3);
     receiver.status.store(200, SeqCst);
     system.ok(&["dlq", "replay", "delivery.hook", "--rate", "50/s", "--as", "carol", "--yes"]);
-    system.until("three delivered", || receiver.keys(200).len() == 3);
+    system.until("three delivered", |_| receiver.keys(200).len() == 3);
     assert_eq!(receiver.keys(200), receiver.keys(422), "each once, under the same key");
     assert_eq!(receiver.keys(200).values().max(), Some(&1));
 }
 
 /// Sinks that the branch had reached, and branches that had no trouble, get nothing again.
 fn one_branch_goes_on_and_nothing_else(system: &System, dir: &Path, receiver: &Receiver) {
-    system.until("three letters of the branch", || system.count("atio.workflow-dlq") == 3);
-    let before = ["letters-first", "letters-second", "atio.delivery.hook"].map(|t| system.count(t));
+    system.until("three letters of the branch", |_| count(system, "atio.workflow-dlq") == 3);
+    let before = ["letters-first", "letters-second", "atio.delivery.hook"].map(|t| count(system, t));
     assert_eq!(before, [3, 0, 6]);
     let patch = dir.join("patch.json");
     let text = json!([{"op": "add", "path": "/detection/outcome", "value": "mended"}]);
@@ -302,14 +279,14 @@ fn one_branch_goes_on_and_nothing_else(system: &System, dir: &Path, receiver: &R
         "--yes",
     ];
     system.ok(&args);
-    system.until("the rest of the branch", || system.count("letters-second") >= 3);
-    system.until("all groups are done", || {
+    system.until("the rest of the branch", |_| count(system, "letters-second") >= 3);
+    system.until("all groups are done", |_| {
         let lags = system.json(&["lag"]);
         lags.iter().all(|l| l["lag"] == 0)
     });
-    let after = ["letters-first", "letters-second", "atio.delivery.hook"].map(|t| system.count(t));
+    let after = ["letters-first", "letters-second", "atio.delivery.hook"].map(|t| count(system, t));
     assert_eq!(after, [3, 3, 6]);
-    let keys = topic::by_header(&system.kafka, "letters-second", "atio_idempotency_key");
+    let keys = by_header(system, "letters-second", "atio_idempotency_key");
     assert_eq!(keys.len(), 3, "{keys:?}");
     assert_eq!(receiver.keys(200).values().sum::<usize>(), 3);
 }
@@ -317,11 +294,11 @@ fn one_branch_goes_on_and_nothing_else(system: &System, dir: &Path, receiver: &R
 fn what_nobody_needs_is_dropped(system: &System) {
     let args = ["dlq", "drop", "raw.suricata", "--reason", "mended already", "--as", "carol", "--yes"];
     system.ok(&args);
-    let letters = system.letters();
+    let letters = letters(system);
     assert_eq!(letters["atio.raw.suricata.dlq"], [2, 0, 1, 1], "{letters:?}");
     assert_eq!(letters["atio.delivery.hook.dlq"], [3, 0, 3, 0]);
     assert_eq!(letters["atio.workflow-dlq"], [3, 0, 3, 0]);
-    assert_eq!(system.count("atio.raw.suricata.dlq"), 2, "nothing is deleted");
+    assert_eq!(count(system, "atio.raw.suricata.dlq"), 2, "nothing is deleted");
 }
 
 fn it_is_all_told(system: &System, origin: &str) {
@@ -330,7 +307,7 @@ fn it_is_all_told(system: &System, origin: &str) {
         all.retain(|e| e["actor"] == "carol");
         all
     };
-    system.until("five entries", || entries().len() == 5);
+    system.until("five entries", |_| entries().len() == 5);
     let all = entries();
     let actions: Vec<&str> = all.iter().filter_map(|e| e["action"].as_str()).collect();
     assert_eq!(actions.iter().filter(|a| **a == "dlq_replay").count(), 4, "{actions:?}");
@@ -343,7 +320,7 @@ fn it_is_all_told(system: &System, origin: &str) {
     let edited = |e: &&Value| details(e)["letters"][0]["sha256_after"].is_string();
     assert_eq!(all.iter().filter(edited).count(), 2, "the line, and the branch's");
     system.ok(&["audit", "verify"]);
-    let way = system.ok(&["explain", origin]).stdout.join("\n");
+    let way = system.ok(&["explain", origin]).join("\n");
     assert!(way.contains("dead letter: missing_field") && way.contains("replayed by carol"), "{way}");
     assert!(way.contains("mended"), "the detection too: {way}");
 }
