@@ -89,7 +89,7 @@ impl Joiner {
             let is_open = known.as_ref().is_some_and(|s| s.incident.closed_at.is_none());
             return match Replay::of(record.headers).filter(|replay| replay.is_anew()) {
                 Some(_) if !is_open => Ok(Outcome::Drop(Code::Closed)),
-                Some(_) => self.resume(&Waiting { wait, carried: answer::carried(record.headers) }, tx),
+                Some(_) => self.resume(&Waiting { wait, carried: outputs::carried(record.headers) }, tx),
                 None => Ok(Outcome::Drop(Code::Joined)),
             };
         }
