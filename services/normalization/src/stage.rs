@@ -81,9 +81,7 @@ impl Processor for Normalizer {
                 format!("no source is declared on {}", record.topic),
             );
         };
-        // Ids are made of where the record lay first; of a topic that is not this one nobody's word is taken.
-        let is_from_here = |r: &Replay<'_>| r.place().is_none_or(|(topic, ..)| topic == record.topic);
-        let replay = Replay::of(record.headers).filter(is_from_here);
+        let replay = trusted(record);
         if source.naked {
             let raw = Raw {
                 payload: value,
@@ -115,6 +113,16 @@ impl Processor for Normalizer {
         };
         self.normalize(record, source, &raw, tx)
     }
+}
+
+/// The replay that a record says it is. Others write to raw topics too, and ids are made of where the record lay first: nobody's word is taken for a
+/// place that is not before this one, so that nobody gives his event the id that another one will have.
+fn trusted<'r>(record: &Record<'r>) -> Option<Replay<'r>> {
+    Replay::of(record.headers).filter(|replay| {
+        replay.place().is_some_and(|(topic, partition, offset)| {
+            topic == record.topic && partition == record.partition && (0..record.offset).contains(&offset)
+        })
+    })
 }
 
 fn position<'r>(record: &Record<'r>, replay: Option<Replay<'r>>) -> Origin<'r> {
@@ -173,7 +181,7 @@ impl Normalizer {
             home: &self.home,
             known: &self.known,
         };
-        let replay = Replay::of(record.headers);
+        let replay = trusted(record);
         let part = replay.and_then(Replay::part);
         let ids = EventIds::new(&source.tenant, &source.name, raw.origin.clone()).of_part(part);
         let (made, mut rejected) = build(&findings, &cx, ids, Some(raw.payload));
@@ -182,7 +190,7 @@ impl Normalizer {
             return Outcome::dead_letter(Code::TooMany, message);
         }
         // An event is told to come from where its record lay first; what was read of it is in `raw_ref`.
-        let first = replay.and_then(Replay::place).filter(|(topic, ..)| *topic == record.topic);
+        let first = replay.and_then(Replay::place);
         let origin = first.map(|(topic, partition, offset)| format!("{topic}/{partition}/{offset}"));
         let origin = origin.as_deref().unwrap_or(&place);
         let mut outputs = Vec::with_capacity(made.len());

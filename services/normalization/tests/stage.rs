@@ -197,21 +197,28 @@ fn replayed(event: &RawEvent, place: &str, part: Option<u64>) -> Given {
 
 #[test]
 fn what_is_replayed_has_the_ids_of_where_it_lay_first() {
-    let id = |given: &Given| {
+    // Behind the one that could not be read.
+    let id = |given: Given| {
         let mut h = suricata();
-        h.commit(std::slice::from_ref(given));
-        assert_eq!(h.counts.emitted, 1, "{:?}", h.counts);
+        let first = Given { partition: 2, value: None, ..given.clone() };
+        h.commit(&[first, Given { partition: 2, ..given }]);
+        assert_eq!((h.dead_letters.len(), h.counts.emitted), (1, 1), "{:?}", h.counts);
         let origin = h.outputs[0].headers.text(header::ORIGIN).map(str::to_owned);
         (decoded(&h)[0].event_id.clone(), origin.unwrap_or_default())
     };
-    let seed = |topic: &str| atio_stix::ids::event_id("default", "suricata", topic, 2, 77, 0).to_string();
-    let place = "atio.raw.suricata/2/77";
-    let whole = id(&replayed(&raw(ALERT), place, None));
+    let seed = |topic: &str| atio_stix::ids::event_id("default", "suricata", topic, 2, 0, 0).to_string();
+    let place = "atio.raw.suricata/2/0";
+    let whole = id(replayed(&raw(ALERT), place, None));
     assert_eq!(whole, (seed("atio.raw.suricata"), place.to_owned()));
-    let part = id(&replayed(&raw(ALERT), place, Some(512)));
+    let part = id(replayed(&raw(ALERT), place, Some(512)));
     assert_eq!(part.0, seed("atio.raw.suricata#512"), "none of those that its record has given");
-    let foreign = id(&replayed(&raw(ALERT), "atio.raw.other/2/77", None));
-    assert_eq!(foreign, id(&given(&raw(ALERT))), "another topic's place is nobody's to say");
+    let itself = id(given(&raw(ALERT)));
+    for wrong in
+        ["atio.raw.other/2/0", "atio.raw.suricata/1/0", "atio.raw.suricata/2/1", "atio.raw.suricata/2/2", "x"]
+    {
+        let told = id(replayed(&raw(ALERT), wrong, Some(512)));
+        assert_eq!(told, itself, "{wrong}: no place that this record could have had");
+    }
 }
 
 #[test]
