@@ -24,7 +24,7 @@ pub struct Bed {
 
 impl Bed {
     pub fn start(on: On) -> Self {
-        let broker = Broker::lasting(on);
+        let broker = if super::clustered() { Broker::lasting(on) } else { Broker::start(on) };
         let name = unique("soak");
         let (alerts, sink) = (format!("{name}-eve"), format!("{name}-out"));
         topic::create(&broker.bootstrap, &alerts, PARTITIONS);

@@ -207,10 +207,15 @@ impl Chaos {
     fn way_of_broker(&mut self) -> Way {
         if self.ways.is_empty() {
             let kafka = self.bed.broker.on == On::Kafka;
-            let more = if kafka { PAUSE_MORE_OF_NODE_MS } else { PAUSE_MORE_MS };
+            let alone = self.bed.broker.nodes() == 1;
+            let more = if alone { PAUSE_MORE_MS } else { PAUSE_MORE_OF_NODE_MS };
             let pause = Way::Freeze(Duration::from_millis(PAUSE_MS + self.random.below(more)));
-            self.ways =
-                [Way::Kill, Way::Kill, pause].into_iter().chain(kafka.then_some(Way::Restart)).collect();
+            self.ways = match (kafka, alone) {
+                // Alone and started again it may leave the markers of an abort out.
+                (true, true) => vec![pause],
+                (true, false) => vec![Way::Kill, Way::Kill, pause, Way::Restart],
+                (false, _) => vec![Way::Kill, Way::Kill, pause],
+            };
             self.random.shuffle(&mut self.ways);
         }
         self.ways.pop().expect("a way")
