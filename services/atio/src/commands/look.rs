@@ -14,6 +14,8 @@ use atio_runtime::{Config, RegistryIds, lifecycle};
 use atio_schemas::{
     Codec,
     codec::{Record, StaticIds, schema_id},
+    command::ObjectKind,
+    definition::Definition,
 };
 use atio_stream::{
     Kafka, SchemaSource,
@@ -31,6 +33,13 @@ use std::{
 };
 
 const CLIENT: &str = "atio-look";
+
+/// What becomes of definitions that do not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    LeftOut,
+    Refused,
+}
 
 /// A cluster that is looked at. Its calls block.
 pub struct Look {
@@ -68,6 +77,23 @@ impl Look {
         };
         reader.for_each(|| self.is_stopped(), each).map_err(read_error)
     }
+    /// Every definition and pointer of a workflow, by its key: `<name>@<n>`, `<name>`. Where somebody put there what does not read, it is
+    /// left out, or refused.
+    pub fn definitions(&self, unreadable: Unreadable) -> anyhow::Result<BTreeMap<String, Definition>> {
+        let topic = format!("{}workflows", self.config.prefix);
+        let mut found = BTreeMap::new();
+        for (key, entry) in self.latest(&topic)? {
+            let key = String::from_utf8_lossy(&key).into_owned();
+            match self.decoder.decode::<Definition>(&entry.value.unwrap_or_default()) {
+                Ok(definition) if definition.kind == ObjectKind::Workflow => {
+                    found.insert(key, definition);
+                }
+                Err(e) if unreadable == Unreadable::Refused => anyhow::bail!("{topic}, key {key}: {e}"),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
     /// The newest record of each key of a compacted topic.
     pub fn latest(&self, topic: &str) -> anyhow::Result<BTreeMap<Vec<u8>, Entry>> {
         read::latest_by_key(&self.kafka, CLIENT, topic, 1_000_000).map_err(read_error)
@@ -87,22 +113,7 @@ pub fn find<T: Send + 'static>(
     target: &Target,
     work: impl FnOnce(&Look) -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<Option<T>> {
-    let config = target.configuration(json!({}))?;
-    let kafka = system::kafka(&config, &target.kafka(&config)?);
-    let registry = target.registry(&config).ok();
-    block_on(async {
-        let stopped = Arc::new(AtomicBool::new(false));
-        let decoder = Decoder::new(registry.as_deref())?;
-        let look = Look { config, kafka, decoder, stopped: stopped.clone() };
-        let working = tokio::task::spawn_blocking(move || work(&look));
-        tokio::select! {
-            end = working => end.context("looking")?.map(Some),
-            signal = lifecycle::signalled() => {
-                stopped.store(true, Ordering::Relaxed);
-                signal.map(|()| None).map_err(Into::into)
-            }
-        }
-    })
+    run(target, AtSignal::Leave, work)
 }
 
 /// As [`look`], for work that writes: Ctrl-C tells it to stop, and its end is waited for.
@@ -110,6 +121,21 @@ pub fn finish(
     target: &Target,
     work: impl FnOnce(&Look) -> anyhow::Result<Exit> + Send + 'static,
 ) -> anyhow::Result<Exit> {
+    Ok(run(target, AtSignal::Wait, work)?.unwrap_or(Exit::Done))
+}
+
+/// What becomes of the work when a signal has told it to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AtSignal {
+    Leave,
+    Wait,
+}
+
+fn run<T: Send + 'static>(
+    target: &Target,
+    at_signal: AtSignal,
+    work: impl FnOnce(&Look) -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<Option<T>> {
     let config = target.configuration(json!({}))?;
     let kafka = system::kafka(&config, &target.kafka(&config)?);
     let registry = target.registry(&config).ok();
@@ -119,13 +145,16 @@ pub fn finish(
         let look = Look { config, kafka, decoder, stopped: stopped.clone() };
         let mut working = tokio::task::spawn_blocking(move || work(&look));
         tokio::select! {
-            end = &mut working => return end.context("working")?,
+            end = &mut working => return end.context("working")?.map(Some),
             signal = lifecycle::signalled() => {
                 stopped.store(true, Ordering::Relaxed);
                 signal?;
             }
         }
-        working.await.context("working")?
+        match at_signal {
+            AtSignal::Leave => Ok(None),
+            AtSignal::Wait => working.await.context("working")?.map(Some),
+        }
     })
 }
 

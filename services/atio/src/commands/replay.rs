@@ -6,7 +6,7 @@ mod shadow;
 use crate::{
     commands::{
         block_on,
-        look::{Look, look, read_error},
+        look::{Look, Unreadable, look, read_error},
         tap::from,
     },
     endpoints::Target,
@@ -15,7 +15,7 @@ use crate::{
     system::{self, declared},
 };
 use anyhow::Context;
-use atio_schemas::{Code, Detection, definition::Definition as Stored, delivery::Delivery, header};
+use atio_schemas::{Code, Detection, delivery::Delivery, header};
 use atio_stage::Headers;
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
 use atio_workflow::{
@@ -122,7 +122,7 @@ fn definition(look: &Look, args: &Args, known: &Known) -> anyhow::Result<(Defini
         }
         None => (&*args.workflow, None),
     };
-    let all = in_force(look)?;
+    let all = look.definitions(Unreadable::LeftOut)?;
     let pointer = all.get(name).filter(|d| d.pointer).map(|d| d.version);
     let (file, text, version) = if let Some(file) = &args.file {
         if version.is_some() {
@@ -152,17 +152,6 @@ fn definition(look: &Look, args: &Args, known: &Known) -> anyhow::Result<(Defini
         return Err(Failure::usage(message));
     }
     Ok((definition, version))
-}
-
-fn in_force(look: &Look) -> anyhow::Result<BTreeMap<String, Stored>> {
-    let mut found = BTreeMap::new();
-    for (key, entry) in look.latest(&format!("{}workflows", look.config.prefix))? {
-        let value = entry.value.unwrap_or_default();
-        if let Ok(stored) = look.decoder.decode::<Stored>(&value) {
-            found.insert(String::from_utf8_lossy(&key).into_owned(), stored);
-        }
-    }
-    Ok(found)
 }
 
 struct Replay<'a> {

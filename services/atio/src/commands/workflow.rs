@@ -5,12 +5,12 @@ mod command;
 mod diff;
 
 use crate::{
-    commands::look::{Look, look},
+    commands::look::{Look, Unreadable, look},
     endpoints::Target,
     exit::{Exit, Failure},
     render::{self, Format},
 };
-use atio_schemas::{command::ObjectKind, definition::Definition};
+use atio_schemas::definition::Definition;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -117,20 +117,8 @@ fn shown(
     look(target, move |look| show(look).map(|()| Exit::Done))
 }
 
-/// Every definition and pointer of a workflow, by its key: `<name>@<n>`, `<name>`.
 fn definitions(look: &Look) -> anyhow::Result<BTreeMap<String, Definition>> {
-    let topic = format!("{}workflows", look.config.prefix);
-    let mut found = BTreeMap::new();
-    for (key, entry) in look.latest(&topic)? {
-        let key = String::from_utf8_lossy(&key).into_owned();
-        let value = entry.value.unwrap_or_default();
-        let definition: Definition =
-            look.decoder.decode(&value).map_err(|e| anyhow::anyhow!("{topic}, key {key}: {e}"))?;
-        if definition.kind == ObjectKind::Workflow {
-            found.insert(key, definition);
-        }
-    }
-    Ok(found)
+    look.definitions(Unreadable::Refused)
 }
 
 fn list(look: &Look, format: Format) -> anyhow::Result<()> {

@@ -1,9 +1,12 @@
 //! What moves: rates and lag of a graph's topics and stages, looked at twice; and the workflows that are in force. Owns the looks; must not
 //! know how they are drawn.
 use super::{Graph, Kind, Node};
-use crate::{commands::look::Look, system::wanted::unreachable};
+use crate::{
+    commands::look::{Look, Unreadable},
+    system::wanted::unreachable,
+};
 use atio_runtime::lifecycle::pause;
-use atio_schemas::{command::ObjectKind, definition::Definition};
+use atio_schemas::definition::Definition;
 use atio_stream::admin::Admin;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,17 +38,10 @@ impl fmt::Display for Seen {
 
 /// By key; what does not read is told elsewhere (`atio workflow ls`, monitoring).
 pub(super) fn in_force(look: &Look) -> anyhow::Result<BTreeMap<String, Definition>> {
-    let mut found = BTreeMap::new();
-    for (key, entry) in look.latest(&format!("{}workflows", look.config.prefix))? {
-        let value = entry.value.unwrap_or_default();
-        let Ok(definition) = look.decoder.decode::<Definition>(&value) else { continue };
-        if definition.kind == ObjectKind::Workflow {
-            // What is paused is drawn too: nobody reads it.
-            let definition = Definition { paused: false, ..definition };
-            found.insert(String::from_utf8_lossy(&key).into_owned(), definition);
-        }
-    }
-    Ok(found)
+    let mut all = look.definitions(Unreadable::LeftOut)?;
+    // What is paused is drawn too: nobody reads it.
+    all.values_mut().for_each(|definition| definition.paused = false);
+    Ok(all)
 }
 
 /// Where something stood, and when.

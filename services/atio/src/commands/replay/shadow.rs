@@ -94,7 +94,7 @@ impl<'a> Shadow<'a> {
             ];
             let configs =
                 fixed.into_iter().chain(limit).map(|(name, value)| (name.to_owned(), value)).collect();
-            let replication = Some(self.look.config.replication).filter(|copies| *copies > 0);
+            let replication = self.look.config.copies();
             let partitions = there.get(&real).copied().unwrap_or(1);
             changes.push(Change::Create { topic: topic.clone(), partitions, replication, configs });
         }
