@@ -65,6 +65,29 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// As it came, before the first step.
+    #[must_use]
+    pub fn new(
+        definition: &'a Definition,
+        branch: &'a Branch,
+        site: Site<'a>,
+        original: &'a Detection,
+        at: Timestamp,
+        memory: &'a mut dyn Memory,
+    ) -> Self {
+        Self {
+            definition,
+            branch,
+            site,
+            original,
+            detection: Cow::Borrowed(original),
+            unaligned: false,
+            converted: None,
+            at,
+            memory,
+            end: End::default(),
+        }
+    }
     /// Changing the event ends what was converted from it.
     pub fn change(&mut self) -> &mut Detection {
         self.converted = None;
@@ -100,19 +123,7 @@ pub fn run(
     at: Timestamp,
     memory: &mut dyn Memory,
 ) -> Result<End, StageError> {
-    let event = Event {
-        definition,
-        branch,
-        site,
-        original: detection,
-        detection: Cow::Borrowed(detection),
-        unaligned: false,
-        converted: None,
-        at,
-        memory,
-        end: End::default(),
-    };
-    steps_from(0, event)
+    steps_from(0, Event::new(definition, branch, site, detection, at, memory))
 }
 
 /// Runs the steps behind a delay. Definition, branch and site's version are those that it was held under.
@@ -126,18 +137,9 @@ pub fn go_on(
     site: Site<'_>,
     memory: &mut dyn Memory,
 ) -> Result<End, StageError> {
-    let event = Event {
-        definition,
-        branch,
-        site,
-        original: &delayed.original,
-        detection: Cow::Borrowed(delayed.detection.as_ref().unwrap_or(&delayed.original)),
-        unaligned: delayed.unaligned,
-        converted: None,
-        at: delayed.due,
-        memory,
-        end: End::default(),
-    };
+    let mut event = Event::new(definition, branch, site, &delayed.original, delayed.due, memory);
+    event.detection = Cow::Borrowed(delayed.detection.as_ref().unwrap_or(&delayed.original));
+    event.unaligned = delayed.unaligned;
     behind(Some(delayed.step), event)
 }
 
@@ -145,19 +147,11 @@ pub fn go_on(
 /// those that the wait names.
 #[must_use]
 pub fn resume(definition: &Definition, branch: &Branch, wait: &Wait, site: Site<'_>) -> End {
-    let event = Event {
-        definition,
-        branch,
-        site,
-        original: &wait.original,
-        detection: Cow::Borrowed(&wait.detection),
-        unaligned: wait.unaligned,
-        converted: None,
-        at: Timestamp::default(),
-        memory: &mut Nothing,
-        end: End::default(),
-    };
     // No step with state stands behind a wait.
+    let mut nothing = Nothing;
+    let mut event = Event::new(definition, branch, site, &wait.original, Timestamp::default(), &mut nothing);
+    event.detection = Cow::Borrowed(&wait.detection);
+    event.unaligned = wait.unaligned;
     behind(usize::try_from(wait.step).ok(), event).unwrap_or_else(|error| End {
         rejected: vec![Reject::whole(error.code, error.message)],
         ..End::default()

@@ -125,18 +125,9 @@ fn a_wait_that_fits_no_step_runs_nothing() {
     }
     let definition = definition(steps);
     let d = known_incident();
-    let mut event = Event {
-        definition: &definition,
-        branch: &definition.branches[0],
-        site: SITE,
-        original: &d,
-        detection: Cow::Borrowed(&d),
-        unaligned: false,
-        converted: None,
-        at: Timestamp(0),
-        memory: &mut Nothing,
-        end: End::default(),
-    };
-    let flow = definition.branches[0].steps[0].run(&mut event);
+    let mut nothing = Nothing;
+    let branch = &definition.branches[0];
+    let mut event = Event::new(&definition, branch, SITE, &d, Timestamp(0), &mut nothing);
+    let flow = branch.steps[0].run(&mut event);
     assert!(matches!(flow, Flow::Wait(again) if again == wait));
 }

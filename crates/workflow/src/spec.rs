@@ -185,6 +185,21 @@ pub(crate) fn unknown(key: &Key, names: &[&str], later: &[&str], noun: &str) -> 
     Problem::new(&key.place, format!("unknown {noun} `{}`", yaml::short(&key.text))).help(help)
 }
 
+/// A field that must be there; a problem where it is not.
+pub(crate) fn needed<'n>(
+    entries: &'n [(Key, Node)],
+    place: &Place,
+    name: &str,
+    example: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<&'n Node> {
+    let found = field(entries, name);
+    if found.is_none() {
+        missing(place, name, example, problems);
+    }
+    found
+}
+
 pub(crate) fn missing(place: &Place, name: &str, example: &str, problems: &mut Vec<Problem>) {
     problems
         .push(Problem::new(place, format!("field `{name}` is missing")).help(Some(format!("`{example}`"))));

@@ -42,7 +42,7 @@ impl Filed {
             Test::Networks(networks) => networks.iter().for_each(|network| self.network(network, position)),
             _ => {
                 let Some(literals) = literals::of(test) else { return false };
-                self.within.add(literals, position);
+                self.within.add(&literals, position);
             }
         }
         true

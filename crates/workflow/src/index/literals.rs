@@ -6,7 +6,7 @@ use regex_syntax::hir::{
     Hir, HirKind,
     literal::{ExtractKind, Extractor},
 };
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// Shorter ones stand nearly everywhere.
 const SHORTEST: usize = 3;
@@ -21,12 +21,13 @@ const FINDS: usize = 1024;
 pub(crate) type Literals = Vec<Box<[u8]>>;
 
 /// Of a condition on a text; None where nothing of use must stand there.
-pub(super) fn of(test: &Test) -> Option<Literals> {
+pub(super) fn of(test: &Test) -> Option<Cow<'_, [Box<[u8]>]>> {
     match test {
         Test::Suffixes(texts) | Test::Parts(texts) => {
             good(texts.iter().map(|text| text.as_bytes().to_ascii_lowercase().into()).collect())
+                .map(Cow::Owned)
         }
-        Test::Regex(pattern) => pattern.literals().map(<[_]>::to_vec),
+        Test::Regex(pattern) => pattern.literals().map(Cow::Borrowed),
         _ => None,
     }
 }
@@ -91,9 +92,9 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) fn add(&mut self, literals: Literals, position: usize) {
+    pub(super) fn add(&mut self, literals: &[Box<[u8]>], position: usize) {
         for literal in literals {
-            self.by_literal.entry(literal).or_default().push(position);
+            self.by_literal.entry(literal.clone()).or_default().push(position);
         }
     }
 
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn a_text_of_finds_alone_is_no_burden() {
         let mut search = Search::default();
-        search.add(vec![b"aaa"[..].into(), b"aaaa"[..].into()], 7);
+        search.add(&[b"aaa"[..].into(), b"aaaa"[..].into()], 7);
         assert!(search.build().is_empty());
         let mut found = vec![];
         search.look_up(&"A".repeat(100_000), &mut found);
@@ -188,7 +189,7 @@ mod tests {
             let Ok(regex) = regex::Regex::new(&expression) else { return Ok(()) };
             let Some(literals) = of_regex(&expression) else { return Ok(()) };
             let mut search = Search::default();
-            search.add(literals, 1);
+            search.add(&literals, 1);
             prop_assert!(search.build().is_empty());
             for text in texts.iter().filter(|text| regex.is_match(text)) {
                 let mut found = vec![];

@@ -4,12 +4,7 @@ use super::{
     key::{self, Key},
     span, span_schema,
 };
-use crate::{
-    check::Check,
-    machine::Event,
-    spec::{self, field},
-    state::{self, Count},
-};
+use crate::{check::Check, machine::Event, spec};
 use atio_schemas::Code;
 use atio_topics::units::Span;
 use serde_json::json;
@@ -26,13 +21,9 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     spec::known(entries, &["key", "within"], &[], "field of `dedup`", &mut check.problems);
     let allowed = key::before_waits(step, check);
     let key = key::read(step, entries, check);
-    let within = match field(entries, "within") {
-        Some(node) => span(node, "within", "within: 10m", check),
-        None => {
-            spec::missing(&step.name.place, "within", "within: 10m", &mut check.problems);
-            None
-        }
-    };
+    let example = "within: 10m";
+    let within = spec::needed(entries, &step.name.place, "within", example, &mut check.problems)
+        .and_then(|node| span(node, "within", example, check));
     allowed?;
     Some(Box::new(Dedup { key: key?, within: within? }))
 }
@@ -52,12 +43,6 @@ impl Step for Dedup {
         "dedup"
     }
     fn run(&self, event: &mut Event<'_>) -> Flow {
-        let Some(key) = self.key.of(event) else { return Flow::Next };
-        match state::count(event.memory, &key, event.at, self.within.millis(), 1) {
-            Ok(Count::Within) => Flow::Next,
-            Ok(Count::Above) => Flow::Drop(Code::Duplicate),
-            Ok(Count::NoRoom) => Flow::Reject(Code::TooMany, key::no_room()),
-            Err(error) => Flow::Fail(error),
-        }
+        self.key.count(event, self.within, 1, Code::Duplicate)
     }
 }

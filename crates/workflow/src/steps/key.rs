@@ -1,10 +1,12 @@
-//! `key: [asset, rule.id]`: the columns that `dedup` and `rate` count by. Owns which columns a key may have, and what its values come to. Must
-//! not know: windows.
+//! `key: [asset, rule.id]`: the columns that `dedup` and `rate` count by. Owns which columns a key may have, what its values come to, and what
+//! follows from a count. Must not know: how windows are counted.
+use super::Flow;
 use crate::{
     check::Check,
     machine::Event,
-    spec::{self, field},
-    state, suggest,
+    spec,
+    state::{self, Count},
+    suggest,
     yaml::{Key as Name, Node, Value, short},
 };
 use atio_schemas::{
@@ -12,7 +14,7 @@ use atio_schemas::{
     column::{self, Cell, Column},
 };
 use atio_stix::ids;
-use atio_topics::Problem;
+use atio_topics::{Problem, units::Span};
 use serde_json::json;
 use std::borrow::Cow;
 
@@ -28,8 +30,23 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// Up to `limit` events of a key go on in a window of this length, what is above is dropped as `above`; what can't be counted goes on.
+    pub(super) fn count(&self, event: &mut Event<'_>, window: Span, limit: u64, above: Code) -> Flow {
+        let Some(key) = self.of(event) else { return Flow::Next };
+        match state::count(event.memory, &key, event.at, window.millis(), limit) {
+            Ok(Count::Within) => Flow::Next,
+            Ok(Count::Above) => Flow::Drop(above),
+            Ok(Count::NoRoom) => {
+                let message =
+                    format!("{} windows are open here, no more are a partition", state::WINDOWS_MAX);
+                Flow::Reject(Code::TooMany, message)
+            }
+            Err(error) => Flow::Fail(error),
+        }
+    }
+
     /// What the event is counted by; none where one of the columns is unknown.
-    pub(super) fn of(&self, event: &Event<'_>) -> Option<String> {
+    fn of(&self, event: &Event<'_>) -> Option<String> {
         let mut parts = vec![part(&self.step), part(&event.original.tenant)];
         for column in &self.columns {
             parts.push(part(&text((column.get)(&event.detection))?));
@@ -65,10 +82,8 @@ fn text(cell: Cell<'_>) -> Option<Cow<'_, str>> {
 /// Reads the `key` of a step that counts.
 pub(super) fn read(step: &spec::Step, entries: &[(Name, Node)], check: &mut Check<'_>) -> Option<Key> {
     let kind = &step.name.text;
-    let Some(node) = field(entries, "key") else {
-        spec::missing(&step.name.place, "key", "key: [asset, rule.id]", &mut check.problems);
-        return None;
-    };
+    let example = "key: [asset, rule.id]";
+    let node = spec::needed(entries, &step.name.place, "key", example, &mut check.problems)?;
     let names = match &node.value {
         Value::List(items) => {
             items.iter().filter_map(|item| spec::text(item, "a column's name", &mut check.problems)).collect()
@@ -135,11 +150,6 @@ pub(super) fn before_waits(step: &spec::Step, check: &mut Check<'_>) -> Option<(
     let problem = Problem::new(&step.name.place, message).help(Some(format!("`{kind}` before the `await`")));
     check.problems.push(Problem { code: Code::NotYetSupported, ..problem });
     None
-}
-
-/// What a window more would be too many of.
-pub(super) fn no_room() -> String {
-    format!("{} windows are open here, no more are a partition", state::WINDOWS_MAX)
 }
 
 pub(super) fn schema() -> serde_json::Value {

@@ -7,8 +7,7 @@ use super::{
 use crate::{
     check::Check,
     machine::Event,
-    spec::{self, field},
-    state::{self, Count},
+    spec,
     yaml::{Node, short},
 };
 use atio_schemas::Code;
@@ -30,11 +29,7 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     spec::known(entries, &["limit", "per", "key"], &["otherwise"], "field of `rate`", &mut check.problems);
     let allowed = key::before_waits(step, check);
     let mut needed = |name: &str, example: &str| {
-        let found = field(entries, name);
-        if found.is_none() {
-            spec::missing(&step.name.place, name, example, &mut check.problems);
-        }
-        found
+        spec::needed(entries, &step.name.place, name, example, &mut check.problems)
     };
     let (limit, per) = (needed("limit", "limit: 10"), needed("per", "per: 1m"));
     let limit = limit.and_then(|node| number(node, check));
@@ -73,12 +68,6 @@ impl Step for Rate {
         "rate"
     }
     fn run(&self, event: &mut Event<'_>) -> Flow {
-        let Some(key) = self.key.of(event) else { return Flow::Next };
-        match state::count(event.memory, &key, event.at, self.per.millis(), self.limit) {
-            Ok(Count::Within) => Flow::Next,
-            Ok(Count::Above) => Flow::Drop(Code::RateLimited),
-            Ok(Count::NoRoom) => Flow::Reject(Code::TooMany, key::no_room()),
-            Err(error) => Flow::Fail(error),
-        }
+        self.key.count(event, self.per, self.limit, Code::RateLimited)
     }
 }

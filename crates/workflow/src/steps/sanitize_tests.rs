@@ -194,18 +194,9 @@ fn columns() {
     let home = home();
     let definition = compile("w.yaml", WORKFLOW, &known()).unwrap();
     let branch = definition.branch("out").unwrap();
-    let mut event = crate::machine::Event {
-        definition: &definition,
-        branch,
-        site: Site { version: 1, home_networks: &home },
-        original: &d,
-        detection: std::borrow::Cow::Borrowed(&d),
-        unaligned: false,
-        converted: None,
-        at: Timestamp(0),
-        memory: &mut crate::state::Nothing,
-        end: crate::End::default(),
-    };
+    let site = Site { version: 1, home_networks: &home };
+    let mut nothing = crate::state::Nothing;
+    let mut event = crate::machine::Event::new(&definition, branch, site, &d, Timestamp(0), &mut nothing);
     super::sanitize(&mut event).unwrap();
     let changed: Vec<&str> =
         COLUMNS.iter().filter(|c| (c.get)(&d) != (c.get)(&event.detection)).map(|c| c.name).collect();
