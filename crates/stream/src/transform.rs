@@ -148,10 +148,11 @@ impl Cx<'_> {
         outcome: Outcome,
         records: u64,
     ) -> Result<(), Refusal> {
+        // What a record gave that is replayed.
+        let before = Replay::of(record.headers).map_or("", Replay::emitted);
         match outcome {
             Outcome::Emit { outputs, rejected } => {
                 let (mut outputs, rejected) = self.bounded(outputs.into_vec(), rejected);
-                let before = Replay::of(record.headers).map_or("", Replay::emitted);
                 let mut emitted = Emitted::read(before);
                 outputs.retain(|output| !emitted.has(output));
                 if outputs.is_empty() && rejected.is_empty() {
@@ -179,7 +180,6 @@ impl Cx<'_> {
                 Ok(())
             }
             Outcome::DeadLetter(rejects) => {
-                let before = Replay::of(record.headers).map_or("", Replay::emitted);
                 self.dead(tp, record, dead_letters, rejects.as_slice(), records, before)
             }
             Outcome::Fail(error) => Err(Refusal::Stage(format!("{}: {error}", record.origin()))),

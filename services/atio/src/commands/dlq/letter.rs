@@ -1,7 +1,7 @@
 //! What a dead letter says: where its record lay, which stage refused it, and why. Pure. Owns how the headers are read; must not know what is done
 //! about it.
 use atio_ingestion::SERVICE as INGESTION;
-use atio_schemas::header;
+use atio_schemas::{header, letter::LetterMark};
 use atio_stream::read::Entry;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -12,6 +12,12 @@ use std::{fmt, str::FromStr};
 pub struct At {
     pub partition: i32,
     pub offset: i64,
+}
+
+impl From<&LetterMark> for At {
+    fn from(mark: &LetterMark) -> Self {
+        Self { partition: mark.partition, offset: mark.offset }
+    }
 }
 
 impl FromStr for At {

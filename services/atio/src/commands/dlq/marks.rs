@@ -63,8 +63,7 @@ impl Marks {
     }
 
     pub fn put(&mut self, mark: LetterMark) {
-        let at = At { partition: mark.partition, offset: mark.offset };
-        self.by_topic.entry(mark.topic.clone()).or_default().insert(at, mark);
+        self.by_topic.entry(mark.topic.clone()).or_default().insert(At::from(&mark), mark);
     }
     pub fn of(&self, topic: &str, at: At) -> Option<&LetterMark> {
         self.by_topic.get(topic)?.get(&at)

@@ -111,7 +111,7 @@ impl<'l> Pen<'l> {
                 Err(TransactError::Unknown(_)) if attempt < TRIES => {
                     self.transactional.recover().map_err(failed)?;
                     self.marks = Marks::whole(self.look)?;
-                    if marks.iter().all(|mark| self.mark(at(mark)) == Some(mark)) {
+                    if marks.iter().all(|mark| self.mark(mark.into()) == Some(mark)) {
                         self.intents += 1;
                         break;
                     }
@@ -193,10 +193,6 @@ impl<'l> Pen<'l> {
             at,
         })
     }
-}
-
-const fn at(mark: &LetterMark) -> At {
-    At { partition: mark.partition, offset: mark.offset }
 }
 
 /// A record as the audit log has it: which letters, why they were there, where it went, and whether as it was.
