@@ -150,8 +150,7 @@ fn expect(
     test: &Test,
     given: &[(Timestamp, Detection)],
 ) -> Result<(), String> {
-    let triggers = |d: &Detection| definition.trigger.iter().all(|p| p.holds(d));
-    let (matched, rest): (Vec<_>, Vec<_>) = given.iter().partition(|(_, d)| triggers(d));
+    let (matched, rest): (Vec<_>, Vec<_>) = given.iter().partition(|(_, d)| definition.triggers(d));
     let mut rest: Vec<String> = rest.iter().map(|_| "match does not hold".to_owned()).collect();
     let (mut delivered, mut waiting, mut wrong) = (BTreeSet::new(), BTreeSet::new(), vec![]);
     for branch in &definition.branches {

@@ -10,7 +10,10 @@ use crate::{
     steps::{self, Step},
     yaml::Key,
 };
-use atio_schemas::detection::{Criticality, Tlp};
+use atio_schemas::{
+    Detection,
+    detection::{Criticality, Tlp},
+};
 use atio_topics::{Audience, Footprint, Place, Problem, Sink};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,6 +79,11 @@ pub struct Branch {
 }
 
 impl Definition {
+    /// Whether it is for this detection.
+    #[must_use]
+    pub fn triggers(&self, detection: &Detection) -> bool {
+        self.trigger.iter().all(|p| p.holds(detection))
+    }
     #[must_use]
     pub fn branch(&self, name: &str) -> Option<&Branch> {
         self.branches.iter().find(|b| &*b.name == name)

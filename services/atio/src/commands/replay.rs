@@ -205,14 +205,14 @@ impl Replay<'_> {
             return Ok(());
         };
         self.sum.comparison.event(&detection.event_id);
-        if !self.definition.trigger.iter().all(|p| p.holds(&detection)) {
+        if !self.definition.triggers(&detection) {
             return Ok(());
         }
         self.matched += 1;
         for (number, branch) in self.definition.branches.iter().enumerate() {
             let rehearsal = self.rehearsals.entry((number, entry.partition)).or_default();
             let subject = Subject { definition: &self.definition, branch, site: self.site };
-            let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, &end);
+            let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, end);
             rehearsal.event(subject, entry.timestamp, (&detection, &entry.headers), &mut told)?;
         }
         Ok(())
@@ -223,7 +223,7 @@ impl Replay<'_> {
         for ((number, _), mut rehearsal) in std::mem::take(&mut self.rehearsals) {
             let Some(branch) = self.definition.branches.get(number) else { continue };
             let subject = Subject { definition: &self.definition, branch, site: self.site };
-            let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, &end);
+            let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, end);
             rehearsal.finish(subject, &mut told)?;
         }
         Ok(())
@@ -311,15 +311,9 @@ impl Replay<'_> {
     }
 }
 
-/// Counts by code.
-trait Counted {
-    fn extend_with(&mut self, codes: impl IntoIterator<Item = Code>);
-}
-
-impl Counted for BTreeMap<Code, u64> {
-    fn extend_with(&mut self, codes: impl IntoIterator<Item = Code>) {
-        codes.into_iter().for_each(|code| *self.entry(code).or_default() += 1);
-    }
+/// One more of each code.
+fn count(counts: &mut BTreeMap<Code, u64>, codes: impl IntoIterator<Item = Code>) {
+    codes.into_iter().for_each(|code| *counts.entry(code).or_default() += 1);
 }
 
 impl Sum<'_> {
@@ -328,15 +322,15 @@ impl Sum<'_> {
         subject: Subject<'_>,
         detection: &Detection,
         headers: &Headers,
-        end: &End,
+        end: End,
     ) -> anyhow::Result<()> {
-        self.made(headers, detection, end, false)?;
-        self.dropped.extend_with(end.dropped);
-        self.rejected.extend_with(end.rejected.iter().map(|r| r.code));
+        self.made(headers, detection, end.outputs, false)?;
+        count(&mut self.dropped, end.dropped);
+        count(&mut self.rejected, end.rejected.iter().map(|r| r.code));
         // Whether somebody answers is open: what would be delivered then is held against what was.
         for wait in &end.waits {
             let after = resume(subject.definition, subject.branch, wait, subject.site);
-            self.made(headers, detection, &after, true)?;
+            self.made(headers, detection, after.outputs, true)?;
         }
         Ok(())
     }
@@ -345,14 +339,15 @@ impl Sum<'_> {
         &mut self,
         headers: &Headers,
         detection: &Detection,
-        end: &End,
+        outputs: Vec<Delivery>,
         behind_wait: bool,
     ) -> anyhow::Result<()> {
         if let Some(shadow) = &mut self.shadow {
-            shadow.write(headers, detection, end)?;
+            shadow.write(headers, detection, outputs.clone())?;
         }
-        for delivery in &end.outputs {
-            self.comparison.now(&delivery.idempotency_key, of(delivery.clone()), behind_wait);
+        for delivery in outputs {
+            let key = delivery.idempotency_key.clone();
+            self.comparison.now(key, of(delivery), behind_wait);
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ impl Comparison {
     }
 
     /// What the replay delivers.
-    pub fn now(&mut self, key: &str, mut made: Made, behind_wait: bool) {
+    pub fn now(&mut self, key: String, mut made: Made, behind_wait: bool) {
         let digest = digest(&made.payload);
         let bare = self.kept + made.payload.len() > KEPT_BYTES;
         if bare {
@@ -87,7 +87,7 @@ impl Comparison {
             self.kept += made.payload.len();
         }
         // The steps behind a wait may be run for each event that joins it; the first one's count.
-        self.now.entry(key.to_owned()).or_insert(Now { made, behind_wait, digest, bare });
+        self.now.entry(key).or_insert(Now { made, behind_wait, digest, bare });
     }
 
     /// What was delivered then; a repeated delivery is the same one.
@@ -190,11 +190,11 @@ mod tests {
     fn each_delivery_counts_once_and_as_what_it_is() {
         let mut all = Comparison::new(10);
         ["1", "2", "3", "4", "5"].iter().for_each(|event| all.event(event));
-        all.now("k1", made("1", "s", r#"{"a":1}"#), false);
-        all.now("k2", made("2", "s", r#"{"a":{"b":[1,2]},"c":3}"#), false);
-        all.now("k3", made("3", "s", "{}"), false);
-        all.now("k4", made("4", "s", "{}"), true);
-        all.now("k4", made("5", "s", "[]"), true);
+        all.now("k1".into(), made("1", "s", r#"{"a":1}"#), false);
+        all.now("k2".into(), made("2", "s", r#"{"a":{"b":[1,2]},"c":3}"#), false);
+        all.now("k3".into(), made("3", "s", "{}"), false);
+        all.now("k4".into(), made("4", "s", "{}"), true);
+        all.now("k4".into(), made("5", "s", "[]"), true);
         all.then("k1", made("1", "s", r#"{"a":1}"#));
         all.then("k1", made("1", "s", r#"{"a":1}"#));
         all.then("k2", made("2", "s", r#"{"a":{"b":[1,5]}}"#));

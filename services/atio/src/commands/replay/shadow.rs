@@ -4,7 +4,7 @@ use atio_schemas::{Codec, Detection, header};
 use atio_stage::{Headers, Output};
 use atio_stream::publish::{Publisher, PublisherSpec};
 use atio_topics::plan::{Change, Plan};
-use atio_workflow::{End, outputs};
+use atio_workflow::{Delivered, End, outputs};
 use std::{collections::BTreeSet, sync::Arc};
 
 const CLIENT: &str = "atio-replay";
@@ -35,9 +35,14 @@ impl<'a> Shadow<'a> {
         Ok(Self { look, codec, id: id.to_owned(), runtime, publisher: None, waiting: vec![], written: 0 })
     }
 
-    /// The end's deliveries, under the replay's names.
-    pub fn write(&mut self, headers: &Headers, detection: &Detection, end: &End) -> anyhow::Result<()> {
-        let deliveries = End { outputs: end.outputs.clone(), ..End::default() };
+    /// Deliveries, under the replay's names.
+    pub fn write(
+        &mut self,
+        headers: &Headers,
+        detection: &Detection,
+        made: Vec<Delivered>,
+    ) -> anyhow::Result<()> {
+        let deliveries = End { outputs: made, ..End::default() };
         let mut headers = headers.clone();
         headers.set(header::RUN, self.id.as_bytes());
         self.waiting.extend(outputs(&self.codec, &self.start(), &headers, detection, &deliveries)?);
