@@ -38,6 +38,8 @@ use batch::Batch;
 use epoch::Noting;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// A lane that its group has not answered says so this often.
+const WAITING_EVERY: Millis = 10_000;
 /// Schema ids that are known to be none are remembered up to here.
 const IDS_MAX: usize = 10_000;
 
@@ -116,6 +118,10 @@ struct Driver {
     last_served: Millis,
     troubles: u64,
     last_trouble: Millis,
+    /// The group has told what is ours, be it nothing.
+    joined: bool,
+    /// When it was last said that the group is waited for.
+    told_waiting: Millis,
     ended: Option<End>,
 }
 
@@ -129,8 +135,10 @@ impl Driver {
                 }
             };
             tracing::info!(stage = self.stage.name, ?event, "rebalance");
+            self.joined |= matches!(event, Event::Assigned(_));
             self.feed(consumer, None, event);
         }
+        self.tell_waiting();
         if self.stop.is_stopped() && !self.told_stop && !self.delivers_still() {
             self.told_stop = true;
             self.feed(consumer, None, Event::Stop);
@@ -215,13 +223,28 @@ impl Driver {
         self.report(stalled);
     }
 
+    /// The client does not say that it is not in its group yet, nor why.
+    fn tell_waiting(&mut self) {
+        let now = self.clock.now();
+        if self.joined || now < self.told_waiting + WAITING_EVERY {
+            return;
+        }
+        self.told_waiting = now;
+        tracing::warn!(
+            stage = self.stage.name,
+            error_code = "not_in_group",
+            group = self.stage.group,
+            since_ms = now,
+            "the group has not answered yet"
+        );
+    }
+
     fn report(&mut self, stalled: Option<String>) {
-        let running = self.machine.owned().next().is_some();
         let mut changed = None;
         self.shared.update(|s| {
             let state = match stalled {
                 Some(why) => LaneState::Stalled { why },
-                None if running || s.commits > 0 => LaneState::Running,
+                None if self.joined => LaneState::Running,
                 None => LaneState::Starting,
             };
             if s.state != state {

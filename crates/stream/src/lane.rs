@@ -187,6 +187,7 @@ pub enum LaneState {
     /// Not yet in the group, or restoring.
     #[default]
     Starting,
+    /// In its group, also where no partition is left for it: it takes over when another ends.
     Running,
     /// Waits and tries again.
     Stalled {

@@ -29,6 +29,9 @@ pub const CALL: Duration = Duration::from_secs(5);
 const OVERDUE: Duration = Duration::from_secs(60);
 /// What is sought again, or given to us while a fetch waits, comes after this at the latest.
 pub(super) const FETCH_WAIT_MS: &str = "500";
+/// A client that waits for the answer of a node that is no longer known waits for the next look at its topics, 5 minutes by default, before it
+/// joins its group: librdkafka 2.12.1 fails the question as `_DESTROY_BROKER`, which is neither tried again nor said.
+const METADATA_MS: &str = "5000";
 /// Of one partition, in one answer.
 pub(super) const FETCH_BYTES: &str = "65536";
 /// Records that wait for the driver: the work of some 20 ms. With four times as much a lane was no faster.
@@ -141,6 +144,7 @@ impl LaneConsumer {
             // A fetch ends when something comes; without that, this often for nothing.
             .set("fetch.wait.max.ms", FETCH_WAIT_MS)
             .set("fetch.min.bytes", "1")
+            .set("topic.metadata.refresh.interval.ms", METADATA_MS)
             // As compressed: in memory a partition's answer can be thirty times that, which was most of a service's memory. A larger batch
             // still comes, alone.
             .set("fetch.message.max.bytes", FETCH_BYTES)
@@ -364,3 +368,7 @@ impl<'a> Incoming<'a> {
         atio_stage::Headers(pairs)
     }
 }
+
+#[cfg(test)]
+#[path = "consumer_tests.rs"]
+mod tests;

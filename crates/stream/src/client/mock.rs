@@ -2,7 +2,7 @@
 use crate::config::Kafka;
 use rdkafka::{
     config::ClientConfig,
-    mocking::MockCluster,
+    mocking::{MockCluster, MockCoordinator},
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
 };
 use std::time::Duration;
@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Mock {
     pub(crate) kafka: Kafka,
     topic: String,
+    nodes: i32,
     // Ends before its broker.
     producer: BaseProducer,
     broker: MockCluster<'static, DefaultProducerContext>,
@@ -28,11 +29,21 @@ impl Mock {
         let kafka = Kafka { bootstrap: broker.bootstrap_servers(), ..Kafka::default() };
         let producer =
             ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap).create().expect("a producer");
-        Self { kafka, topic: topic.to_owned(), producer, broker }
+        Self { kafka, topic: topic.to_owned(), nodes, producer, broker }
     }
     /// From now on this node leads the partition.
     pub(crate) fn leads(&self, topic: &str, partition: i32, node: i32) {
         self.broker.partition_leader(topic, partition, Some(node)).expect("a leader");
+    }
+    /// This node is asked about the group.
+    pub(crate) fn coordinates(&self, group: &str, node: i32) {
+        self.broker.coordinator(MockCoordinator::Group(group.to_owned()), node).expect("a coordinator");
+    }
+    /// From now on each answer of a node takes so long.
+    pub(crate) fn slow(&self, answer: Duration) {
+        for node in 1..=self.nodes {
+            self.broker.broker_round_trip_time(node, answer).expect("a node");
+        }
     }
     /// This node is gone.
     pub(crate) fn down(&self, node: i32) {

@@ -66,6 +66,8 @@ pub(super) fn start(
         last_served: 0,
         troubles: 0,
         last_trouble: 0,
+        joined: false,
+        told_waiting: 0,
         ended: None,
     };
     Ok(Some((consumer, driver)))
