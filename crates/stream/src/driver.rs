@@ -118,8 +118,8 @@ struct Driver {
     last_served: Millis,
     troubles: u64,
     last_trouble: Millis,
-    /// The group has told what is ours, be it nothing.
-    joined: bool,
+    /// Until the group has told what is ours, be it nothing.
+    waits: Option<start::Waits>,
     /// When it was last said that the group is waited for.
     told_waiting: Millis,
     ended: Option<End>,
@@ -135,8 +135,11 @@ impl Driver {
                 }
             };
             tracing::info!(stage = self.stage.name, ?event, "rebalance");
-            self.joined |= matches!(event, Event::Assigned(_));
+            let waits = if matches!(event, Event::Assigned(_)) { self.waits.take() } else { None };
             self.feed(consumer, None, event);
+            if let Some(waits) = waits.filter(|_| !self.machine.exited()) {
+                waits.tell(&self.stage.name);
+            }
         }
         self.tell_waiting();
         if self.stop.is_stopped() && !self.told_stop && !self.delivers_still() {
@@ -226,7 +229,7 @@ impl Driver {
     /// The client does not say that it is not in its group yet, nor why.
     fn tell_waiting(&mut self) {
         let now = self.clock.now();
-        if self.joined || now < self.told_waiting + WAITING_EVERY {
+        if self.waits.is_none() || now < self.told_waiting + WAITING_EVERY {
             return;
         }
         self.told_waiting = now;
@@ -244,7 +247,7 @@ impl Driver {
         self.shared.update(|s| {
             let state = match stalled {
                 Some(why) => LaneState::Stalled { why },
-                None if self.joined => LaneState::Running,
+                None if self.waits.is_none() => LaneState::Running,
                 None => LaneState::Starting,
             };
             if s.state != state {

@@ -14,6 +14,29 @@ const BATCH_BYTES: usize = 1_000_000;
 const DEAD_LETTER_ROOM: usize = 64 * 1024;
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// What a start has waited for, each since its beginning: it is told once, so that a slow one can be explained.
+pub(super) struct Waits {
+    began: Instant,
+    limits: Duration,
+    initialised: Duration,
+    subscribed: Duration,
+}
+
+impl Waits {
+    /// The group has answered, and what it gave is restored.
+    pub(super) fn tell(&self, stage: &str) {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            stage,
+            limits_ms = ms(self.limits),
+            initialised_ms = ms(self.initialised),
+            subscribed_ms = ms(self.subscribed),
+            joined_ms = ms(self.began.elapsed()),
+            "in its group"
+        );
+    }
+}
+
 /// None: stopped before it began.
 pub(super) fn start(
     stage: Arc<Stage>,
@@ -21,6 +44,7 @@ pub(super) fn start(
     stop: Stop,
     shared: &Shared,
 ) -> Result<Option<(LaneConsumer, Driver)>, StreamError> {
+    let began = Instant::now();
     let name = instance_name(&stage, &config.identity);
     let topics = written(&stage);
     // It connects while the limits are asked for.
@@ -28,10 +52,14 @@ pub(super) fn start(
     let wanted = || !stop.is_stopped();
     let limits = || max_message_bytes(&config.kafka, &name, &topics, &config.io);
     let Some(limits) = patiently(&wanted, shared, limits)?.map(TopicLimits) else { return Ok(None) };
+    let asked = began.elapsed();
     let smallest = topics.iter().map(|t| limits.of(t)).min().unwrap_or(BATCH_BYTES);
     let spec = producer_spec(&stage, &config, name, smallest);
     let clients = clients(&stage, &config, &stop, shared, (&restorer, &limits, &spec))?;
-    let Some((consumer, producer, tables)) = clients else { return Ok(None) };
+    let Some((consumer, (producer, initialised), (tables, subscribed))) = clients else { return Ok(None) };
+    let since = |at: Instant| at.duration_since(began);
+    let waits =
+        Waits { began, limits: asked, initialised: since(initialised), subscribed: since(subscribed) };
     let deliveries = Deliveries::new(&stage, &config.io, config.limits.in_flight);
     let driver = Driver {
         deliveries,
@@ -66,7 +94,7 @@ pub(super) fn start(
         last_served: 0,
         troubles: 0,
         last_trouble: 0,
-        joined: false,
+        waits: Some(waits),
         told_waiting: 0,
         ended: None,
     };
@@ -95,7 +123,8 @@ fn producer_spec(stage: &Stage, config: &LaneConfig, name: String, smallest: usi
     }
 }
 
-type Clients = (LaneConsumer, TxnProducer, TableReader);
+/// With the moments at which the producer was there, and the group was asked.
+type Clients = (LaneConsumer, (TxnProducer, Instant), (TableReader, Instant));
 
 /// The predecessor's transaction is ended while topics are checked, tables read and the group is joined: most of a restart is waiting.
 fn clients(
@@ -111,14 +140,17 @@ fn clients(
         let initialising = scope.spawn(|| {
             let made = patiently(&wanted, shared, || spec.init(&wanted));
             failed.fetch_or(made.is_err(), Relaxed);
-            made
+            made.map(|producer| Some((producer?, Instant::now())))
         });
         let joined = join(stage, config, shared, &wanted, (restorer, limits, &spec.client_id));
         failed.fetch_or(joined.is_err(), Relaxed);
+        let subscribed = Instant::now();
         let producer = initialising.join();
         let producer = producer.unwrap_or_else(|panic| Err(StreamError::Panicked(panic_text(&*panic))));
         match (joined, producer) {
-            (Ok(Some((consumer, tables))), Ok(Some(producer))) => Ok(Some((consumer, producer, tables))),
+            (Ok(Some((consumer, tables))), Ok(Some(producer))) => {
+                Ok(Some((consumer, producer, (tables, subscribed))))
+            }
             (Ok(joined), producer) => {
                 joined.into_iter().for_each(|(consumer, _)| consumer.close());
                 producer.map(|_| None)
