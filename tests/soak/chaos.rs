@@ -160,7 +160,12 @@ impl Chaos {
             took.map_or("never".into(), |t| format!("{t:.2} s")),
         );
         match took {
-            None => self.figures.stalls.push(format!("round {round}: {way:?} {} stalls", name(victim))),
+            None => {
+                if let Victim::Service(service, ..) = victim {
+                    println!("{}", self.bed.fleet.stderr(service));
+                }
+                self.figures.stalls.push(format!("round {round}: {way:?} {} stalls", name(victim)));
+            }
             Some(took) => {
                 let other = self.figures.ended.len() > ended;
                 let list = match (victim, way) {

@@ -104,6 +104,11 @@ impl Fleet {
         &self.running.iter().find(|(name, _)| *name == service).expect("a service of the fleet").1
     }
 
+    /// What a service has said on stderr.
+    pub fn stderr(&self, service: &str) -> String {
+        self.of(service).child.stderr()
+    }
+
     pub fn pids(&self) -> Vec<(&'static str, u32)> {
         self.running.iter().map(|(name, running)| (*name, running.child.pid())).collect()
     }
@@ -117,7 +122,7 @@ impl Fleet {
     pub fn runs(&self, service: &str, stage: &str) {
         let up = Deadline::after(60)
             .every(Duration::from_millis(50), || (self.ledger(service, stage).up > 0).then_some(()));
-        up.unwrap_or_else(|| panic!("{stage} does not run\n{}", self.of(service).child.stderr()));
+        up.unwrap_or_else(|| panic!("{stage} does not run\n{}", self.stderr(service)));
     }
 
     /// Waits until a stage has settled this many records; panics when it does not in time, or settles more.
@@ -129,7 +134,7 @@ impl Fleet {
             (last.read >= wanted).then(|| last.clone())
         });
         let end = end.unwrap_or_else(|| {
-            panic!("{stage}: not {wanted} records in time: {last:?}\n{}", self.of(service).child.stderr())
+            panic!("{stage}: not {wanted} records in time: {last:?}\n{}", self.stderr(service))
         });
         assert_eq!(end.read, wanted, "{stage} reads what is there, once");
         assert!(end.balanced(), "{stage}: in = emitted + dropped + dead-lettered + held: {end:?}");

@@ -41,10 +41,12 @@ const SLOW: Duration = Duration::from_millis(RETRY_BACKOFF_MS * 3 / 4);
 const DEBUG: &str = "broker";
 /// Lines that one look takes in at most.
 const LINES_MAX: u32 = 10_000;
-const INIT_QUICK: Duration = Duration::from_millis(60);
-/// The last try: so many waits of so long, with a look in between whether anybody still wants it.
-const INIT_LONG: (u32, Duration) = (30, Duration::from_secs(1));
-const INIT_QUICK_TRIES: u32 = 10;
+/// One wait for a producer id, between looks whether it was refused and whether anybody still wants it.
+const INIT_LOOK: Duration = Duration::from_millis(20);
+/// So long a start waits for a producer id.
+const INIT_PATIENCE: Duration = Duration::from_secs(30);
+/// So many producers are dropped where the coordinator has refused them; then it is the client that asks again.
+const INIT_TRIES: u32 = 10;
 /// Unwritten records that the client holds; above, or above a bound in bytes ([`Waiting`]), `send` waits.
 const QUEUE_WAIT: Duration = Duration::from_micros(300);
 const QUEUE_RECORDS: &str = "2000";
@@ -141,28 +143,30 @@ impl ProducerSpec {
         })
     }
 
-    /// A producer whose predecessor under this id is fenced and its transaction ended. librdkafka waits 500 ms before it asks again, a new
-    /// producer asks at once (rule 9).
+    /// A producer whose predecessor under this id is fenced and its transaction ended. Where that takes a moment the coordinator refuses, and
+    /// librdkafka waits 500 ms before it asks again; a new producer asks at once (rule 9). One that merely waits for an answer is waited for: a new
+    /// one would have to find its way to the coordinator again.
     ///
     /// # Errors
-    /// What the last try said; at the latest a second after it is no longer `wanted`.
+    /// What the last call said; at the latest a moment after it is no longer `wanted`.
     pub fn init(&self, wanted: &dyn Fn() -> bool) -> Result<TxnProducer, Fault> {
-        let mut last = Fault::new(FaultKind::Fatal, "no try");
-        for tried in 0..=INIT_QUICK_TRIES {
-            let (waits, limit) = if tried < INIT_QUICK_TRIES { (1, INIT_QUICK) } else { INIT_LONG };
-            let made = self.create()?;
-            for _ in 0..waits {
-                match made.producer.init_transactions(limit) {
-                    Ok(()) => return Ok(made),
-                    Err(e) => last = error::of_call(Call::Init, &e),
-                }
-                let again = matches!(last.kind, FaultKind::Unknown | FaultKind::Retry);
-                if !again || !wanted() {
-                    return Err(last);
-                }
+        let deadline = Instant::now() + INIT_PATIENCE;
+        let mut tries = 1;
+        let mut made = self.create()?;
+        loop {
+            let Err(error) = made.producer.init_transactions(INIT_LOOK) else { return Ok(made) };
+            let fault = error::of_call(Call::Init, &error);
+            // A time-out says nothing; where the coordinator has refused, that is said in its place.
+            let refused = fault.kind == FaultKind::Retry;
+            let again = refused || fault.kind == FaultKind::Unknown;
+            if !again || !wanted() || Instant::now() >= deadline {
+                return Err(fault);
+            }
+            if refused && tries < INIT_TRIES {
+                tries += 1;
+                made = self.create()?;
             }
         }
-        Err(last)
     }
 }
 
