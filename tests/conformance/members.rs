@@ -104,3 +104,18 @@ pub fn join_in_commit(on: On) {
     second.stop();
     finish(&world, feeder, first, oracle::judge);
 }
+
+/// One for which no partition is left is ready all the same, and takes over.
+pub fn standby(on: On) {
+    let broker = Broker::shared(on);
+    let world = World::new(&broker.bootstrap, Kind::Count, 1);
+    let feeder = Feeder::start(&world, 400, u64::MAX);
+    let mut first = Worker::start(&world, &broker.bootstrap, None);
+    world.further(200, Deadline::after(60));
+    let mut second = Worker::start(&world, &broker.bootstrap, None);
+    second.state("running");
+    world.further(200, Deadline::after(60));
+    first.kill();
+    world.further(200, Deadline::after(60));
+    finish(&world, feeder, second, oracle::judge);
+}

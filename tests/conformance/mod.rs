@@ -72,6 +72,7 @@ const SCENARIOS: &[Scenario] = &[
     ("reordered", faults::reordered),
     ("broker_gone", faults::gone),
     ("join_in_commit", members::join_in_commit),
+    ("standby", members::standby),
     ("zombie", members::zombie),
     ("twins", members::twins),
     ("rebalance", members::rebalance),
