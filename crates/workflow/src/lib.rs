@@ -3,7 +3,7 @@
 //! `spec` reads YAML into a shape with places, `check` turns it into a [`Definition`] or a list of problems, `index` finds the
 //! definitions that a detection triggers, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
 //! events, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks,
-//! `definitions` is the topic `workflows` as a table of compiled definitions, `outputs` makes records of what a branch gives.
+//! `tables` are the rows that steps look into, `definitions` is the topic `workflows` as a table of compiled definitions, `outputs` makes records of what a branch gives.
 //! A step is one file in `steps/` and one line in its table. Must not know: the stream layer, services.
 
 pub mod check;
@@ -18,6 +18,7 @@ pub mod spec;
 pub mod state;
 pub mod steps;
 mod suggest;
+pub mod tables;
 pub mod testing;
 pub mod yaml;
 

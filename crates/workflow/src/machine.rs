@@ -7,6 +7,7 @@ use crate::{
 };
 use atio_schemas::{Code, Detection, Timestamp, delivery::Delivery, incident::Wait};
 use atio_stage::{Reject, StageError};
+use atio_vrl::Seen;
 use ipnet::IpNet;
 use std::borrow::Cow;
 
@@ -92,6 +93,11 @@ impl<'a> Event<'a> {
     pub fn change(&mut self) -> &mut Detection {
         self.converted = None;
         self.detection.to_mut()
+    }
+    /// What an expression sees.
+    #[must_use]
+    pub fn seen(&self) -> Seen<'_> {
+        Seen::from(&*self.detection)
     }
     /// `name@version`.
     #[must_use]

@@ -150,6 +150,7 @@ fn test() -> Value {
         "required": ["given", "then"],
         "properties": {
             "name": {"type": "string"},
+            "tables": tables(),
             "given": {
                 "description": "Columns of a detection, or the name of a file beside this one; or several of them, one after the other",
                 "anyOf": [
@@ -167,6 +168,14 @@ fn test() -> Value {
             },
         },
     })
+}
+
+/// Rows of tables, by table, key and column.
+fn tables() -> Value {
+    let cell = json!({"type": ["string", "number", "boolean"]});
+    let row = json!({"type": "object", "additionalProperties": cell});
+    let table = json!({"type": "object", "additionalProperties": row});
+    json!({"type": "object", "description": "Rows that tables have meanwhile: table, key, column", "additionalProperties": table})
 }
 
 /// What a test says of a branch.

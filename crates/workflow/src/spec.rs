@@ -67,6 +67,8 @@ impl Step {
 pub struct Test {
     pub place: Place,
     pub name: Option<Key>,
+    /// Rows that the tables have meanwhile.
+    pub tables: Vec<TableRows>,
     /// One after the other.
     pub given: Vec<Given>,
     /// The branches that must deliver, and no others.
@@ -75,6 +77,13 @@ pub struct Test {
     pub awaiting: Vec<Key>,
     /// How many events must end how, of branches of which it is said.
     pub totals: Vec<Totals>,
+}
+
+/// A table's rows in a test: by their key.
+#[derive(Clone, Debug)]
+pub struct TableRows {
+    pub table: Key,
+    pub rows: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 #[derive(Clone, Debug)]

@@ -5,10 +5,11 @@ use crate::{
     machine::{End, Site},
     rehearsal::{Rehearsal, Subject},
     spec::{Given, Test, Totals},
+    tables::{self, Rows},
     yaml::Key,
 };
-use atio_schemas::{Code, Detection, Timestamp, detection::Kind};
-use atio_stage::{Headers, StageError};
+use atio_schemas::{Code, Codec, Detection, Timestamp, codec::StaticIds, detection::Kind};
+use atio_stage::{Headers, StageError, Tables, View};
 use atio_stix::{
     Bundle, graph, ids,
     object::{AttackPattern, Common, Ipv4Addr, Ipv6Addr},
@@ -131,8 +132,28 @@ impl Ends {
     }
 }
 
-fn rehearsed(subject: Subject<'_>, events: &[&(Timestamp, Detection)]) -> Result<Ends, StageError> {
-    let (mut ends, mut rehearsal, headers) = (Ends::default(), Rehearsal::default(), Headers::default());
+/// Every table that the definition looks into, with the rows that the test gives it.
+fn tables(definition: &Definition, test: &Test) -> Arc<Tables> {
+    // No row comes from a topic.
+    let codec = Codec::new(Arc::new(StaticIds::new()));
+    let one = |name: &String| {
+        let mut view = Rows::new(codec.clone());
+        for given in test.tables.iter().filter(|given| given.table.text == *name) {
+            given.rows.iter().for_each(|(key, row)| view.insert(key, row.clone()));
+        }
+        (tables::name(name), Box::new(view) as Box<dyn View>)
+    };
+    let names = definition.branches.iter().flat_map(|b| &b.tables);
+    Arc::new(Tables(names.map(one).collect()))
+}
+
+fn rehearsed(
+    subject: Subject<'_>,
+    tables: &Arc<Tables>,
+    events: &[&(Timestamp, Detection)],
+) -> Result<Ends, StageError> {
+    let (mut ends, headers) = (Ends::default(), Headers::default());
+    let mut rehearsal = Rehearsal::with(Arc::clone(tables));
     let mut told = |_: &Detection, _: &Headers, end: End| {
         ends.count(&end);
         Ok::<(), StageError>(())
@@ -153,9 +174,10 @@ fn expect(
     let (matched, rest): (Vec<_>, Vec<_>) = given.iter().partition(|(_, d)| definition.triggers(d));
     let mut rest: Vec<String> = rest.iter().map(|_| "match does not hold".to_owned()).collect();
     let (mut delivered, mut waiting, mut wrong) = (BTreeSet::new(), BTreeSet::new(), vec![]);
+    let tables = tables(definition, test);
     for branch in &definition.branches {
         let subject = Subject { definition, branch, site };
-        let found = rehearsed(subject, &matched).map_err(|e| e.to_string())?;
+        let found = rehearsed(subject, &tables, &matched).map_err(|e| e.to_string())?;
         if found.delivered > 0 {
             delivered.insert(&*branch.name);
         }

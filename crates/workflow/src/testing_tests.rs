@@ -26,10 +26,14 @@ tests:
 
 /// What each of these tests comes to.
 fn failures(tests: &str) -> Vec<Option<String>> {
+    failures_of(STEPS, tests)
+}
+
+fn failures_of(workflow: &str, tests: &str) -> Vec<Option<String>> {
     let sink = SinkFacts { format: "report".into(), audience: Audience::Internal, clearance: Tlp::Red };
-    let known = Known { sinks: [("siem".to_owned(), sink)].into() };
+    let known = Known { sinks: [("siem".to_owned(), sink)].into(), tables: ["owners".to_owned()].into() };
     let definition =
-        compile("w.yaml", &format!("{STEPS}{tests}"), &known).unwrap_or_else(|p| panic!("{p:?}"));
+        compile("w.yaml", &format!("{workflow}{tests}"), &known).unwrap_or_else(|p| panic!("{p:?}"));
     let site = Site { version: 1, home_networks: &[] };
     let two = |_: &str| {
         let one =
@@ -57,6 +61,20 @@ fn events_come_one_after_the_other() {
 "
     );
     assert_eq!(failures(&tests), [None, None, None], "each test begins with nothing kept");
+}
+
+/// A test brings the rows that its tables have; without any they are empty.
+#[test]
+fn tables_have_the_rows_of_the_test() {
+    let steps = "    - enrich: {table: owners, key: asset, set: {importance: 'to_float(.row.weight) ?? 0.0'}}\n    - when: .importance >= 70\n    - deliver: siem\n";
+    let workflow = format!("{}  owned:\n{steps}tests:\n", STEPS.trim_end_matches("tests:\n"));
+    let tests = "  - tables: {owners: {a: {weight: 75}}}
+    given: {asset: a, importance: 10}
+    then: {branches: [few, once, owned]}
+  - given: {asset: a, importance: 10}
+    then: {branches: [few, once], owned: {dropped: {when_false: 1}}}
+";
+    assert_eq!(failures_of(&workflow, tests), [None, None]);
 }
 
 #[test]

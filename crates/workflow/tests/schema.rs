@@ -20,6 +20,8 @@ branches:
         - set: {importance: 100}
       else:
         - when: '.confidence > 50'
+    - enrich: {table: owners, key: asset, set: {labels: 'push(.labels, .row.team)'}}
+    - merge: {objects: [{type: url, id: url--d6c9c7ea-a28a-52c3-a3ac-c7c1b3f1ae73, value: \"https://example.org/\"}]}
     - rate: {limit: 10, per: 1m, key: asset}
     - dedup: {key: [asset, rule.id], within: 10m}
     - delay: 30s
@@ -29,6 +31,7 @@ branches:
     - deliver: siem
 tests:
   - name: urgent
+    tables: {owners: {\"host:web-1\": {team: web}}}
     given: {kind: threat, host: ~, cves: CVE-2021-44228, kev: true}
     then: {branches: [b], b: {awaiting: ack}}
   - given: [{kind: threat}, {after: 5m}, a.json]
@@ -56,7 +59,10 @@ fn what_is_right_passes() {
         audience: atio_topics::Audience::Internal,
         clearance: atio_schemas::detection::Tlp::Red,
     };
-    let known = atio_workflow::Known { sinks: [("siem".to_owned(), sink)].into() };
+    let known = atio_workflow::Known {
+        sinks: [("siem".to_owned(), sink)].into(),
+        tables: ["owners".to_owned()].into(),
+    };
     atio_workflow::compile("w.yaml", GOOD, &known).expect("what is called right here is right");
     assert_eq!(complaints(GOOD), Vec::<String>::new());
     for (name, text) in shipped::WORKFLOWS {
@@ -100,6 +106,11 @@ fn mistakes_are_found() {
         ("confidence: {lt: 50}", "confidence: {prefix: a}"),
         ("labels: {none", "label: {none"),
         ("given: {kind: threat", "given: {kind: thread"),
+        ("table: owners, ", ""),
+        ("table: owners", "table: My Table"),
+        ("labels: 'push", "tlp: 'push"),
+        ("objects: [{type: url", "objects: [{kind: url"),
+        ("{team: web}", "[web]"),
         ("limit: 10", "limit: 0"),
         ("per: 1m", "per: 60"),
         ("key: asset}", "key: source}"),

@@ -8,13 +8,15 @@ use crate::{
     index::{Predicate, in_order},
     spec,
     steps::{self, Step},
-    yaml::Key,
+    suggest,
+    yaml::{Key, short},
 };
 use atio_schemas::{
     Detection,
     detection::{Criticality, Tlp},
 };
-use atio_topics::{Audience, Footprint, Place, Problem, Sink};
+use atio_topics::{Audience, Declarations, Footprint, Place, Problem, Sink};
+use atio_vrl::Scope;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -43,12 +45,15 @@ impl From<&Sink> for SinkFacts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     pub sinks: BTreeMap<String, SinkFacts>,
+    /// Names of reference tables.
+    pub tables: BTreeSet<String>,
 }
 
 impl Known {
     #[must_use]
-    pub fn of(sinks: &BTreeMap<String, Sink>) -> Self {
-        Self { sinks: sinks.iter().map(|(name, sink)| (name.clone(), SinkFacts::from(sink))).collect() }
+    pub fn of(declared: &Declarations) -> Self {
+        let sinks = declared.sinks.iter().map(|(name, sink)| (name.clone(), SinkFacts::from(sink)));
+        Self { sinks: sinks.collect(), tables: declared.tables.keys().cloned().collect() }
     }
 }
 
@@ -70,6 +75,8 @@ pub struct Branch {
     pub steps: Vec<Box<dyn Step>>,
     /// Where it delivers to, in order.
     pub sinks: Vec<String>,
+    /// Tables that its steps look into.
+    pub tables: BTreeSet<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
     /// It has steps that keep something between events.
@@ -103,7 +110,9 @@ impl Definition {
             topics.extend(branch.keeps.then_some(state));
         }
         let groups = self.branches.iter().map(|b| format!("routing.{}.{}", self.name, b.name)).collect();
-        Footprint { topics, groups, sinks, tables: BTreeSet::new() }
+        let tables: BTreeSet<String> = self.branches.iter().flat_map(|b| b.tables.iter().cloned()).collect();
+        topics.extend(tables.iter().map(|t| format!("reference.{t}")));
+        Footprint { topics, groups, sinks, tables }
     }
 }
 
@@ -118,7 +127,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let reach = Reach::new(&trigger);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
-    tests(&written, &mut check.problems);
+    tests(&written, &branches, &mut check.problems);
     if !check.problems.is_empty() {
         check.problems.sort_by(|a, b| a.place.cmp(&b.place));
         return Err(check.problems);
@@ -150,6 +159,10 @@ pub struct Flow {
     pub undelivered: Option<Place>,
     /// Sinks so far.
     pub sinks: Vec<String>,
+    /// Tables so far.
+    pub tables: BTreeSet<String>,
+    /// What expressions may name beside the columns.
+    pub scope: Scope,
     /// What is known of the columns here.
     pub reach: Reach,
     /// Types of STIX object that can still be there; none = any.
@@ -180,6 +193,8 @@ impl Flow {
             converted: None,
             undelivered: one.undelivered.or(other.undelivered),
             sinks,
+            tables: one.tables.union(&other.tables).cloned().collect(),
+            scope: before.scope,
             reach: before.reach.behind(&one.reach, &other.reach),
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
@@ -208,6 +223,7 @@ fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Optio
         name: Arc::from(written.name.text.as_str()),
         steps,
         sinks,
+        tables: std::mem::take(&mut check.flow.tables),
         awaits: check.flow.awaits,
         keeps: check.flow.keeps,
         delays: check.flow.delays,
@@ -284,7 +300,20 @@ fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bo
     }
 }
 
-fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
+fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Problem>) {
+    let tables: BTreeSet<&str> = branches.iter().flat_map(|b| &b.tables).map(String::as_str).collect();
+    // Where a branch is unsound, not all tables are known.
+    if branches.len() == written.branches.len() {
+        for given in written.tests.iter().flat_map(|t| &t.tables) {
+            if !tables.contains(given.table.text.as_str()) {
+                let message = format!("no step looks into a table `{}`", short(&given.table.text));
+                let help = suggest::help(&given.table.text, tables.iter().copied());
+                let help =
+                    help.unwrap_or_else(|| "a step `enrich` with this `table`, or leave it out".to_owned());
+                problems.push(Problem::new(&given.table.place, message).help(Some(help)));
+            }
+        }
+    }
     let names: Vec<&str> = written.branches.iter().map(|b| b.name.text.as_str()).collect();
     for test in &written.tests {
         for branch in test.branches.iter().filter(|b| !names.contains(&b.text.as_str())) {

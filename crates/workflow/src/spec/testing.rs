@@ -1,5 +1,5 @@
 //! The shape of a definition's `tests:`. Must not know: how a test is run.
-use super::{Given, Test, Totals, field, known, mapping, missing, text, unknown};
+use super::{Given, TableRows, Test, Totals, field, known, mapping, missing, text, unknown};
 use crate::{
     suggest,
     yaml::{Key, Node, Value, short},
@@ -44,8 +44,9 @@ pub(super) fn read(node: &Node, problems: &mut Vec<Problem>) -> Vec<Test> {
 
 fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
     let entries = mapping(node, "a test", problems)?;
-    known(entries, &["name", "given", "then"], &[], "field", problems);
+    known(entries, &["name", "tables", "given", "then"], &[], "field", problems);
     let name = field(entries, "name").and_then(|n| text(n, "`name`", problems));
+    let tables = field(entries, "tables").map(|node| tables(node, problems)).unwrap_or_default();
     let Some(node_given) = field(entries, "given") else {
         missing(&node.place, "given", "given: {kind: threat}", problems);
         return None;
@@ -70,7 +71,23 @@ fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
         return None;
     };
     let branches = names.iter().filter_map(|n| text(n, "a branch's name", problems)).collect();
-    Some(Test { place: node.place.clone(), name, given, branches, awaiting, totals })
+    Some(Test { place: node.place.clone(), name, tables, given, branches, awaiting, totals })
+}
+
+/// `tables: {assets: {"host:web-1": {owner: web}}}`: table, key, column.
+fn tables(node: &Node, problems: &mut Vec<Problem>) -> Vec<TableRows> {
+    let mut tables = vec![];
+    for (table, node) in mapping(node, "`tables`", problems).unwrap_or_default() {
+        let mut rows = BTreeMap::new();
+        for (key, node) in mapping(node, "a table", problems).unwrap_or_default() {
+            let cells = mapping(node, "a row", problems).unwrap_or_default();
+            let cell =
+                |(name, node): &(Key, Node)| Some((name.text.clone(), text(node, "a cell", problems)?.text));
+            rows.insert(key.text.clone(), cells.iter().filter_map(cell).collect());
+        }
+        tables.push(TableRows { table: table.clone(), rows });
+    }
+    tables
 }
 
 /// One event, or several one after the other.

@@ -33,8 +33,9 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         return None;
     }
     if facts.audience == Audience::External && !check.flow.sanitized {
+        let what = if check.flow.tables.is_empty() { "nothing" } else { "not all that is brought in" };
         let message = format!(
-            "sink `{}` has readers outside (audience: external), and nothing is sanitized before it",
+            "sink `{}` has readers outside (audience: external), and {what} is sanitized before it",
             sink.text
         );
         check.problem(&sink.place, message, Some("`- sanitize: external` before it".to_owned()));

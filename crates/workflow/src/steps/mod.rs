@@ -5,8 +5,10 @@ mod convert;
 mod dedup;
 mod delay;
 mod deliver;
+mod enrich;
 mod if_;
 mod key;
+mod merge;
 mod objects;
 mod rate;
 mod sanitize;
@@ -85,8 +87,10 @@ static STEPS: &[Kind] = &[
     Kind { name: "dedup", read: Read::One(dedup::read), schema: dedup::schema },
     Kind { name: "delay", read: Read::One(delay::read), schema: delay::schema },
     Kind { name: "deliver", read: Read::One(deliver::read), schema: deliver::schema },
+    Kind { name: "enrich", read: Read::One(enrich::read), schema: enrich::schema },
     Kind { name: "filter", read: Read::One(objects::read_filter), schema: objects::schema },
     Kind { name: "if", read: Read::Row(if_::read), schema: if_::schema },
+    Kind { name: "merge", read: Read::One(merge::read), schema: merge::schema },
     Kind { name: "rate", read: Read::One(rate::read), schema: rate::schema },
     Kind { name: "remove", read: Read::One(objects::read_remove), schema: objects::schema },
     Kind { name: "sanitize", read: Read::One(sanitize::read), schema: sanitize::schema },
@@ -95,8 +99,7 @@ static STEPS: &[Kind] = &[
 ];
 
 /// Steps of the language that this version does not know yet.
-const LATER: &[&str] =
-    &["call", "each", "enrich", "gather", "incident", "merge", "parallel", "retry", "split", "wait"];
+const LATER: &[&str] = &["call", "each", "gather", "incident", "parallel", "retry", "split", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
