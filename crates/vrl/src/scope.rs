@@ -194,6 +194,10 @@ impl Scope {
                     "`.error.code`, or `.error.message`".to_owned(),
                 )),
             },
+            _ if field.is_empty() => Err(refused(
+                "the variables as a whole can't be used here",
+                "name one: `.vars.least`".to_owned(),
+            )),
             _ if self.vars.contains_key(field) => Ok((Name::Variable(field.to_owned()), 2)),
             _ => {
                 let near = crate::scan::nearest(field, self.vars.keys().map(String::as_str));

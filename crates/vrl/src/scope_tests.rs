@@ -126,7 +126,7 @@ fn mistakes() {
         (&none, ".error.code == \"x\"", 0, "`.error` is not known here", "`on_error`"),
         (&none, ".vars.a == \"x\"", 0, "unknown variable `a`", "declare it"),
         (&all, ".vars.lest == 1", 0, "unknown variable `lest`", "`.vars.least`"),
-        (&all, ".vars == 1", 0, "unknown variable ``", "declare it"),
+        (&all, ".vars == 1", 0, "the variables as a whole", "`.vars.least`"),
         (&all, ".row == 1", 0, "a row as a whole", "`.row.owner`"),
         (&all, ".error.text == \"x\"", 0, "a code and a message", "`.error.code`"),
         (&all, ".row.owner >= 1", 0, "the types do not fit", "compare like with like"),

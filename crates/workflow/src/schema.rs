@@ -31,6 +31,7 @@ pub fn schema() -> Value {
                 },
             },
             "on": {"enum": spec::TRIGGERS, "description": "What triggers it"},
+            "variables": variables(),
             "match": {
                 "type": "object",
                 "description": "Column and what it must be; all of them must hold. {} is every detection",
@@ -63,6 +64,7 @@ fn definitions() -> Map<String, Value> {
     let expression = json!({"type": ["string", "number", "boolean"], "description": "An expression (VRL)"});
     definitions.insert("expression".to_owned(), expression);
     definitions.insert("given".to_owned(), given());
+    definitions.insert("variable".to_owned(), reference_to_variable());
     definitions.insert("step".to_owned(), steps::schema());
     let step = json!({"$ref": "#/definitions/step"});
     let steps = json!({"type": "array", "minItems": 1, "maxItems": spec::MAX_STEPS, "items": step});
@@ -123,6 +125,29 @@ fn plain(column: &Column) -> Value {
         Type::Float => json!({"type": "number"}),
         Type::Bool => json!({"type": "boolean"}),
     }
+}
+
+/// Names and their values.
+fn variables() -> Value {
+    let scalar = json!({"type": ["string", "number", "boolean"]});
+    json!({
+        "type": "object",
+        "description": "Values that are named: `.vars.<name>` in expressions, `{var: <name>}` in `match`",
+        "propertyNames": {"pattern": VARIABLE},
+        "additionalProperties": one_or_many(scalar, 1),
+    })
+}
+
+const VARIABLE: &str = "^[a-z_][a-z0-9_]{0,62}$";
+
+fn reference_to_variable() -> Value {
+    json!({
+        "type": "object",
+        "description": "The value of a variable",
+        "additionalProperties": false,
+        "required": ["var"],
+        "properties": {"var": {"type": "string", "pattern": VARIABLE}},
+    })
 }
 
 /// An event of a test.

@@ -13,8 +13,8 @@ use atio_topics::{
 };
 use std::collections::BTreeMap;
 
-const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "match", "branches", "tests"];
-const LATER_FIELDS: &[&str] = &["variables", "secrets", "every", "schedule", "timers"];
+const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "variables", "match", "branches", "tests"];
+const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
 pub(crate) const TRIGGERS: &[&str] = &["detection"];
 const TRIGGERS_LATER: &[&str] = &["incident", "change", "silence", "schedule", "receipt", "manual"];
 /// A workflow has at most so many branches, and a branch so many steps.
@@ -28,6 +28,8 @@ pub struct Workflow {
     pub name: Key,
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
+    /// Names and values.
+    pub variables: Vec<(Key, Node)>,
     /// Column and what it must be, in the file's order.
     pub matches: Vec<(Key, Node)>,
     pub branches: Vec<Branch>,
@@ -130,11 +132,13 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
             vec![]
         }
     };
+    let variables = field(entries, "variables").and_then(|node| mapping(node, "`variables`", &mut problems));
+    let variables = variables.map(<[_]>::to_vec).unwrap_or_default();
     let branches = branches(entries, &root.place, &mut problems);
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head {
         Some((name, owner, criticality)) if problems.is_empty() => {
-            Ok(Workflow { name, owner, criticality, matches, branches, tests })
+            Ok(Workflow { name, owner, criticality, variables, matches, branches, tests })
         }
         _ => Err(problems),
     }

@@ -8,7 +8,8 @@ const GOOD: &str = "apiVersion: atio/v1
 kind: Workflow
 metadata: {name: w, owner: soc, criticality: high}
 on: detection
-match: {kind: threat, code: 4625, confidence: {gte: 60}, src.ip: {in: [10.0.0.0/8]}, cves: {any: {prefix: [CVE-2021, CVE-2022]}, none: CVE-2021-1},
+variables: {least: 60, hosts: [web-1, web-2]}
+match: {kind: threat, code: 4625, confidence: {gte: {var: least}, lte: 90}, process: {in: {var: hosts}}, src.ip: {in: [10.0.0.0/8]}, cves: {any: {prefix: [CVE-2021, CVE-2022]}, none: CVE-2021-1},
   host: {regex: ^web, not: {suffix: x}}, tlp: {not: [red]}, users: [root], src.port: {ne: 5}, sensor: {exists: false}}
 branches:
   b:
@@ -82,8 +83,11 @@ fn mistakes_are_found() {
         ("on: detection\n", "on: detection\nbranch: {}\n"),
         ("kind: threat, code", "kind: thread, code"),
         ("kind: threat, code", "knd: threat, code"),
-        ("{gte: 60}", "{gte: high}"),
-        ("{gte: 60}", "{least: 60}"),
+        ("lte: 90", "lte: high"),
+        ("lte: 90", "most: 90"),
+        ("{var: least}", "{var: Least}"),
+        ("{var: least}", "{vra: least}"),
+        ("[web-1, web-2]", "{a: b}"),
         ("{in: [10.0.0.0/8]}", "{in: []}"),
         ("none: CVE", "nnoe: CVE"),
         ("regex: ^web", "regex: [a]"),

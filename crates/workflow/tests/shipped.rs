@@ -61,8 +61,8 @@ fn examples(text: &str) -> Vec<&str> {
 #[test]
 fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
-    let [whole, ways, merged, counting, tables, waits, steps, test] = examples(&text)[..] else {
-        panic!("eight examples")
+    let [whole, named, ways, merged, counting, tables, waits, steps, test] = examples(&text)[..] else {
+        panic!("nine examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -76,6 +76,7 @@ fn the_documented_workflow_passes_its_tests() {
     let head =
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
     let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();
+    passes("variables", &format!("{}{named}", head.replace("match: {}\nbranches:\n", "")));
     passes("expressions", &format!("{head}  b:\n{steps}    - deliver: siem\n"));
     passes("ways", &format!("{head}  b:\n{ways}"));
     passes("merged", &format!("{head}  b:\n{merged}    - deliver: siem\n"));

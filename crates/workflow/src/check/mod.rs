@@ -3,6 +3,7 @@
 mod matches;
 pub(crate) mod operators;
 mod reach;
+pub(crate) mod variables;
 
 use crate::{
     index::{Predicate, in_order},
@@ -24,6 +25,7 @@ use std::{
 
 pub(crate) use matches::columns_of;
 pub use reach::Reach;
+use variables::Variables;
 
 /// What a definition must know of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,12 +124,21 @@ impl Definition {
 /// Every problem that was found, in the file's order.
 pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<Problem>> {
     let written = spec::read(file, text)?;
-    let mut check = Check { known, problems: vec![], flow: Flow::default() };
-    let trigger = matches::trigger(&written.matches, &mut check.problems);
+    let mut problems = vec![];
+    let mut variables = Variables::read(&written.variables, &mut problems);
+    let matches = variables.put(&written.matches, &mut problems);
+    // Where a name stands for nothing, what stands around it can't be judged.
+    let resolved = problems.is_empty();
+    let trigger = if resolved { matches::trigger(&matches, &mut problems) } else { vec![] };
+    let mut check = Check { known, problems, flow: Flow::default(), variables };
     let reach = Reach::new(&trigger);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &branches, &mut check.problems);
+    // Where something is refused, not all uses are known.
+    if check.problems.is_empty() {
+        check.variables.unused(&mut check.problems);
+    }
     if !check.problems.is_empty() {
         check.problems.sort_by(|a, b| a.place.cmp(&b.place));
         return Err(check.problems);
@@ -147,6 +158,7 @@ pub struct Check<'c> {
     pub known: &'c Known,
     pub problems: Vec<Problem>,
     pub flow: Flow,
+    pub(crate) variables: Variables,
 }
 
 /// What a branch has done so far.
@@ -213,7 +225,8 @@ impl Check<'_> {
 }
 
 fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Option<Branch> {
-    check.flow = Flow { reach: reach.clone(), ..Flow::default() };
+    let scope = Scope { vars: Arc::clone(&check.variables.constants), ..Scope::default() };
+    check.flow = Flow { reach: reach.clone(), scope, ..Flow::default() };
     let before = check.problems.len();
     let steps = steps(&written.steps, check);
     let unsound = check.problems.len() > before;

@@ -314,7 +314,18 @@ fn mistakes() {
         ("trigger", "on: detection", "on: detections"),
         ("no trigger", "on: detection\n", ""),
         ("field", "on: detection", "on: detection\nbranch: {}"),
-        ("later field", "on: detection", "on: detection\nvariables: {}"),
+        ("later field", "on: detection", "on: detection\nsecrets: {}"),
+        ("variables", "on: detection", "on: detection\nvariables: [a]"),
+        ("variables", "on: detection", "on: detection\nvariables: {a: 1}"),
+        ("variables", "on: detection", "on: detection\nvariables: {A-b: 1}"),
+        ("variables", "on: detection", "on: detection\nvariables: {a: {env: TOKEN}}"),
+        ("variables", "on: detection", "on: detection\nvariables: {a: {b: c}}"),
+        ("variables", "on: detection", "on: detection\nvariables: {a: ~}"),
+        ("variables", "on: detection", "on: detection\nvariables: {a: []}"),
+        ("variables", "on: detection", "on: detection\nvariables: {a: [1, b]}"),
+        ("variables", "on: detection", "on: detection\nvariables: {a: 18446744073709551615}"),
+        ("variables", "kind: threat", "kind: {var: a}"),
+        ("variables", "kind: threat", "kind: {var: [a]}"),
         ("name", "{name: w}", "{name: My Workflow}"),
         ("no name", "{name: w}", "{owner: soc}"),
         ("criticality", "{name: w}", "{name: w, criticality: hgih}"),
@@ -331,6 +342,20 @@ fn mistakes() {
     ] {
         let text = if name == "empty" { String::new() } else { base.replacen(from, to, 1) };
         cases.push((format!("{name}: {to}").replace('\n', " / "), text));
+    }
+    for (variables, matches, steps) in [
+        ("{kinds: [thread]}", "{kind: {in: {var: kinds}}}", deliver),
+        ("{kinds: [threat]}", "{kind: {in: {var: kind}}}", deliver),
+        ("{kinds: [threat]}", "{kind: {not: {var: kinds, in: [log]}}}", deliver),
+        ("{least: high}", "{confidence: {gte: {var: least}}}", deliver),
+        ("{least: high}", good, "[{when: '.importance >= .vars.least'}, {deliver: siem}]"),
+        ("{least: 7}", good, "[{when: '.importance >= .vars.lest'}, {deliver: siem}]"),
+        ("{least: 7}", good, "[{when: '.importance >= .vars'}, {deliver: siem}]"),
+        ("{team: soc}", good, "[{set: {importance: .vars.team}}, {deliver: siem}]"),
+        ("{least: 7, other: 8}", good, "[{when: '.importance >= .vars.least'}, {deliver: siem}]"),
+    ] {
+        let text = with(matches, steps).replace("match:", &format!("variables: {variables}\nmatch:"));
+        cases.push((format!("variables: {variables} {matches} {steps}"), text));
     }
     for test in [
         "[{given: {kind: threat}, then: {branches: [c]}}]",
@@ -424,6 +449,26 @@ fn a_branch_that_waits() {
     assert_eq!(eager[1].as_deref(), Some("waiting in [], expected [ask]; ask: when_false"));
     let elsewhere = WAITING.replace("ask, siem], ask", "siem], ask");
     assert_eq!(failures(&elsewhere)[0].as_deref(), Some("delivered by [ask, siem], expected [siem]"));
+}
+
+/// A variable is typed where it is used; the same definition with the values in their places does the same.
+#[test]
+fn variables_stand_for_their_values() {
+    let text = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\n\
+        variables: {kinds: [threat, vulnerability], home: [10.0.0.0/8, 192.168.1.7], least: 70, share: 0.5, host: web-, tags: [seen, real]}\n\
+        match: {kind: {in: {var: kinds}}, dst.ip: {var: home}, confidence: {gte: {var: least}}, host: {prefix: [{var: host}, db-]}}\n\
+        branches:\n  b: [{when: '.importance * .vars.share >= 35 && includes(.vars.tags, .labels[0])'}, {deliver: siem}]\n\
+        tests:\n  - given: {kind: threat, dst.ip: 10.1.2.3, confidence: 70, host: web-1, importance: 70, labels: real}\n    then: {branches: [b]}\n\
+        \x20 - given: {kind: threat, dst.ip: 10.1.2.3, confidence: 70, host: db-1, importance: 69, labels: real}\n    then: {branches: []}\n\
+        \x20 - given: {kind: threat, dst.ip: 10.1.2.3, confidence: 69, host: db-1, importance: 70, labels: real}\n    then: {branches: []}\n\
+        \x20 - given: {kind: log, dst.ip: 192.168.1.7, confidence: 80, host: web-1, importance: 70, labels: real}\n    then: {branches: []}\n";
+    let definition = compile("w.yaml", text, &known()).unwrap_or_else(|p| panic!("{p:?}"));
+    let site = crate::Site { version: 1, home_networks: &[] };
+    let none = |_: &str| Err("no such file".to_owned());
+    for verdict in crate::testing::run(&definition, site, &none) {
+        assert_eq!(verdict.failure, None, "{}", verdict.place);
+    }
+    assert_eq!(definition.trigger.len(), 4);
 }
 
 #[test]

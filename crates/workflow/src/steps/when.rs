@@ -42,7 +42,10 @@ pub(super) fn compiled(
     check: &mut Check<'_>,
 ) -> Option<Expression> {
     match Expression::compile_in(source, purpose, scope) {
-        Ok(expression) => Some(expression),
+        Ok(expression) => {
+            check.variables.used(expression.variables());
+            Some(expression)
+        }
         Err(error) => {
             let place = node.place_at(error.offset());
             let help = error.suggestion().map_or_else(|| like(purpose), str::to_owned);
