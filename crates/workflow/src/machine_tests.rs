@@ -241,6 +241,8 @@ fn conversions() {
     assert_eq!(branch("[{convert: report}, {deliver: siem}, {deliver: stix}]").outputs[1].format, "report");
 }
 
+#[path = "machine_aside_tests.rs"]
+mod aside_steps;
 #[path = "machine_merge_tests.rs"]
 mod merged;
 #[path = "machine_state_tests.rs"]

@@ -1,5 +1,6 @@
 //! The shape of a definition file: fields, names, places. Owns which fields exist, and which will exist later.
 //! Must not know: columns, sinks, what a step means (`check` and `steps` do).
+mod steps;
 mod testing;
 
 use crate::{
@@ -17,9 +18,9 @@ const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "variables", "
 const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
 pub(crate) const TRIGGERS: &[&str] = &["detection"];
 const TRIGGERS_LATER: &[&str] = &["incident", "change", "silence", "schedule", "receipt", "manual"];
-/// A workflow has at most so many branches, and a branch so many steps.
+/// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
-pub const MAX_STEPS: usize = 128;
+pub use steps::MAX_STEPS;
 pub(crate) use testing::{MAX_GIVEN, MAX_TESTS};
 
 /// A definition as it is written.
@@ -50,19 +51,10 @@ pub struct Step {
     /// Of an `if`: the steps of its two ways.
     pub then: Vec<Step>,
     pub otherwise: Vec<Step>,
-}
-
-impl Step {
-    /// Whether it is a step of this name, or one within its ways.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.name.text == name || self.then.iter().chain(&self.otherwise).any(|s| s.has(name))
-    }
-    /// Steps that it comes to: itself, those of its ways, and the leap over the second.
-    fn count(&self) -> usize {
-        let of = |steps: &[Self]| steps.iter().map(Self::count).sum::<usize>();
-        1 + of(&self.then) + of(&self.otherwise) + usize::from(!self.otherwise.is_empty())
-    }
+    /// Of an `each`: the steps of one element.
+    pub each: Vec<Step>,
+    /// What is done where it fails.
+    pub on_error: Vec<Step>,
 }
 
 #[derive(Clone, Debug)]
@@ -303,63 +295,14 @@ fn branches(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
     let mut branches = vec![];
     for (key, node) in found {
         let name = name(key.clone(), problems);
-        let steps = steps(node, problems);
+        let steps = steps::steps(node, problems);
         let count: usize = steps.iter().map(Step::count).sum();
         if count > MAX_STEPS && steps.len() <= MAX_STEPS {
-            let message = format!("at most {MAX_STEPS} steps, with those within `if` here are {count}");
+            let message = format!("at most {MAX_STEPS} steps, with those within others here are {count}");
             let help = "write a second branch".to_owned();
             problems.push(Problem::new(&node.place, message).help(Some(help)));
         }
         branches.push(Branch { name, steps });
     }
     branches
-}
-
-fn steps(node: &Node, problems: &mut Vec<Problem>) -> Vec<Step> {
-    let Value::List(items) = &node.value else {
-        let help = Some("`- deliver: siem`".to_owned());
-        let message = format!("a branch is a list of steps, not {}", node.noun());
-        problems.push(Problem::new(&node.place, message).help(help));
-        return vec![];
-    };
-    if items.is_empty() || items.len() > MAX_STEPS {
-        let message = format!("1 to {MAX_STEPS} steps, here are {}", items.len());
-        problems.push(Problem::new(&node.place, message).help(Some("`- deliver: siem`".to_owned())));
-    }
-    let plain = |(name, body): &(Key, Node)| Step {
-        name: name.clone(),
-        body: body.clone(),
-        then: vec![],
-        otherwise: vec![],
-    };
-    let mut steps = vec![];
-    for item in items {
-        match &item.value {
-            Value::Map(entries) if field(entries, "if").is_some() => steps.extend(choice(entries, problems)),
-            Value::Map(entries) if entries.len() == 1 => steps.extend(entries.iter().map(plain)),
-            Value::Map(entries) => {
-                let message = format!("one step an item, here are {}", entries.len());
-                problems.push(
-                    Problem::new(&item.place, message).help(Some("begin each step with `- `".to_owned())),
-                );
-            }
-            _ => problems.push(
-                Problem::new(&item.place, format!("a step is `name: what`, not {}", item.noun()))
-                    .help(Some("`- deliver: siem`".to_owned())),
-            ),
-        }
-    }
-    steps
-}
-
-/// `if` with `then` and `else` beside it.
-fn choice(entries: &[(Key, Node)], problems: &mut Vec<Problem>) -> Option<Step> {
-    known(entries, &["if", "then", "else"], &[], "field of `if`", problems);
-    let (name, body) = entries.iter().find(|(key, _)| key.text == "if")?;
-    let Some(then) = field(entries, "then") else {
-        missing(&name.place, "then", "then: [{deliver: siem}]", problems);
-        return None;
-    };
-    let otherwise = field(entries, "else").map(|node| steps(node, problems)).unwrap_or_default();
-    Some(Step { name: name.clone(), body: body.clone(), then: steps(then, problems), otherwise })
 }

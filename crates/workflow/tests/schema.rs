@@ -28,6 +28,12 @@ branches:
     - delay: 30s
     - sanitize: external
     - await: {ack: analyst, within: 15m, otherwise: stop}
+    - each: .cves
+      do:
+        - set: {cves: '[.item]'}
+          on_error:
+            - deliver: other
+        - deliver: elements
     - convert: report
     - deliver: siem
 tests:
@@ -61,7 +67,7 @@ fn what_is_right_passes() {
         clearance: atio_schemas::detection::Tlp::Red,
     };
     let known = atio_workflow::Known {
-        sinks: [("siem".to_owned(), sink)].into(),
+        sinks: ["siem", "other", "elements"].map(|name| (name.to_owned(), sink.clone())).into(),
         tables: ["owners".to_owned()].into(),
     };
     atio_workflow::compile("w.yaml", GOOD, &known).expect("what is called right here is right");
@@ -110,6 +116,9 @@ fn mistakes_are_found() {
         ("confidence: {lt: 50}", "confidence: {prefix: a}"),
         ("labels: {none", "label: {none"),
         ("given: {kind: threat", "given: {kind: thread"),
+        ("      do:\n", "      doo:\n"),
+        ("each: .cves", "each: [a]"),
+        ("          on_error:\n", "          on_eror:\n"),
         ("table: owners, ", ""),
         ("table: owners", "table: My Table"),
         ("labels: 'push", "tlp: 'push"),

@@ -61,8 +61,10 @@ fn examples(text: &str) -> Vec<&str> {
 #[test]
 fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
-    let [whole, named, ways, merged, counting, tables, waits, steps, test] = examples(&text)[..] else {
-        panic!("nine examples")
+    let [whole, named, ways, merged, elements, failing, counting, tables, waits, steps, test] =
+        examples(&text)[..]
+    else {
+        panic!("eleven examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -80,6 +82,8 @@ fn the_documented_workflow_passes_its_tests() {
     passes("expressions", &format!("{head}  b:\n{steps}    - deliver: siem\n"));
     passes("ways", &format!("{head}  b:\n{ways}"));
     passes("merged", &format!("{head}  b:\n{merged}    - deliver: siem\n"));
+    passes("elements", &format!("{head}  b:\n{elements}    - deliver: siem\n"));
+    passes("failing", &format!("{head}  b:\n{failing}"));
     assert_eq!(passes("tables", &format!("{head}{tables}")).branches[0].tables.len(), 1);
     assert!(passes("waits", &format!("{head}{waits}")).branches.iter().all(|b| b.awaits));
     let counts = passes("counting", &format!("{head}{counting}tests:\n{test}"));

@@ -188,6 +188,11 @@ pub struct Flow {
     pub counting: Vec<String>,
     /// Index of the step that is read.
     pub step: i32,
+    /// Steps are read that work on a copy of the event: within what.
+    pub aside: Option<&'static str>,
+    pub in_each: bool,
+    /// Sinks of paths that exclude the rest of the branch: it may deliver to them as well.
+    pub otherwise: BTreeSet<String>,
 }
 
 impl Flow {
@@ -206,7 +211,14 @@ impl Flow {
             undelivered: one.undelivered.or(other.undelivered),
             sinks,
             tables: one.tables.union(&other.tables).cloned().collect(),
-            scope: before.scope,
+            scope: Scope {
+                item: one.scope.item.and(other.scope.item),
+                error: one.scope.error && other.scope.error,
+                ..before.scope
+            },
+            aside: before.aside,
+            in_each: before.in_each,
+            otherwise: one.otherwise.union(&other.otherwise).cloned().collect(),
             reach: before.reach.behind(&one.reach, &other.reach),
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
@@ -215,6 +227,25 @@ impl Flow {
             counting: other.counting,
             step: other.step,
         }
+    }
+}
+
+impl Flow {
+    /// Goes on behind steps that worked on a copy of the event: what they changed is as it was, what they touch and count is theirs as well.
+    /// `both`: what they deliver is delivered beside what follows, and not in its place.
+    fn leave(mut self, aside: Self, both: bool) -> Self {
+        let sinks = aside.sinks.into_iter().filter(|sink| !self.sinks.contains(sink)).collect::<Vec<_>>();
+        let others = aside.otherwise.into_iter().filter(|sink| !self.otherwise.contains(sink));
+        let all = sinks.into_iter().chain(others).collect::<BTreeSet<_>>();
+        if both {
+            self.sinks.extend(all);
+        } else {
+            self.otherwise.extend(all);
+        }
+        self.tables.extend(aside.tables);
+        self.keeps |= aside.keeps;
+        self.counting = aside.counting;
+        self
     }
 }
 
@@ -231,7 +262,9 @@ fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Optio
     let steps = steps(&written.steps, check);
     let unsound = check.problems.len() > before;
     ending(&written.steps, &written.name, check, unsound);
-    let sinks = std::mem::take(&mut check.flow.sinks);
+    let mut sinks = std::mem::take(&mut check.flow.sinks);
+    let others: Vec<String> = check.flow.otherwise.iter().filter(|s| !sinks.contains(s)).cloned().collect();
+    sinks.extend(others);
     (check.problems.len() == before).then(|| Branch {
         name: Arc::from(written.name.text.as_str()),
         steps,
@@ -266,10 +299,35 @@ pub(crate) fn steps(written: &[spec::Step], check: &mut Check<'_>) -> Vec<Box<dy
     found
 }
 
+/// Reads steps that work on a copy of the event, with the flow that is set; goes on with `behind`, see [`Flow::leave`].
+pub(crate) fn aside(
+    (what, written): (&str, &[spec::Step]),
+    behind: Flow,
+    both: bool,
+    check: &mut Check<'_>,
+) -> Vec<Box<dyn Step>> {
+    let problems = check.problems.len();
+    let found = steps(written, check);
+    let unsound = check.problems.len() > problems;
+    if let Some(first) = written.first().filter(|_| !unsound) {
+        if written.iter().any(|s| s.has("deliver")) {
+            ending(written, &first.name, check, unsound);
+        } else {
+            let message = format!("`{what}` delivers nothing, and what it changes ends with it");
+            let help = "`- deliver: <sink>` at its end, or leave it out".to_owned();
+            check.problem(&first.name.place, message, Some(help));
+        }
+    }
+    let left = std::mem::take(&mut check.flow);
+    check.flow = behind.leave(left, both);
+    found
+}
+
 /// A branch ends with a delivery, and nothing stands behind it; so does each way of an `if` that ends it.
 fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bool) {
     let Some(last) = written.last() else { return };
-    if last.name.text == "deliver" {
+    // Of an `each` this is told where it is read.
+    if last.name.text == "deliver" || last.name.text == "each" && last.has("deliver") {
         return;
     }
     if last.name.text == "if" && last.has("deliver") {

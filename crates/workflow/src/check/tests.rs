@@ -192,38 +192,6 @@ fn mistakes() {
         "[{convert: ecs}, {delay: 30s}, {deliver: siem}]",
         "[{await: {ack: analyst, within: 15m}}, {delay: 30s}, {deliver: siem}]",
         "[{each: cves}, {deliver: siem}]",
-        "[{merge: {}}, {deliver: siem}]",
-        "[{merge: {objects: {type: url}}}, {deliver: siem}]",
-        "[{merge: {objects: []}}, {deliver: siem}]",
-        "[{merge: {objects: [a]}}, {deliver: siem}]",
-        "[{merge: {object: []}}, {deliver: siem}]",
-        "[{merge: {objects: [{id: x}]}}, {deliver: siem}]",
-        "[{merge: {objects: [{type: ipv4-addr, value: 198.51.100.3}]}}, {deliver: siem}]",
-        "[{merge: {objects: [{type: tool, name: 7}]}}, {deliver: siem}]",
-        "[{merge: {objects: [{type: tool, id: tool--8e2e2d2b-17d4-4cbf-938f-98ee46b3cd3f, created: 2024-01-01, modified: 2024-01-01T00:00:00Z, name: a}]}}, {deliver: siem}]",
-        "[{merge: {objects: [{type: bundle, id: bundle--8e2e2d2b-17d4-4cbf-938f-98ee46b3cd3f}]}}, {deliver: siem}]",
-        "[{merge: {objects: [{type: url, id: url--8e2e2d2b-17d4-5cbf-938f-98ee46b3cd3f, value: a}, {type: url, id: url--8e2e2d2b-17d4-5cbf-938f-98ee46b3cd3f, value: b}]}}, {deliver: siem}]",
-        "[{merge: {objects: [{type: url, id: url--8e2e2d2b-17d4-5cbf-938f-98ee46b3cd3f, value: ~}]}}, {deliver: siem}]",
-        "[{filter: {type: [process]}}, {merge: {objects: [{type: url, id: url--8e2e2d2b-17d4-5cbf-938f-98ee46b3cd3f, value: a}]}}, {filter: {type: [tool]}}, {deliver: siem}]",
-        "[{enrich: {table: ownrs, key: asset, set: {host: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: [owners], key: asset, set: {host: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, set: {host: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: asset}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: asset, set: {}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: assets, set: {host: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: .assets, set: {host: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: cves, set: {host: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: .row.name, set: {host: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: asset, set: {tlp: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: asset, set: {hots: .row.name}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: asset, set: {host: .row}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: asset, set: {importance: .row.weight}}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: asset, set: {host: .row.name}, within: 1s}}, {deliver: siem}]",
-        "[{enrich: {table: owners, key: asset, sett: {host: .row.name}}}, {deliver: siem}]",
-        "[{enrich: owners}, {deliver: siem}]",
-        "[{await: {ack: analyst, within: 15m}}, {enrich: {table: owners, key: asset, set: {host: .row.name}}}, {deliver: siem}]",
-        "[{sanitize: external}, {enrich: {table: owners, key: asset, set: {host: .row.name}}}, {deliver: share}]",
-        "[{when: .row.name == \"x\"}, {deliver: siem}]",
         "[{convert: misp}, {deliver: siem}]",
         "[{convert: ecss}, {deliver: siem}]",
         "[{convert: ecs}, {when: '.kev'}, {deliver: siem}]",
@@ -315,17 +283,6 @@ fn mistakes() {
         ("no trigger", "on: detection\n", ""),
         ("field", "on: detection", "on: detection\nbranch: {}"),
         ("later field", "on: detection", "on: detection\nsecrets: {}"),
-        ("variables", "on: detection", "on: detection\nvariables: [a]"),
-        ("variables", "on: detection", "on: detection\nvariables: {a: 1}"),
-        ("variables", "on: detection", "on: detection\nvariables: {A-b: 1}"),
-        ("variables", "on: detection", "on: detection\nvariables: {a: {env: TOKEN}}"),
-        ("variables", "on: detection", "on: detection\nvariables: {a: {b: c}}"),
-        ("variables", "on: detection", "on: detection\nvariables: {a: ~}"),
-        ("variables", "on: detection", "on: detection\nvariables: {a: []}"),
-        ("variables", "on: detection", "on: detection\nvariables: {a: [1, b]}"),
-        ("variables", "on: detection", "on: detection\nvariables: {a: 18446744073709551615}"),
-        ("variables", "kind: threat", "kind: {var: a}"),
-        ("variables", "kind: threat", "kind: {var: [a]}"),
         ("name", "{name: w}", "{name: My Workflow}"),
         ("no name", "{name: w}", "{owner: soc}"),
         ("criticality", "{name: w}", "{name: w, criticality: hgih}"),
@@ -343,20 +300,7 @@ fn mistakes() {
         let text = if name == "empty" { String::new() } else { base.replacen(from, to, 1) };
         cases.push((format!("{name}: {to}").replace('\n', " / "), text));
     }
-    for (variables, matches, steps) in [
-        ("{kinds: [thread]}", "{kind: {in: {var: kinds}}}", deliver),
-        ("{kinds: [threat]}", "{kind: {in: {var: kind}}}", deliver),
-        ("{kinds: [threat]}", "{kind: {not: {var: kinds, in: [log]}}}", deliver),
-        ("{least: high}", "{confidence: {gte: {var: least}}}", deliver),
-        ("{least: high}", good, "[{when: '.importance >= .vars.least'}, {deliver: siem}]"),
-        ("{least: 7}", good, "[{when: '.importance >= .vars.lest'}, {deliver: siem}]"),
-        ("{least: 7}", good, "[{when: '.importance >= .vars'}, {deliver: siem}]"),
-        ("{team: soc}", good, "[{set: {importance: .vars.team}}, {deliver: siem}]"),
-        ("{least: 7, other: 8}", good, "[{when: '.importance >= .vars.least'}, {deliver: siem}]"),
-    ] {
-        let text = with(matches, steps).replace("match:", &format!("variables: {variables}\nmatch:"));
-        cases.push((format!("variables: {variables} {matches} {steps}"), text));
-    }
+    cases.extend(language::cases());
     for test in [
         "[{given: {kind: threat}, then: {branches: [c]}}]",
         "[{given: {kind: x}, then: {branches: [b]}}]",
@@ -382,10 +326,6 @@ fn mistakes() {
         "{}",
         "[{name: a, given: {kind: threat}, then: {branches: [b]}}, {name: a, given: {kind: log}, then: {branches: []}}]",
         "[{given: {src.ip: here, cves: x}, then: {branches: b}}]",
-        "[{tables: {owners: {a: {b: c}}}, given: {kind: threat}, then: {branches: [b]}}]",
-        "[{tables: {owners: {a: b}}, given: {kind: threat}, then: {branches: [b]}}]",
-        "[{tables: owners, given: {kind: threat}, then: {branches: [b]}}]",
-        "[{tables: {owners: {a: {b: [c]}}}, given: {kind: threat}, then: {branches: [b]}}]",
     ] {
         cases.push((format!("tests: {test}"), format!("{base}tests: {test}\n")));
     }
@@ -451,26 +391,6 @@ fn a_branch_that_waits() {
     assert_eq!(failures(&elsewhere)[0].as_deref(), Some("delivered by [ask, siem], expected [siem]"));
 }
 
-/// A variable is typed where it is used; the same definition with the values in their places does the same.
-#[test]
-fn variables_stand_for_their_values() {
-    let text = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\n\
-        variables: {kinds: [threat, vulnerability], home: [10.0.0.0/8, 192.168.1.7], least: 70, share: 0.5, host: web-, tags: [seen, real]}\n\
-        match: {kind: {in: {var: kinds}}, dst.ip: {var: home}, confidence: {gte: {var: least}}, host: {prefix: [{var: host}, db-]}}\n\
-        branches:\n  b: [{when: '.importance * .vars.share >= 35 && includes(.vars.tags, .labels[0])'}, {deliver: siem}]\n\
-        tests:\n  - given: {kind: threat, dst.ip: 10.1.2.3, confidence: 70, host: web-1, importance: 70, labels: real}\n    then: {branches: [b]}\n\
-        \x20 - given: {kind: threat, dst.ip: 10.1.2.3, confidence: 70, host: db-1, importance: 69, labels: real}\n    then: {branches: []}\n\
-        \x20 - given: {kind: threat, dst.ip: 10.1.2.3, confidence: 69, host: db-1, importance: 70, labels: real}\n    then: {branches: []}\n\
-        \x20 - given: {kind: log, dst.ip: 192.168.1.7, confidence: 80, host: web-1, importance: 70, labels: real}\n    then: {branches: []}\n";
-    let definition = compile("w.yaml", text, &known()).unwrap_or_else(|p| panic!("{p:?}"));
-    let site = crate::Site { version: 1, home_networks: &[] };
-    let none = |_: &str| Err("no such file".to_owned());
-    for verdict in crate::testing::run(&definition, site, &none) {
-        assert_eq!(verdict.failure, None, "{}", verdict.place);
-    }
-    assert_eq!(definition.trigger.len(), 4);
-}
-
 #[test]
 fn large_files_are_refused() {
     let text = format!("{GOOD}# {}", "x".repeat(crate::yaml::MAX_FILE));
@@ -518,3 +438,6 @@ proptest::proptest! {
         }
     }
 }
+
+#[path = "language_tests.rs"]
+mod language;

@@ -82,8 +82,11 @@ impl Step for Deliver {
 fn delivery(event: &Event<'_>, sink: &str, converted: convert::Converted) -> Delivery {
     let original = event.original;
     // Without the version: a delivery repeated under the next one is the same delivery.
-    let key =
-        ids::joined(&["delivery", &original.event_id, &event.definition.name, &event.branch.name, sink]);
+    let item = event.item.as_ref().map(ToString::to_string);
+    let mut key = vec!["delivery", &original.event_id, &event.definition.name, &event.branch.name, sink];
+    // Of an element its value: a list in another order gives the same deliveries.
+    key.extend(item.as_deref().into_iter().flat_map(|item| ["item", item]));
+    let key = ids::joined(&key);
     Delivery {
         sink: sink.to_owned(),
         idempotency_key: key.to_string(),
