@@ -188,6 +188,10 @@ fn test() -> Value {
                 "required": ["branches"],
                 "properties": {
                     "branches": {"type": "array", "items": name("A branch that must deliver"), "description": "Exactly the branches that must deliver"},
+                    "snapshot": {
+                        "description": "A file beside this one or below that holds what is delivered; `atio test --update` writes it",
+                        "anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._/-]*\\.json$"}, expectation()],
+                    },
                 },
                 "additionalProperties": expectation(),
             },

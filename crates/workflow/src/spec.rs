@@ -71,6 +71,8 @@ pub struct Test {
     pub awaiting: Vec<Key>,
     /// How many events must end how, of branches of which it is said.
     pub totals: Vec<Totals>,
+    /// A file beside the definition that holds what they come to.
+    pub snapshot: Option<Key>,
 }
 
 /// A table's rows in a test: by their key.

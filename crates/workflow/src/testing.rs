@@ -4,6 +4,7 @@ use crate::{
     check::{Definition, columns_of},
     machine::{End, Site},
     rehearsal::{Rehearsal, Subject},
+    snapshot::Snapshot,
     spec::{Given, Test, Totals},
     tables::{self, Rows},
     yaml::Key,
@@ -28,6 +29,16 @@ pub struct Verdict {
     pub name: Option<String>,
     /// None = as expected.
     pub failure: Option<String>,
+    /// Of a test that is as expected otherwise and names one: to be compared with what is kept.
+    pub snapshot: Option<Made>,
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Beside the definition.
+    pub file: String,
+    pub text: String,
 }
 
 /// Runs every test. `fixture` gives the detections of a file that a test names.
@@ -36,10 +47,12 @@ pub fn run(
     site: Site<'_>,
     fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
 ) -> Vec<Verdict> {
-    let one = |test: &Test| Verdict {
-        place: test.place.clone(),
-        name: test.name.as_ref().map(|n| n.text.clone()),
-        failure: given(test, fixture).and_then(|found| expect(definition, site, test, &found)).err(),
+    let one = |test: &Test| {
+        let (place, name) = (test.place.clone(), test.name.as_ref().map(|n| n.text.clone()));
+        match given(test, fixture).and_then(|found| expect(definition, site, test, &found)) {
+            Ok(snapshot) => Verdict { place, name, failure: None, snapshot },
+            Err(failure) => Verdict { place, name, failure: Some(failure), snapshot: None },
+        }
     };
     definition.tests.iter().map(one).collect()
 }
@@ -151,11 +164,13 @@ fn rehearsed(
     subject: Subject<'_>,
     tables: &Arc<Tables>,
     events: &[&(Timestamp, Detection)],
+    snapshot: &mut Snapshot,
 ) -> Result<Ends, StageError> {
     let (mut ends, headers) = (Ends::default(), Headers::default());
     let mut rehearsal = Rehearsal::with(Arc::clone(tables));
-    let mut told = |_: &Detection, _: &Headers, end: End| {
+    let mut told = |event: &Detection, _: &Headers, end: End| {
         ends.count(&end);
+        snapshot.add(&subject.branch.name, &event.event_id, &end);
         Ok::<(), StageError>(())
     };
     for (at, detection) in events {
@@ -170,14 +185,14 @@ fn expect(
     site: Site<'_>,
     test: &Test,
     given: &[(Timestamp, Detection)],
-) -> Result<(), String> {
+) -> Result<Option<Made>, String> {
     let (matched, rest): (Vec<_>, Vec<_>) = given.iter().partition(|(_, d)| definition.triggers(d));
     let mut rest: Vec<String> = rest.iter().map(|_| "match does not hold".to_owned()).collect();
     let (mut delivered, mut waiting, mut wrong) = (BTreeSet::new(), BTreeSet::new(), vec![]);
-    let tables = tables(definition, test);
+    let (tables, mut snapshot) = (tables(definition, test), Snapshot::default());
     for branch in &definition.branches {
         let subject = Subject { definition, branch, site };
-        let found = rehearsed(subject, &tables, &matched).map_err(|e| e.to_string())?;
+        let found = rehearsed(subject, &tables, &matched, &mut snapshot).map_err(|e| e.to_string())?;
         if found.delivered > 0 {
             delivered.insert(&*branch.name);
         }
@@ -192,7 +207,8 @@ fn expect(
     wrong
         .splice(0..0, lists.into_iter().filter_map(|(what, found, expected)| differ(what, &found, expected)));
     if wrong.is_empty() {
-        return Ok(());
+        let made = |file: &Key| Ok(Made { file: file.text.clone(), text: snapshot.text()? });
+        return test.snapshot.as_ref().map(made).transpose();
     }
     Err(wrong.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
 }

@@ -40,7 +40,7 @@ tests:
   - name: urgent
     tables: {owners: {\"host:web-1\": {team: web}}}
     given: {kind: threat, host: ~, cves: CVE-2021-44228, kev: true}
-    then: {branches: [b], b: {awaiting: ack}}
+    then: {branches: [b], snapshot: snapshots/urgent.json, b: {awaiting: ack}}
   - given: [{kind: threat}, {after: 5m}, a.json]
     then: {branches: [], b: {delivered: 0, dropped: {duplicate: 2}, rejected: {}}}
 ";
@@ -137,6 +137,7 @@ fn mistakes_are_found() {
         ("duplicate: 2", "duplicte: 2"),
         ("awaiting: ack", "awaits: ack"),
         ("then: {branches: [b], ", "then: {"),
+        ("snapshots/urgent.json", "/etc/passwd"),
     ] {
         let text = GOOD.replacen(right, wrong, 1);
         assert_ne!(text, GOOD, "{right}");

@@ -85,6 +85,10 @@ const VARIABLES: &[&str] = &[
     "variables: {a: 18446744073709551615}",
 ];
 const TESTS: &[&str] = &[
+    "[{given: {kind: threat}, then: {branches: [b], snapshot: ../a.json}}]",
+    "[{given: {kind: threat}, then: {branches: [b], snapshot: a.yaml}}]",
+    "[{given: {kind: threat}, then: {branches: [b], snapshot: [a.json]}}]",
+    "[{given: {kind: threat}, then: {branches: [b], snapshot: a.json}}, {given: {kind: threat}, then: {branches: [b], snapshot: a.json}}]",
     "[{tables: {owners: {a: {b: c}}}, given: {kind: threat}, then: {branches: [b]}}]",
     "[{tables: {owners: {a: b}}, given: {kind: threat}, then: {branches: [b]}}]",
     "[{tables: owners, given: {kind: threat}, then: {branches: [b]}}]",
@@ -142,4 +146,66 @@ fn variables_stand_for_their_values() {
         assert_eq!(verdict.failure, None, "{}", verdict.place);
     }
     assert_eq!(definition.trigger.len(), 4);
+}
+
+/// A whole definition with all of it.
+const WHOLE: &str = r#"apiVersion: atio/v1
+kind: Workflow
+metadata: {name: w}
+on: detection
+variables: {least: 70, hosts: [web-1, web-2]}
+match: {kind: threat, host: {in: {var: hosts}}}
+branches:
+  b:
+    - enrich: {table: owners, key: asset, set: {labels: 'push(.labels, .row.team)', host: '.row."due date"'}}
+      on_error: [{set: {labels: '[.error.code, .error.message]'}}, {deliver: siem}]
+    - merge: {objects: [{type: url, id: url--d6c9c7ea-a28a-52c3-a3ac-c7c1b3f1ae73, value: "https://example.org/"}]}
+    - each: 'filter(.cves) -> |_i, cve| { starts_with(cve, "CVE-2024-") }'
+      do:
+        - when: '.importance >= .vars.least && .item != ""'
+        - set: {cves: '[.item]'}
+        - deliver: report
+    - deliver: siem
+tests:
+  - tables: {owners: {a: {team: web}}}
+    given: {kind: threat, host: web-1, asset: a, cves: [CVE-2024-1, CVE-2024-2, CVE-2023-1], importance: 80}
+    then: {branches: [b], snapshot: s/a.json, b: {delivered: 1, rejected: {}}}
+"#;
+
+#[test]
+fn a_whole_definition_with_all_of_it_does_what_it_says() {
+    let definition = compile("w.yaml", WHOLE, &known()).unwrap_or_else(|p| panic!("{p:?}"));
+    let footprint = definition.footprint();
+    assert_eq!(footprint.tables, ["owners".to_owned()].into());
+    assert!(footprint.topics.contains("reference.owners"));
+    assert_eq!(definition.branches[0].sinks, ["report", "siem"]);
+    let site = crate::Site { version: 1, home_networks: &[] };
+    let verdicts = crate::testing::run(&definition, site, &|_| Err("no such file".to_owned()));
+    assert_eq!(verdicts[0].failure, None);
+    let made: serde_json::Value = serde_json::from_str(&verdicts[0].snapshot.as_ref().unwrap().text).unwrap();
+    let sinks: Vec<&str> =
+        made[0]["delivered"].as_array().unwrap().iter().map(|d| d["sink"].as_str().unwrap()).collect();
+    assert_eq!(sinks, ["report", "report", "siem"]);
+    assert!(made.to_string().contains("\"web\""), "{made}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+    #[test]
+    fn damaged_ones_never_panic(
+        cuts in proptest::collection::vec((0_usize..WHOLE.len(), 0_usize..12, "[ -~\n]{0,6}"), 1..5),
+    ) {
+        let mut text = WHOLE.to_owned();
+        for (at, len, new) in cuts {
+            let at = at.min(text.len());
+            let end = (at + len).min(text.len());
+            text.replace_range(at..end, &new);
+        }
+        if let Err(problems) = compile("w.yaml", &text, &known()) {
+            proptest::prop_assert!(!problems.is_empty());
+            for problem in problems {
+                proptest::prop_assert!(problem.place.line as usize <= text.lines().count() + 1, "{}", problem);
+            }
+        }
+    }
 }
