@@ -68,7 +68,7 @@ struct Router {
 impl Router {
     fn new(codec: &Codec, count: usize) -> Self {
         let sink = SinkFacts { format: "ecs".into(), audience: Audience::Internal, clearance: Tlp::Red };
-        let known = Known { sinks: BTreeMap::from([("siem".to_owned(), sink)]) };
+        let known = Known { sinks: BTreeMap::from([("siem".to_owned(), sink)]), ..Known::default() };
         let deps = Deps::new("bench.", codec.clone(), known, vec![]);
         let stage = atio_routing::router_stages(&deps, &deps.definitions()).swap_remove(0);
         let Run::Transform(processor) = stage.run else { panic!("a router transforms") };

@@ -8,6 +8,7 @@ mod pause;
 mod replay;
 mod steps;
 mod system;
+mod tables;
 mod tamper;
 mod up;
 mod validate;
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(metrics::trials());
     trials.extend(pause::trials());
     trials.extend(replay::trials());
+    trials.extend(tables::trials());
     trials.extend(tamper::trials());
     trials.extend(validate::trials());
     trials

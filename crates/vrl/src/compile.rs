@@ -3,11 +3,13 @@
 use crate::{
     MAX_DEPTH, MAX_FUEL, MAX_OPERATORS, MAX_SOURCE, functions,
     guard::guard,
-    scan, symbols,
+    scan::{self, What},
+    scope::{Name, Scalar, ScalarType, Scope, Seen},
+    symbols,
     target::{self, Lent, Touched},
 };
 use atio_schemas::{
-    Code, Detection,
+    Code,
     column::{Column, NewCell, Type},
 };
 use std::{ops::ControlFlow, sync::LazyLock};
@@ -29,6 +31,10 @@ pub enum Purpose {
     When,
     /// The new value of this column.
     Set(&'static Column),
+    /// What a row is found by: a text or a whole number.
+    Key,
+    /// A list of texts, of numbers, or of yes and no.
+    Items,
 }
 
 /// Why an expression is refused. Offsets are bytes from its start.
@@ -78,7 +84,7 @@ impl CompileError {
 pub enum RunError {
     #[error("the expression evaluates more than {MAX_FUEL} sub-expressions")]
     OutOfFuel,
-    #[error("the result is not of a column's type")]
+    #[error("the result is not of the type that it is for")]
     Type,
 }
 
@@ -94,26 +100,33 @@ impl RunError {
 pub struct Expression {
     program: Program,
     touched: Vec<Touched>,
+    /// Of a list: what its elements are.
+    element: Option<ScalarType>,
+    variables: Vec<String>,
 }
 
 static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(functions::all);
 static UTC: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::parse("UTC").unwrap_or_default());
 
 impl Expression {
+    /// Compiles and type-checks an expression over columns alone; see [`Self::compile_in`].
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn compile(source: &str, purpose: Purpose) -> Result<Self, CompileError> {
+        Self::compile_in(source, purpose, &Scope::default())
+    }
+
     /// Compiles and type-checks.
     ///
     /// # Errors
-    /// [`CompileError`]: too long, an unknown column, a type that does not fit, a function that is not open to expressions.
-    pub fn compile(source: &str, purpose: Purpose) -> Result<Self, CompileError> {
-        let named = scan::scan(source)?;
+    /// [`CompileError`]: too long, an unknown name, a type that does not fit, a function that is not open to expressions.
+    pub fn compile_in(source: &str, purpose: Purpose, scope: &Scope) -> Result<Self, CompileError> {
+        let named = scan::scan(source, scope)?;
         let parsed = parser::parse(source)
             .map_err(|e| refused(&DiagnosticList::from(vec![Box::new(e) as Box<_>]), source))?;
         symbols::check(&parsed)?;
-        let columns: Vec<usize> = named.iter().map(|n| n.column).collect();
-        let types = TypeState {
-            local: LocalEnv::default(),
-            external: ExternalEnv::new_with_kind(target::kind(&columns), Kind::object(Collection::empty())),
-        };
+        let types = types(&named, scope);
         let plain = run_compiler(parsed.clone(), &types, source)?;
         if plain.program.info().abortable {
             let offset = source.find("abort").unwrap_or(0);
@@ -124,10 +137,15 @@ impl Expression {
                 offset,
             });
         }
-        check_result(&plain.program, purpose)?;
+        let element = check_result(&plain.program, purpose)?;
         let guarded = run_compiler(guard(parsed, purpose), &types, source)?;
-        let touched =
-            guarded.program.info().target_queries.iter().map(Touched::of).collect::<Option<Vec<_>>>();
+        let touched = guarded
+            .program
+            .info()
+            .target_queries
+            .iter()
+            .map(|path| Touched::of(path, scope))
+            .collect::<Option<Vec<_>>>();
         let Some(mut touched) = touched else {
             return Err(CompileError::Refused {
                 message: "the detection can be read by columns only".to_owned(),
@@ -136,13 +154,28 @@ impl Expression {
             });
         };
         touched.dedup_by(|a, b| a.path == b.path);
-        Ok(Self { program: guarded.program, touched })
+        let variables = named.into_iter().filter_map(|n| match n.what {
+            What::Beside(Name::Variable(name)) => Some(name),
+            _ => None,
+        });
+        Ok(Self { program: guarded.program, touched, element, variables: variables.collect() })
+    }
+
+    /// The variables that it names.
+    #[must_use]
+    pub fn variables(&self) -> &[String] {
+        &self.variables
+    }
+    /// Of a list: what its elements are.
+    #[must_use]
+    pub const fn element(&self) -> Option<ScalarType> {
+        self.element
     }
 
     /// The columns that it reads, by their position in `COLUMNS`.
     #[must_use]
     pub fn columns(&self) -> Vec<usize> {
-        let mut columns: Vec<usize> = self.touched.iter().map(|t| t.column).collect();
+        let mut columns: Vec<usize> = self.touched.iter().filter_map(Touched::column).collect();
         columns.sort_unstable();
         columns.dedup();
         columns
@@ -152,8 +185,8 @@ impl Expression {
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn test(&self, detection: &Detection) -> Result<bool, RunError> {
-        match self.resolve(detection)? {
+    pub fn test<'a>(&'a self, seen: impl Into<Seen<'a>>) -> Result<bool, RunError> {
+        match self.resolve(seen.into())? {
             Value::Boolean(yes) => Ok(yes),
             Value::Null => Ok(false),
             _ => Err(RunError::Type),
@@ -164,12 +197,36 @@ impl Expression {
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn value(&self, detection: &Detection) -> Result<NewCell, RunError> {
-        target::cell(self.resolve(detection)?).ok_or(RunError::Type)
+    pub fn value<'a>(&'a self, seen: impl Into<Seen<'a>>) -> Result<NewCell, RunError> {
+        target::cell(self.resolve(seen.into())?).ok_or(RunError::Type)
     }
 
-    fn resolve(&self, detection: &Detection) -> Result<Value, RunError> {
-        let mut lent = Lent::new(detection, &self.touched);
+    /// What a row is found by; none where it is unknown.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn key<'a>(&'a self, seen: impl Into<Seen<'a>>) -> Result<Option<String>, RunError> {
+        match self.resolve(seen.into())? {
+            Value::Null => Ok(None),
+            value => Ok(Some(Scalar::of(value).ok_or(RunError::Type)?.to_string())),
+        }
+    }
+
+    /// The elements of a list, in their order; none where it is unknown.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn items<'a>(&'a self, seen: impl Into<Seen<'a>>) -> Result<Vec<Scalar>, RunError> {
+        let fits = |value: Value| Scalar::of(value).filter(|s| Some(s.ty()) == self.element);
+        match self.resolve(seen.into())? {
+            Value::Null => Ok(vec![]),
+            Value::Array(items) => items.into_iter().map(|v| fits(v).ok_or(RunError::Type)).collect(),
+            _ => Err(RunError::Type),
+        }
+    }
+
+    fn resolve(&self, seen: Seen<'_>) -> Result<Value, RunError> {
+        let mut lent = Lent::new(seen, &self.touched);
         let mut fuel = MAX_FUEL;
         let mut control = || match fuel.checked_sub(1) {
             Some(left) => {
@@ -186,6 +243,17 @@ impl Expression {
             Err(Terminate::Abort(_) | Terminate::Error(_)) => Ok(Value::Null),
         }
     }
+}
+
+/// What the compiler is told: the names of the text, and no others.
+fn types(named: &[scan::Named], scope: &Scope) -> TypeState {
+    let column = |n: &scan::Named| if let What::Column(at) = n.what { Some(at) } else { None };
+    let beside =
+        |n: &'_ scan::Named| if let What::Beside(name) = &n.what { Some(name.clone()) } else { None };
+    let mut root = target::kind(&named.iter().filter_map(column).collect::<Vec<_>>());
+    scope.add(named.iter().filter_map(beside).collect::<Vec<_>>().iter(), &mut root);
+    let external = ExternalEnv::new_with_kind(Kind::object(root), Kind::object(Collection::empty()));
+    TypeState { local: LocalEnv::default(), external }
 }
 
 fn run_compiler(
@@ -250,8 +318,11 @@ fn called(name: &str) -> String {
     }
 }
 
-fn check_result(program: &Program, purpose: Purpose) -> Result<(), CompileError> {
+/// Whether the result is of use; of a list, what its elements are.
+fn check_result(program: &Program, purpose: Purpose) -> Result<Option<ScalarType>, CompileError> {
     let result = program.final_type_info().result;
+    let found = result.kind().clone().union(result.returns().clone()).without_undefined();
+    let element = found.as_array().and_then(|list| ScalarType::of(&list.reduced_kind().without_undefined()));
     let (wanted, noun) = match purpose {
         Purpose::When => (Kind::boolean().or_null(), "yes or no".to_owned()),
         Purpose::Set(column) => {
@@ -261,14 +332,25 @@ fn check_result(program: &Program, purpose: Purpose) -> Result<(), CompileError>
             };
             (kind.or_null(), format!("{} for `{}`", noun(column.ty), column.name))
         }
+        Purpose::Key => (Kind::bytes().or_integer().or_null(), "a text or a whole number".to_owned()),
+        Purpose::Items => (
+            Kind::array(Collection::any()).or_null(),
+            "a list of texts, of numbers, or of yes and no".to_owned(),
+        ),
     };
-    let found = result.kind().clone().union(result.returns().clone()).without_undefined();
-    let answers = !matches!(purpose, Purpose::When) || found.contains_boolean();
+    let answers = match purpose {
+        Purpose::When => found.contains_boolean(),
+        Purpose::Items => element.is_some(),
+        Purpose::Set(_) | Purpose::Key => true,
+    };
     if wanted.is_superset(&found).is_ok() && answers && !found.is_never() {
-        return Ok(());
+        return Ok(element);
     }
-    let example =
-        if matches!(purpose, Purpose::When) { Some("compare: `.importance >= 70`".to_owned()) } else { None };
+    let example = match purpose {
+        Purpose::When => Some("compare: `.importance >= 70`".to_owned()),
+        Purpose::Key if found.contains_array() => Some("one of its elements: `.cves[0]`".to_owned()),
+        Purpose::Set(_) | Purpose::Key | Purpose::Items => None,
+    };
     Err(CompileError::Refused {
         message: format!("the expression yields {found}, not {noun}"),
         suggestion: example,

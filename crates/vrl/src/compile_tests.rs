@@ -1,7 +1,7 @@
 //! Expressions: what compiles, what it yields, and each mistake with its message.
 use super::*;
 use atio_schemas::{
-    Timestamp,
+    Detection, Timestamp,
     column::column,
     detection::{Endpoint, Kind as DetectionKind},
 };

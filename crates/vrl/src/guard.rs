@@ -19,7 +19,7 @@ pub(crate) fn guard(program: parser::Program, purpose: Purpose) -> parser::Progr
         root.map(|root| match root {
             RootExpr::Expr(expr) if i == last => RootExpr::Expr(match purpose {
                 Purpose::When => yes_or_no(expr),
-                Purpose::Set(_) => call(OR_NULL, any(expr)),
+                Purpose::Set(_) | Purpose::Key | Purpose::Items => call(OR_NULL, any(expr)),
             }),
             RootExpr::Expr(expr) => RootExpr::Expr(any(expr)),
             RootExpr::Error(error) => RootExpr::Error(error),

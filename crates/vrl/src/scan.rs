@@ -1,22 +1,31 @@
 //! A first look at an expression's text: which columns it names and where, and whether it is small enough to be parsed at all.
 //! Owns positions of names. Must not know: VRL's types.
-use crate::{CompileError, MAX_DEPTH, MAX_OPERATORS, MAX_SOURCE};
+use crate::{
+    CompileError, MAX_DEPTH, MAX_OPERATORS, MAX_SOURCE,
+    scope::{HEADS, Name, Scope},
+};
 use atio_schemas::column;
 
-/// A column that the text names: `.src.ip` at its byte offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the text names: `.src.ip` at its byte offset.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Named {
-    pub(crate) column: usize,
+    pub(crate) what: What,
     pub(crate) offset: usize,
 }
 
-/// Finds the columns and checks the limits.
-pub(crate) fn scan(source: &str) -> Result<Vec<Named>, CompileError> {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum What {
+    Column(usize),
+    Beside(Name),
+}
+
+/// Finds the names and checks the limits.
+pub(crate) fn scan(source: &str, scope: &Scope) -> Result<Vec<Named>, CompileError> {
     if source.len() > MAX_SOURCE {
         return Err(CompileError::TooLong { bytes: source.len() });
     }
     let mut scanner =
-        Scanner { source, bytes: source.as_bytes(), at: 0, depth: 0, operators: 0, named: vec![] };
+        Scanner { source, scope, bytes: source.as_bytes(), at: 0, depth: 0, operators: 0, named: vec![] };
     while scanner.at < scanner.bytes.len() {
         scanner.step()?;
     }
@@ -25,6 +34,7 @@ pub(crate) fn scan(source: &str) -> Result<Vec<Named>, CompileError> {
 
 struct Scanner<'a> {
     source: &'a str,
+    scope: &'a Scope,
     bytes: &'a [u8],
     at: usize,
     depth: usize,
@@ -110,6 +120,9 @@ impl Scanner<'_> {
             );
         }
         let mut end = offset + 1 + first.len();
+        if HEADS.contains(&first) {
+            return self.beside(offset, end);
+        }
         let mut name = first.to_owned();
         if column::position(&name).is_none() && self.bytes.get(end) == Some(&b'.') {
             let second = self.word_at(end + 1);
@@ -119,8 +132,27 @@ impl Scanner<'_> {
         let Some(column) = column::position(&name) else {
             return Err(CompileError::UnknownColumn { suggestion: suggest(&name), name, offset });
         };
-        self.named.push(Named { column, offset });
+        self.named.push(Named { what: What::Column(column), offset });
         self.at = end;
+        Ok(())
+    }
+
+    /// `.row.owner`, `.row."due date"`, `.item`: a name that is no column's; its first word ends at `end`.
+    fn beside(&mut self, offset: usize, end: usize) -> Result<(), CompileError> {
+        let head = self.source.get(offset + 1..end).unwrap_or_default();
+        let quoted = self.bytes.get(end + 1) == Some(&b'"');
+        let from = end + 1 + usize::from(quoted);
+        let field = match self.bytes.get(end) {
+            Some(b'.') if quoted => {
+                let rest = self.source.get(from..).unwrap_or_default();
+                rest.split_once('"').map_or("", |(field, _)| field)
+            }
+            Some(b'.') => self.word_at(from),
+            _ => "",
+        };
+        let (name, words) = self.scope.name(head, field, offset)?;
+        self.at = if words > 1 { from + field.len() + usize::from(quoted) } else { end };
+        self.named.push(Named { what: What::Beside(name), offset });
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! Comparisons with a text that a column can never hold. Owns this one check on the syntax tree.
-use crate::{CompileError, target::Touched};
+use crate::{CompileError, scope::Scope, target::Touched};
 use atio_schemas::column::Type;
 use vrl::{
     parser::{
@@ -59,7 +59,8 @@ fn symbol(column: &Node<Expr>, literal: &Node<Expr>) -> Result<(), CompileError>
     let Query { target, path } = query.inner();
     let QueryTarget::External(prefix) = target.inner() else { return Ok(()) };
     let path = OwnedTargetPath { prefix: *prefix, path: path.inner().clone() };
-    let found = Touched::of(&path).and_then(|t| atio_schemas::column::COLUMNS.get(t.column));
+    let found = Touched::of(&path, &Scope::default()).and_then(|t| t.column());
+    let found = found.and_then(|column| atio_schemas::column::COLUMNS.get(column));
     let (Some(found), Some(text)) = (found, literal_text(text.inner())) else { return Ok(()) };
     match found.ty {
         Type::Symbol(names) if !names.contains(&text) => Err(CompileError::Refused {

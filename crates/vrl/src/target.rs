@@ -1,7 +1,8 @@
-//! The detection as VRL sees it: a column is converted when it is touched, at most once, and only then.
+//! The detection as VRL sees it, and what is named beside it: a column is converted when it is touched, at most once, and only then.
 //! Owns conversion of cells. Must not know: how programs are compiled.
+use crate::scope::{HEADS, Name, Scalar, Scope, Seen};
 use atio_schemas::{
-    Detection, Timestamp,
+    Timestamp,
     column::{COLUMNS, Cell, NewCell, Type},
 };
 use chrono::{DateTime, Utc};
@@ -12,37 +13,57 @@ use vrl::{
     prelude::{Collection, Field, Kind, NotNan, Value},
 };
 
-/// A path that a program reads: its column and what follows the column's name.
+/// A path that a program reads: where its value comes from, and what follows the name.
 #[derive(Clone, Debug)]
 pub(crate) struct Touched {
     pub(crate) path: OwnedTargetPath,
-    pub(crate) column: usize,
+    pub(crate) source: Source,
     rest: Vec<OwnedSegment>,
 }
 
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    Column(usize),
+    Beside(Name),
+    Constant(Value),
+}
+
 impl Touched {
-    /// None when the path does not start with a column's name.
-    pub(crate) fn of(path: &OwnedTargetPath) -> Option<Self> {
+    /// None when the path starts with no name that is known.
+    pub(crate) fn of(path: &OwnedTargetPath, scope: &Scope) -> Option<Self> {
         let segments = &path.path.segments;
-        let field = |i: usize| match segments.get(i)? {
-            OwnedSegment::Field(name) => Some(name.as_str()),
-            OwnedSegment::Index(_) => None,
+        let field = |i: usize| match segments.get(i) {
+            Some(OwnedSegment::Field(name)) => Some(name.as_str()),
+            _ => None,
         };
         if path.prefix != PathPrefix::Event {
             return None;
         }
         let first = field(0)?;
-        let (column, taken) = match atio_schemas::column::position(first) {
-            Some(column) => (column, 1),
-            None => (atio_schemas::column::position(&format!("{first}.{}", field(1)?))?, 2),
+        let (source, taken) = if HEADS.contains(&first) {
+            match scope.name(first, field(1).unwrap_or_default(), 0).ok()? {
+                (Name::Variable(name), taken) => (Source::Constant(scope.constant(&name)?), taken),
+                (name, taken) => (Source::Beside(name), taken),
+            }
+        } else {
+            match atio_schemas::column::position(first) {
+                Some(column) => (Source::Column(column), 1),
+                None => {
+                    let nested = format!("{first}.{}", field(1)?);
+                    (Source::Column(atio_schemas::column::position(&nested)?), 2)
+                }
+            }
         };
-        Some(Self { path: path.clone(), column, rest: segments.get(taken..)?.to_vec() })
+        Some(Self { path: path.clone(), source, rest: segments.get(taken..)?.to_vec() })
+    }
+    pub(crate) const fn column(&self) -> Option<usize> {
+        if let Source::Column(column) = self.source { Some(column) } else { None }
     }
 }
 
 /// What the compiler is told of the detection: the columns that the text names. (It clones this at every node, so the rest stays away.)
 /// A nullable column is told as if it were always known: see the crate's head.
-pub(crate) fn kind(named: &[usize]) -> Kind {
+pub(crate) fn kind(named: &[usize]) -> Collection<Field> {
     let mut root: Collection<Field> = Collection::empty();
     for column in named.iter().filter_map(|i| COLUMNS.get(*i)) {
         match column.name.split_once('.') {
@@ -58,7 +79,7 @@ pub(crate) fn kind(named: &[usize]) -> Kind {
             }
         }
     }
-    Kind::object(root)
+    root
 }
 
 /// The kind that a known value of a column has.
@@ -73,28 +94,46 @@ pub(crate) fn kind_of(ty: Type) -> Kind {
     }
 }
 
-/// One detection, lent to one run of one program.
+/// One detection and what is beside it, lent to one run of one program.
 pub(crate) struct Lent<'a> {
-    detection: &'a Detection,
+    seen: Seen<'a>,
     touched: &'a [Touched],
     cells: Vec<OnceCell<Value>>,
     root: Value,
 }
 
 impl<'a> Lent<'a> {
-    pub(crate) fn new(detection: &'a Detection, touched: &'a [Touched]) -> Self {
+    pub(crate) fn new(seen: Seen<'a>, touched: &'a [Touched]) -> Self {
         Self {
-            detection,
+            seen,
             touched,
             cells: vec![OnceCell::new(); touched.len()],
             root: Value::Object(std::collections::BTreeMap::new()),
+        }
+    }
+
+    fn value(&self, source: &Source) -> Value {
+        let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
+        match source {
+            Source::Column(column) => {
+                COLUMNS.get(*column).map_or(Value::Null, |c| value((c.get)(self.seen.detection)))
+            }
+            Source::Constant(value) => value.clone(),
+            Source::Beside(Name::Row(column)) => {
+                text(self.seen.row.and_then(|row| row.get(column)).map(String::as_str))
+            }
+            Source::Beside(Name::Item) => self.seen.item.map_or(Value::Null, Scalar::value),
+            Source::Beside(Name::Code) => text(self.seen.error.map(|e| e.code)),
+            Source::Beside(Name::Message) => text(self.seen.error.map(|e| e.message)),
+            // Constants are put in by the compiler.
+            Source::Beside(Name::Variable(_)) => Value::Null,
         }
     }
 }
 
 impl fmt::Debug for Lent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "detection {}", self.detection.event_id)
+        write!(f, "detection {}", self.seen.detection.event_id)
     }
 }
 
@@ -105,9 +144,7 @@ impl Target for Lent<'_> {
         }
         let found = self.touched.iter().zip(&self.cells).find(|(touched, _)| touched.path == *path);
         let Some((touched, cell)) = found else { return Err(format!("{path} is not a column")) };
-        let value = cell.get_or_init(|| {
-            COLUMNS.get(touched.column).map_or(Value::Null, |c| value((c.get)(self.detection)))
-        });
+        let value = cell.get_or_init(|| self.value(&touched.source));
         // An unknown column is absent, so that `exists` says so.
         let value = if touched.rest.is_empty() { Some(value) } else { value.get(&touched.rest) };
         Ok(value.filter(|v| !v.is_null()))
@@ -153,6 +190,8 @@ pub(crate) fn cell(value: Value) -> Option<NewCell> {
         Value::Float(number) => NewCell::Float(number.into_inner()),
         Value::Boolean(yes) => NewCell::Bool(yes),
         Value::Timestamp(at) => NewCell::Time(Timestamp(at.timestamp_micros())),
+        // As any call that meets what is unknown.
+        Value::Array(items) if items.iter().any(Value::is_null) => NewCell::Null,
         Value::Array(items) => {
             let text = |item| if let Some(NewCell::Text(text)) = cell(item) { Some(text) } else { None };
             NewCell::Texts(items.into_iter().map(text).collect::<Option<_>>()?)

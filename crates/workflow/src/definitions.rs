@@ -37,6 +37,8 @@ pub struct Live<'d> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     pub sinks: BTreeSet<String>,
+    /// Tables that it looks into.
+    pub tables: BTreeSet<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
     /// It keeps something between events.
@@ -60,9 +62,10 @@ pub struct Definitions {
     pointers: BTreeMap<String, Pointer>,
     sinks: BTreeMap<String, BTreeMap<i64, SinkFacts>>,
     sink_pointers: BTreeMap<String, i64>,
-    /// The sinks in force, base included.
+    tables: BTreeSet<String>,
+    /// The sinks and tables in force, base included.
     known: Known,
-    sinks_changed: bool,
+    known_changed: bool,
     /// The index is to be made anew.
     workflows_changed: bool,
     routes: Vec<Route>,
@@ -94,7 +97,8 @@ impl Definitions {
             pointers: BTreeMap::new(),
             sinks: BTreeMap::new(),
             sink_pointers: BTreeMap::new(),
-            sinks_changed: false,
+            tables: BTreeSet::new(),
+            known_changed: false,
             workflows_changed: false,
             routes: vec![],
             index: Arc::default(),
@@ -111,6 +115,7 @@ impl Definitions {
                 for branch in &definition.branches {
                     let reach = branches.entry(&branch.name).or_default();
                     reach.sinks.extend(branch.sinks.iter().cloned());
+                    reach.tables.extend(branch.tables.iter().cloned());
                     reach.awaits |= branch.awaits;
                     reach.keeps |= branch.keeps;
                     reach.delays |= branch.delays;
@@ -184,7 +189,7 @@ impl Definitions {
     }
 
     fn sink(&mut self, name: &str, version: Option<i64>, stored: Option<Stored>) -> Result<(), StageError> {
-        self.sinks_changed = true;
+        self.known_changed = true;
         match (version, stored) {
             (None, None) => drop(self.sink_pointers.remove(name)),
             (None, Some(stored)) => drop(self.sink_pointers.insert(name.to_owned(), stored.version)),
@@ -204,9 +209,20 @@ impl Definitions {
         Ok(())
     }
 
-    /// Sinks have changed: what refers to them is read again.
+    /// Only that there is one matters: its rows are on a topic of their own.
+    fn table_named(&mut self, name: &str, there: bool) {
+        self.known_changed = true;
+        if there {
+            self.tables.insert(name.to_owned());
+        } else {
+            self.tables.remove(name);
+        }
+    }
+
+    /// Sinks or tables have changed: what refers to them is read again.
     fn recompile(&mut self) {
         let mut known = self.base.clone();
+        known.tables.extend(self.tables.iter().cloned());
         for (name, version) in &self.sink_pointers {
             if let Some(facts) = self.sinks.get(name).and_then(|versions| versions.get(version)) {
                 known.sinks.insert(name.clone(), facts.clone());
@@ -259,22 +275,27 @@ impl View for Definitions {
         let (kind, name) = match object.split_once('/') {
             None => (ObjectKind::Workflow, object),
             Some(("sink", name)) => (ObjectKind::Sink, name),
-            // Sources and tables are no concern of branches.
+            Some(("table", name)) => (ObjectKind::Table, name),
+            // Sources are no concern of branches.
             Some(_) => return Ok(()),
         };
         let fits = |s: &Stored| s.kind == kind && s.name == name && version.is_none_or(|v| v == s.version);
         if !stored.as_ref().is_none_or(fits) {
             return Err(invalid(key, "holds another object than its key says"));
         }
-        if kind == ObjectKind::Workflow {
-            self.workflow(name, version, stored)
-        } else {
-            self.sink(name, version, stored)
+        match kind {
+            ObjectKind::Workflow => self.workflow(name, version, stored),
+            ObjectKind::Table if version.is_none() => {
+                self.table_named(name, stored.is_some());
+                Ok(())
+            }
+            ObjectKind::Sink => self.sink(name, version, stored),
+            _ => Ok(()),
         }
     }
 
     fn settle(&mut self) {
-        if std::mem::take(&mut self.sinks_changed) {
+        if std::mem::take(&mut self.known_changed) {
             self.recompile();
         }
         if !std::mem::take(&mut self.workflows_changed) {

@@ -2,8 +2,9 @@
 //!
 //! `spec` reads YAML into a shape with places, `check` turns it into a [`Definition`] or a list of problems, `index` finds the
 //! definitions that a detection triggers, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
-//! events, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks,
-//! `definitions` is the topic `workflows` as a table of compiled definitions, `outputs` makes records of what a branch gives.
+//! events, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks, `snapshot` is what
+//! they come to as text,
+//! `tables` are the rows that steps look into, `definitions` is the topic `workflows` as a table of compiled definitions, `outputs` makes records of what a branch gives.
 //! A step is one file in `steps/` and one line in its table. Must not know: the stream layer, services.
 
 pub mod check;
@@ -14,10 +15,12 @@ pub mod outputs;
 pub mod rehearsal;
 pub mod schema;
 mod secrets;
+pub mod snapshot;
 pub mod spec;
 pub mod state;
 pub mod steps;
 mod suggest;
+pub mod tables;
 pub mod testing;
 pub mod yaml;
 

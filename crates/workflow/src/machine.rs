@@ -3,10 +3,11 @@
 use crate::{
     check::{Branch, Definition},
     state::{Delayed, Memory, Nothing},
-    steps::{self, Converted, Flow},
+    steps::{self, Converted, Flow, Step},
 };
 use atio_schemas::{Code, Detection, Timestamp, delivery::Delivery, incident::Wait};
 use atio_stage::{Reject, StageError};
+use atio_vrl::{Failure, Scalar, Seen};
 use ipnet::IpNet;
 use std::borrow::Cow;
 
@@ -61,7 +62,25 @@ pub struct Event<'a> {
     /// When it came to the step: its record's time, and behind a delay when that was due.
     pub at: Timestamp,
     pub memory: &'a mut dyn Memory,
+    /// Within an `each`: the element.
+    pub item: Option<Scalar>,
+    /// Within an `on_error`: what failed.
+    pub error: Option<Failed>,
     pub end: End,
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    pub code: Code,
+    pub message: String,
+}
+
+/// An event's content, to go back to.
+pub(crate) struct Copy<'a> {
+    detection: Cow<'a, Detection>,
+    unaligned: bool,
+    converted: Option<Converted>,
 }
 
 impl<'a> Event<'a> {
@@ -85,13 +104,28 @@ impl<'a> Event<'a> {
             converted: None,
             at,
             memory,
+            item: None,
+            error: None,
             end: End::default(),
         }
+    }
+    pub(crate) fn copy(&self) -> Copy<'a> {
+        let (detection, converted) = (self.detection.clone(), self.converted.clone());
+        Copy { detection, unaligned: self.unaligned, converted }
+    }
+    pub(crate) fn restore(&mut self, copy: Copy<'a>) {
+        (self.detection, self.unaligned, self.converted) = (copy.detection, copy.unaligned, copy.converted);
     }
     /// Changing the event ends what was converted from it.
     pub fn change(&mut self) -> &mut Detection {
         self.converted = None;
         self.detection.to_mut()
+    }
+    /// What an expression sees.
+    #[must_use]
+    pub fn seen(&self) -> Seen<'_> {
+        let error = self.error.as_ref().map(|e| Failure { code: e.code.as_str(), message: &e.message });
+        Seen { item: self.item.as_ref(), error, ..Seen::from(&*self.detection) }
     }
     /// `name@version`.
     #[must_use]
@@ -170,12 +204,42 @@ fn behind(step: Option<usize>, mut event: Event<'_>) -> Result<End, StageError> 
 }
 
 fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
-    let (definition, branch) = (event.definition, event.branch);
+    let branch = event.branch;
+    walk(&branch.steps, first, &mut event)?;
+    let End { outputs, waits, delayed, rejected, .. } = &event.end;
+    if outputs.is_empty() && waits.is_empty() && delayed.is_none() && rejected.is_empty() {
+        // An `if` without `else` was the last step, and did not hold; or an `each`, and there was nothing.
+        event.end.dropped.get_or_insert(Code::When);
+    }
+    Ok(event.end)
+}
+
+/// How steps ended that ran aside.
+pub(crate) struct Aside {
+    /// Deliveries that they made.
+    pub(crate) delivered: usize,
+    pub(crate) rejected: Vec<Reject>,
+}
+
+/// Steps that work on a copy of the event: what they deliver counts, what they change, and that they end, does not.
+pub(crate) fn aside(steps: &[Box<dyn Step>], event: &mut Event<'_>) -> Result<Aside, StageError> {
+    let before = event.copy();
+    let (delivered, rejected) = (event.end.outputs.len(), event.end.rejected.len());
+    let dropped = event.end.dropped.take();
+    walk(steps, 0, event)?;
+    event.restore(before);
+    event.end.dropped = dropped;
+    let rejected = event.end.rejected.split_off(rejected);
+    Ok(Aside { delivered: event.end.outputs.len() - delivered, rejected })
+}
+
+fn walk(steps: &[Box<dyn Step>], first: usize, event: &mut Event<'_>) -> Result<(), StageError> {
     let mut next = first;
-    while let Some(step) = branch.steps.get(next) {
+    while let Some(step) = steps.get(next) {
         next += 1;
-        match step.run(&mut event) {
+        match step.run(event) {
             Flow::Next => {}
+            Flow::Stop => break,
             Flow::Skip(steps) => next += steps,
             Flow::Wait(wait) => {
                 event.end.waits.push(wait);
@@ -185,7 +249,7 @@ fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
                 event.at = event.at.plus_millis(millis);
                 // What comes late, after a pause say, is not held once more.
                 if event.at > event.memory.now() {
-                    event.end.delayed = Some(delay(next - 1, &event));
+                    event.end.delayed = Some(delay(next - 1, event));
                     break;
                 }
                 event.converted = None;
@@ -195,7 +259,8 @@ fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
                 break;
             }
             Flow::Reject(code, message) => {
-                let message = format!("{}.{}: {}: {message}", definition.name, branch.name, step.name());
+                let (workflow, branch) = (&event.definition.name, &event.branch.name);
+                let message = format!("{workflow}.{branch}: {}: {message}", step.name());
                 event.end.rejected.push(Reject::whole(code, message));
                 if !steps::goes_on(code) {
                     break;
@@ -204,12 +269,7 @@ fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
             Flow::Fail(error) => return Err(error),
         }
     }
-    let End { outputs, waits, delayed, rejected, .. } = &event.end;
-    if outputs.is_empty() && waits.is_empty() && delayed.is_none() && rejected.is_empty() {
-        // An `if` without `else` was the last step, and did not hold.
-        event.end.dropped.get_or_insert(Code::When);
-    }
-    Ok(event.end)
+    Ok(())
 }
 
 fn delay(step: usize, event: &Event<'_>) -> Delay {

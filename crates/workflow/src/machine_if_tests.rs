@@ -87,7 +87,8 @@ fn compiled(steps: &str) -> Definition {
     let head =
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
     let text = format!("{head}  b: {steps}\n");
-    compile("w.yaml", &text, &Known { sinks }).unwrap_or_else(|problems| panic!("{text} {problems:?}"))
+    compile("w.yaml", &text, &Known { sinks, ..Known::default() })
+        .unwrap_or_else(|problems| panic!("{text} {problems:?}"))
 }
 
 const SITE: Site<'static> = Site { version: 1, home_networks: &[] };

@@ -23,6 +23,7 @@ fn known() -> Known {
             ("open".to_owned(), sink("stix", Tlp::Clear)),
         ]
         .into(),
+        tables: ["owners".to_owned()].into(),
     }
 }
 
@@ -240,6 +241,10 @@ fn conversions() {
     assert_eq!(branch("[{convert: report}, {deliver: siem}, {deliver: stix}]").outputs[1].format, "report");
 }
 
+#[path = "machine_aside_tests.rs"]
+mod aside_steps;
+#[path = "machine_merge_tests.rs"]
+mod merged;
 #[path = "machine_state_tests.rs"]
 mod state_steps;
 #[path = "machine_wait_tests.rs"]

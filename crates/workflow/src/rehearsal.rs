@@ -8,7 +8,7 @@ use crate::{
 };
 use atio_schemas::{Detection, Timestamp};
 use atio_stage::{Headers, Overlay, StageError, State, Tables, Tx};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What is run.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +24,19 @@ pub type Told<'t, E> = dyn FnMut(&Detection, &Headers, End) -> Result<(), E> + '
 /// The events of one partition.
 #[derive(Debug, Default)]
 pub struct Rehearsal {
+    tables: Arc<Tables>,
     state: State,
     due: BTreeSet<(Timestamp, String)>,
     events: i64,
 }
 
 impl Rehearsal {
+    /// Steps look into these tables, as [`crate::tables::name`] names them; by default there are none.
+    #[must_use]
+    pub fn with(tables: Arc<Tables>) -> Self {
+        Self { tables, ..Self::default() }
+    }
+
     /// The next event, whose record has this time and these headers. What is due by then goes on before.
     ///
     /// # Errors
@@ -108,8 +115,8 @@ impl Rehearsal {
         now: Timestamp,
         run: impl FnOnce(&mut Tx<'_>) -> Result<T, StageError>,
     ) -> Result<T, StageError> {
-        let (tables, mut overlay) = (Tables::default(), Overlay::default());
-        let done = run(&mut Tx::new(now, &self.state, &mut overlay, &tables))?;
+        let mut overlay = Overlay::default();
+        let done = run(&mut Tx::new(now, &self.state, &mut overlay, &self.tables))?;
         self.state.merge(overlay);
         Ok(done)
     }

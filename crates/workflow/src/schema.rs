@@ -31,6 +31,7 @@ pub fn schema() -> Value {
                 },
             },
             "on": {"enum": spec::TRIGGERS, "description": "What triggers it"},
+            "variables": variables(),
             "match": {
                 "type": "object",
                 "description": "Column and what it must be; all of them must hold. {} is every detection",
@@ -63,6 +64,7 @@ fn definitions() -> Map<String, Value> {
     let expression = json!({"type": ["string", "number", "boolean"], "description": "An expression (VRL)"});
     definitions.insert("expression".to_owned(), expression);
     definitions.insert("given".to_owned(), given());
+    definitions.insert("variable".to_owned(), reference_to_variable());
     definitions.insert("step".to_owned(), steps::schema());
     let step = json!({"$ref": "#/definitions/step"});
     let steps = json!({"type": "array", "minItems": 1, "maxItems": spec::MAX_STEPS, "items": step});
@@ -125,6 +127,29 @@ fn plain(column: &Column) -> Value {
     }
 }
 
+/// Names and their values.
+fn variables() -> Value {
+    let scalar = json!({"type": ["string", "number", "boolean"]});
+    json!({
+        "type": "object",
+        "description": "Values that are named: `.vars.<name>` in expressions, `{var: <name>}` in `match`",
+        "propertyNames": {"pattern": VARIABLE},
+        "additionalProperties": one_or_many(scalar, 1),
+    })
+}
+
+const VARIABLE: &str = "^[a-z_][a-z0-9_]{0,62}$";
+
+fn reference_to_variable() -> Value {
+    json!({
+        "type": "object",
+        "description": "The value of a variable",
+        "additionalProperties": false,
+        "required": ["var"],
+        "properties": {"var": {"type": "string", "pattern": VARIABLE}},
+    })
+}
+
 /// An event of a test.
 fn given() -> Value {
     let given = |column: &Column| match column.ty {
@@ -150,6 +175,7 @@ fn test() -> Value {
         "required": ["given", "then"],
         "properties": {
             "name": {"type": "string"},
+            "tables": tables(),
             "given": {
                 "description": "Columns of a detection, or the name of a file beside this one; or several of them, one after the other",
                 "anyOf": [
@@ -162,11 +188,23 @@ fn test() -> Value {
                 "required": ["branches"],
                 "properties": {
                     "branches": {"type": "array", "items": name("A branch that must deliver"), "description": "Exactly the branches that must deliver"},
+                    "snapshot": {
+                        "description": "A file beside this one or below that holds what is delivered; `atio test --update` writes it",
+                        "anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._/-]*\\.json$"}, expectation()],
+                    },
                 },
                 "additionalProperties": expectation(),
             },
         },
     })
+}
+
+/// Rows of tables, by table, key and column.
+fn tables() -> Value {
+    let cell = json!({"type": ["string", "number", "boolean"]});
+    let row = json!({"type": "object", "additionalProperties": cell});
+    let table = json!({"type": "object", "additionalProperties": row});
+    json!({"type": "object", "description": "Rows that tables have meanwhile: table, key, column", "additionalProperties": table})
 }
 
 /// What a test says of a branch.

@@ -1,5 +1,6 @@
 //! The shape of a definition file: fields, names, places. Owns which fields exist, and which will exist later.
 //! Must not know: columns, sinks, what a step means (`check` and `steps` do).
+mod steps;
 mod testing;
 
 use crate::{
@@ -13,13 +14,13 @@ use atio_topics::{
 };
 use std::collections::BTreeMap;
 
-const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "match", "branches", "tests"];
-const LATER_FIELDS: &[&str] = &["variables", "secrets", "every", "schedule", "timers"];
+const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "variables", "match", "branches", "tests"];
+const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
 pub(crate) const TRIGGERS: &[&str] = &["detection"];
 const TRIGGERS_LATER: &[&str] = &["incident", "change", "silence", "schedule", "receipt", "manual"];
-/// A workflow has at most so many branches, and a branch so many steps.
+/// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
-pub const MAX_STEPS: usize = 128;
+pub use steps::MAX_STEPS;
 pub(crate) use testing::{MAX_GIVEN, MAX_TESTS};
 
 /// A definition as it is written.
@@ -28,6 +29,8 @@ pub struct Workflow {
     pub name: Key,
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
+    /// Names and values.
+    pub variables: Vec<(Key, Node)>,
     /// Column and what it must be, in the file's order.
     pub matches: Vec<(Key, Node)>,
     pub branches: Vec<Branch>,
@@ -48,25 +51,18 @@ pub struct Step {
     /// Of an `if`: the steps of its two ways.
     pub then: Vec<Step>,
     pub otherwise: Vec<Step>,
-}
-
-impl Step {
-    /// Whether it is a step of this name, or one within its ways.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.name.text == name || self.then.iter().chain(&self.otherwise).any(|s| s.has(name))
-    }
-    /// Steps that it comes to: itself, those of its ways, and the leap over the second.
-    fn count(&self) -> usize {
-        let of = |steps: &[Self]| steps.iter().map(Self::count).sum::<usize>();
-        1 + of(&self.then) + of(&self.otherwise) + usize::from(!self.otherwise.is_empty())
-    }
+    /// Of an `each`: the steps of one element.
+    pub each: Vec<Step>,
+    /// What is done where it fails.
+    pub on_error: Vec<Step>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Test {
     pub place: Place,
     pub name: Option<Key>,
+    /// Rows that the tables have meanwhile.
+    pub tables: Vec<TableRows>,
     /// One after the other.
     pub given: Vec<Given>,
     /// The branches that must deliver, and no others.
@@ -75,6 +71,15 @@ pub struct Test {
     pub awaiting: Vec<Key>,
     /// How many events must end how, of branches of which it is said.
     pub totals: Vec<Totals>,
+    /// A file beside the definition that holds what they come to.
+    pub snapshot: Option<Key>,
+}
+
+/// A table's rows in a test: by their key.
+#[derive(Clone, Debug)]
+pub struct TableRows {
+    pub table: Key,
+    pub rows: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -121,11 +126,13 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
             vec![]
         }
     };
+    let variables = field(entries, "variables").and_then(|node| mapping(node, "`variables`", &mut problems));
+    let variables = variables.map(<[_]>::to_vec).unwrap_or_default();
     let branches = branches(entries, &root.place, &mut problems);
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head {
         Some((name, owner, criticality)) if problems.is_empty() => {
-            Ok(Workflow { name, owner, criticality, matches, branches, tests })
+            Ok(Workflow { name, owner, criticality, variables, matches, branches, tests })
         }
         _ => Err(problems),
     }
@@ -290,63 +297,14 @@ fn branches(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
     let mut branches = vec![];
     for (key, node) in found {
         let name = name(key.clone(), problems);
-        let steps = steps(node, problems);
+        let steps = steps::steps(node, problems);
         let count: usize = steps.iter().map(Step::count).sum();
         if count > MAX_STEPS && steps.len() <= MAX_STEPS {
-            let message = format!("at most {MAX_STEPS} steps, with those within `if` here are {count}");
+            let message = format!("at most {MAX_STEPS} steps, with those within others here are {count}");
             let help = "write a second branch".to_owned();
             problems.push(Problem::new(&node.place, message).help(Some(help)));
         }
         branches.push(Branch { name, steps });
     }
     branches
-}
-
-fn steps(node: &Node, problems: &mut Vec<Problem>) -> Vec<Step> {
-    let Value::List(items) = &node.value else {
-        let help = Some("`- deliver: siem`".to_owned());
-        let message = format!("a branch is a list of steps, not {}", node.noun());
-        problems.push(Problem::new(&node.place, message).help(help));
-        return vec![];
-    };
-    if items.is_empty() || items.len() > MAX_STEPS {
-        let message = format!("1 to {MAX_STEPS} steps, here are {}", items.len());
-        problems.push(Problem::new(&node.place, message).help(Some("`- deliver: siem`".to_owned())));
-    }
-    let plain = |(name, body): &(Key, Node)| Step {
-        name: name.clone(),
-        body: body.clone(),
-        then: vec![],
-        otherwise: vec![],
-    };
-    let mut steps = vec![];
-    for item in items {
-        match &item.value {
-            Value::Map(entries) if field(entries, "if").is_some() => steps.extend(choice(entries, problems)),
-            Value::Map(entries) if entries.len() == 1 => steps.extend(entries.iter().map(plain)),
-            Value::Map(entries) => {
-                let message = format!("one step an item, here are {}", entries.len());
-                problems.push(
-                    Problem::new(&item.place, message).help(Some("begin each step with `- `".to_owned())),
-                );
-            }
-            _ => problems.push(
-                Problem::new(&item.place, format!("a step is `name: what`, not {}", item.noun()))
-                    .help(Some("`- deliver: siem`".to_owned())),
-            ),
-        }
-    }
-    steps
-}
-
-/// `if` with `then` and `else` beside it.
-fn choice(entries: &[(Key, Node)], problems: &mut Vec<Problem>) -> Option<Step> {
-    known(entries, &["if", "then", "else"], &[], "field of `if`", problems);
-    let (name, body) = entries.iter().find(|(key, _)| key.text == "if")?;
-    let Some(then) = field(entries, "then") else {
-        missing(&name.place, "then", "then: [{deliver: siem}]", problems);
-        return None;
-    };
-    let otherwise = field(entries, "else").map(|node| steps(node, problems)).unwrap_or_default();
-    Some(Step { name: name.clone(), body: body.clone(), then: steps(then, problems), otherwise })
 }

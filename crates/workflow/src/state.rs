@@ -2,10 +2,15 @@
 //! `delay` holds. Owns how windows are counted, when they are forgotten, and how much is kept. Must not know: steps, topics, clocks.
 //!
 //! Windows run on the times of the events' records, so that a replay counts as the first run did, however late either comes.
-use crate::machine::Delay;
+use crate::{
+    machine::Delay,
+    tables::{self, Rows},
+};
 use atio_schemas::{Code, Detection, Timestamp};
 use atio_stage::{Reject, StageError, Store, Tx};
+use atio_vrl::Row;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Windows that are kept at most, a partition and branch.
 pub const WINDOWS_MAX: u64 = 100_000;
@@ -115,6 +120,11 @@ pub trait Memory {
     /// # Errors
     /// What is stored does not read.
     fn windows(&mut self, visit: &mut dyn FnMut(&str, Window)) -> Result<(), StageError>;
+    /// The row of a table that has this key.
+    ///
+    /// # Errors
+    /// The stage does not read this table.
+    fn row(&self, table: &str, key: &str) -> Result<Option<Arc<Row>>, StageError>;
 }
 
 impl Memory for Tx<'_> {
@@ -137,6 +147,9 @@ impl Memory for Tx<'_> {
             }
         })
     }
+    fn row(&self, table: &str, key: &str) -> Result<Option<Arc<Row>>, StageError> {
+        Ok(self.table::<Rows>(&tables::name(table).0)?.get(key).cloned())
+    }
 }
 
 /// Where nothing is kept: no step with state may stand there.
@@ -144,7 +157,7 @@ pub struct Nothing;
 
 impl Nothing {
     fn refused() -> StageError {
-        StageError { code: Code::Internal, message: "steps keep no state here".to_owned() }
+        StageError { code: Code::Internal, message: "steps keep no state and read no tables here".to_owned() }
     }
 }
 
@@ -160,6 +173,9 @@ impl Memory for Nothing {
     }
     fn delete(&mut self, _: &str) {}
     fn windows(&mut self, _: &mut dyn FnMut(&str, Window)) -> Result<(), StageError> {
+        Err(Self::refused())
+    }
+    fn row(&self, _: &str, _: &str) -> Result<Option<Arc<Row>>, StageError> {
         Err(Self::refused())
     }
 }

@@ -4,11 +4,13 @@ use crate::{
     check::{Definition, columns_of},
     machine::{End, Site},
     rehearsal::{Rehearsal, Subject},
+    snapshot::Snapshot,
     spec::{Given, Test, Totals},
+    tables::{self, Rows},
     yaml::Key,
 };
-use atio_schemas::{Code, Detection, Timestamp, detection::Kind};
-use atio_stage::{Headers, StageError};
+use atio_schemas::{Code, Codec, Detection, Timestamp, codec::StaticIds, detection::Kind};
+use atio_stage::{Headers, StageError, Tables, View};
 use atio_stix::{
     Bundle, graph, ids,
     object::{AttackPattern, Common, Ipv4Addr, Ipv6Addr},
@@ -27,6 +29,16 @@ pub struct Verdict {
     pub name: Option<String>,
     /// None = as expected.
     pub failure: Option<String>,
+    /// Of a test that is as expected otherwise and names one: to be compared with what is kept.
+    pub snapshot: Option<Made>,
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Beside the definition.
+    pub file: String,
+    pub text: String,
 }
 
 /// Runs every test. `fixture` gives the detections of a file that a test names.
@@ -35,10 +47,12 @@ pub fn run(
     site: Site<'_>,
     fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
 ) -> Vec<Verdict> {
-    let one = |test: &Test| Verdict {
-        place: test.place.clone(),
-        name: test.name.as_ref().map(|n| n.text.clone()),
-        failure: given(test, fixture).and_then(|found| expect(definition, site, test, &found)).err(),
+    let one = |test: &Test| {
+        let (place, name) = (test.place.clone(), test.name.as_ref().map(|n| n.text.clone()));
+        match given(test, fixture).and_then(|found| expect(definition, site, test, &found)) {
+            Ok(snapshot) => Verdict { place, name, failure: None, snapshot },
+            Err(failure) => Verdict { place, name, failure: Some(failure), snapshot: None },
+        }
     };
     definition.tests.iter().map(one).collect()
 }
@@ -131,10 +145,32 @@ impl Ends {
     }
 }
 
-fn rehearsed(subject: Subject<'_>, events: &[&(Timestamp, Detection)]) -> Result<Ends, StageError> {
-    let (mut ends, mut rehearsal, headers) = (Ends::default(), Rehearsal::default(), Headers::default());
-    let mut told = |_: &Detection, _: &Headers, end: End| {
+/// Every table that the definition looks into, with the rows that the test gives it.
+fn tables(definition: &Definition, test: &Test) -> Arc<Tables> {
+    // No row comes from a topic.
+    let codec = Codec::new(Arc::new(StaticIds::new()));
+    let one = |name: &String| {
+        let mut view = Rows::new(codec.clone());
+        for given in test.tables.iter().filter(|given| given.table.text == *name) {
+            given.rows.iter().for_each(|(key, row)| view.insert(key, row.clone()));
+        }
+        (tables::name(name), Box::new(view) as Box<dyn View>)
+    };
+    let names = definition.branches.iter().flat_map(|b| &b.tables);
+    Arc::new(Tables(names.map(one).collect()))
+}
+
+fn rehearsed(
+    subject: Subject<'_>,
+    tables: &Arc<Tables>,
+    events: &[&(Timestamp, Detection)],
+    snapshot: &mut Snapshot,
+) -> Result<Ends, StageError> {
+    let (mut ends, headers) = (Ends::default(), Headers::default());
+    let mut rehearsal = Rehearsal::with(Arc::clone(tables));
+    let mut told = |event: &Detection, _: &Headers, end: End| {
         ends.count(&end);
+        snapshot.add(&subject.branch.name, &event.event_id, &end);
         Ok::<(), StageError>(())
     };
     for (at, detection) in events {
@@ -149,13 +185,14 @@ fn expect(
     site: Site<'_>,
     test: &Test,
     given: &[(Timestamp, Detection)],
-) -> Result<(), String> {
+) -> Result<Option<Made>, String> {
     let (matched, rest): (Vec<_>, Vec<_>) = given.iter().partition(|(_, d)| definition.triggers(d));
     let mut rest: Vec<String> = rest.iter().map(|_| "match does not hold".to_owned()).collect();
     let (mut delivered, mut waiting, mut wrong) = (BTreeSet::new(), BTreeSet::new(), vec![]);
+    let (tables, mut snapshot) = (tables(definition, test), Snapshot::default());
     for branch in &definition.branches {
         let subject = Subject { definition, branch, site };
-        let found = rehearsed(subject, &matched).map_err(|e| e.to_string())?;
+        let found = rehearsed(subject, &tables, &matched, &mut snapshot).map_err(|e| e.to_string())?;
         if found.delivered > 0 {
             delivered.insert(&*branch.name);
         }
@@ -170,7 +207,8 @@ fn expect(
     wrong
         .splice(0..0, lists.into_iter().filter_map(|(what, found, expected)| differ(what, &found, expected)));
     if wrong.is_empty() {
-        return Ok(());
+        let made = |file: &Key| Ok(Made { file: file.text.clone(), text: snapshot.text()? });
+        return test.snapshot.as_ref().map(made).transpose();
     }
     Err(wrong.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
 }

@@ -60,6 +60,18 @@ impl Node {
     pub fn text(&self) -> Option<&str> {
         if let Value::Scalar(scalar) = &self.value { Some(&scalar.text) } else { None }
     }
+    /// As JSON has it: a plain scalar that looks like a number or yes or no is one, what is quoted is a text.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Scalar(scalar) => scalar.json(),
+            Value::List(items) => items.iter().map(Self::json).collect(),
+            Value::Map(entries) => {
+                entries.iter().map(|(key, node)| (key.text.clone(), node.json())).collect()
+            }
+        }
+    }
     /// The elements of a list; what is none is one.
     #[must_use]
     pub fn items(&self) -> &[Self] {
@@ -83,6 +95,24 @@ impl Node {
             _ => {}
         }
         place
+    }
+}
+
+impl Scalar {
+    fn json(&self) -> serde_json::Value {
+        let text = self.text.as_str();
+        if self.style != Style::Plain {
+            return text.into();
+        }
+        match text {
+            "true" => true.into(),
+            "false" => false.into(),
+            // Not `nan`, `inf` nor `+1`: as JSON writes numbers.
+            _ => match serde_json::from_str(text) {
+                Ok(number @ serde_json::Value::Number(_)) => number,
+                _ => text.into(),
+            },
+        }
     }
 }
 

@@ -8,7 +8,8 @@ const GOOD: &str = "apiVersion: atio/v1
 kind: Workflow
 metadata: {name: w, owner: soc, criticality: high}
 on: detection
-match: {kind: threat, code: 4625, confidence: {gte: 60}, src.ip: {in: [10.0.0.0/8]}, cves: {any: {prefix: [CVE-2021, CVE-2022]}, none: CVE-2021-1},
+variables: {least: 60, hosts: [web-1, web-2]}
+match: {kind: threat, code: 4625, confidence: {gte: {var: least}, lte: 90}, process: {in: {var: hosts}}, src.ip: {in: [10.0.0.0/8]}, cves: {any: {prefix: [CVE-2021, CVE-2022]}, none: CVE-2021-1},
   host: {regex: ^web, not: {suffix: x}}, tlp: {not: [red]}, users: [root], src.port: {ne: 5}, sensor: {exists: false}}
 branches:
   b:
@@ -20,17 +21,26 @@ branches:
         - set: {importance: 100}
       else:
         - when: '.confidence > 50'
+    - enrich: {table: owners, key: asset, set: {labels: 'push(.labels, .row.team)'}}
+    - merge: {objects: [{type: url, id: url--d6c9c7ea-a28a-52c3-a3ac-c7c1b3f1ae73, value: \"https://example.org/\"}]}
     - rate: {limit: 10, per: 1m, key: asset}
     - dedup: {key: [asset, rule.id], within: 10m}
     - delay: 30s
     - sanitize: external
     - await: {ack: analyst, within: 15m, otherwise: stop}
+    - each: .cves
+      do:
+        - set: {cves: '[.item]'}
+          on_error:
+            - deliver: other
+        - deliver: elements
     - convert: report
     - deliver: siem
 tests:
   - name: urgent
+    tables: {owners: {\"host:web-1\": {team: web}}}
     given: {kind: threat, host: ~, cves: CVE-2021-44228, kev: true}
-    then: {branches: [b], b: {awaiting: ack}}
+    then: {branches: [b], snapshot: snapshots/urgent.json, b: {awaiting: ack}}
   - given: [{kind: threat}, {after: 5m}, a.json]
     then: {branches: [], b: {delivered: 0, dropped: {duplicate: 2}, rejected: {}}}
 ";
@@ -56,7 +66,10 @@ fn what_is_right_passes() {
         audience: atio_topics::Audience::Internal,
         clearance: atio_schemas::detection::Tlp::Red,
     };
-    let known = atio_workflow::Known { sinks: [("siem".to_owned(), sink)].into() };
+    let known = atio_workflow::Known {
+        sinks: ["siem", "other", "elements"].map(|name| (name.to_owned(), sink.clone())).into(),
+        tables: ["owners".to_owned()].into(),
+    };
     atio_workflow::compile("w.yaml", GOOD, &known).expect("what is called right here is right");
     assert_eq!(complaints(GOOD), Vec::<String>::new());
     for (name, text) in shipped::WORKFLOWS {
@@ -76,8 +89,11 @@ fn mistakes_are_found() {
         ("on: detection\n", "on: detection\nbranch: {}\n"),
         ("kind: threat, code", "kind: thread, code"),
         ("kind: threat, code", "knd: threat, code"),
-        ("{gte: 60}", "{gte: high}"),
-        ("{gte: 60}", "{least: 60}"),
+        ("lte: 90", "lte: high"),
+        ("lte: 90", "most: 90"),
+        ("{var: least}", "{var: Least}"),
+        ("{var: least}", "{vra: least}"),
+        ("[web-1, web-2]", "{a: b}"),
         ("{in: [10.0.0.0/8]}", "{in: []}"),
         ("none: CVE", "nnoe: CVE"),
         ("regex: ^web", "regex: [a]"),
@@ -100,6 +116,14 @@ fn mistakes_are_found() {
         ("confidence: {lt: 50}", "confidence: {prefix: a}"),
         ("labels: {none", "label: {none"),
         ("given: {kind: threat", "given: {kind: thread"),
+        ("      do:\n", "      doo:\n"),
+        ("each: .cves", "each: [a]"),
+        ("          on_error:\n", "          on_eror:\n"),
+        ("table: owners, ", ""),
+        ("table: owners", "table: My Table"),
+        ("labels: 'push", "tlp: 'push"),
+        ("objects: [{type: url", "objects: [{kind: url"),
+        ("{team: web}", "[web]"),
         ("limit: 10", "limit: 0"),
         ("per: 1m", "per: 60"),
         ("key: asset}", "key: source}"),
@@ -113,6 +137,7 @@ fn mistakes_are_found() {
         ("duplicate: 2", "duplicte: 2"),
         ("awaiting: ack", "awaits: ack"),
         ("then: {branches: [b], ", "then: {"),
+        ("snapshots/urgent.json", "/etc/passwd"),
     ] {
         let text = GOOD.replacen(right, wrong, 1);
         assert_ne!(text, GOOD, "{right}");

@@ -6,10 +6,10 @@ use atio_topics::{
 };
 use atio_workflow::{Known, SinkFacts, Site, compile, testing};
 
-/// The sinks that come with the program.
+/// The sinks that come with the program, and a table that the documentation looks into.
 #[allow(clippy::panic)] // a helper of tests: the lint lets only test functions pass
 fn known() -> Known {
-    let mut known = Known::default();
+    let mut known = Known { tables: ["owners".to_owned()].into(), ..Known::default() };
     for (name, text) in shipped::SINKS {
         match parse(name, text) {
             Ok(Declaration::Sink(sink)) => known.sinks.insert((*name).to_owned(), SinkFacts::from(&sink)),
@@ -61,7 +61,11 @@ fn examples(text: &str) -> Vec<&str> {
 #[test]
 fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
-    let [whole, ways, counting, waits, steps, test] = examples(&text)[..] else { panic!("six examples") };
+    let [whole, named, ways, merged, elements, failing, counting, tables, waits, steps, test] =
+        examples(&text)[..]
+    else {
+        panic!("eleven examples")
+    };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
         let site = Site { version: 1, home_networks: &[] };
@@ -74,8 +78,13 @@ fn the_documented_workflow_passes_its_tests() {
     let head =
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
     let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();
+    passes("variables", &format!("{}{named}", head.replace("match: {}\nbranches:\n", "")));
     passes("expressions", &format!("{head}  b:\n{steps}    - deliver: siem\n"));
     passes("ways", &format!("{head}  b:\n{ways}"));
+    passes("merged", &format!("{head}  b:\n{merged}    - deliver: siem\n"));
+    passes("elements", &format!("{head}  b:\n{elements}    - deliver: siem\n"));
+    passes("failing", &format!("{head}  b:\n{failing}"));
+    assert_eq!(passes("tables", &format!("{head}{tables}")).branches[0].tables.len(), 1);
     assert!(passes("waits", &format!("{head}{waits}")).branches.iter().all(|b| b.awaits));
     let counts = passes("counting", &format!("{head}{counting}tests:\n{test}"));
     assert!(counts.tests.len() == 1 && counts.branches.iter().all(|b| b.keeps));

@@ -13,13 +13,10 @@ pub mod view;
 
 use atio_schemas::Codec;
 use atio_stage::{Input, Pace, Run, Stage, StoreSpec, TableSpec, Timers};
-use atio_topics::{Sink, sink::Role};
+use atio_topics::{Declarations, sink::Role};
 use atio_workflow::{Definitions, Known};
 use ipnet::IpNet;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 pub const SERVICE: &str = "incidents";
 
@@ -39,12 +36,12 @@ pub struct Deps {
 
 impl Deps {
     #[must_use]
-    pub fn new(prefix: &str, codec: Codec, sinks: &BTreeMap<String, Sink>, home_networks: &[IpNet]) -> Self {
-        let response = sinks.iter().filter(|(_, sink)| sink.role == Some(Role::Response));
+    pub fn new(prefix: &str, codec: Codec, declared: &Declarations, home_networks: &[IpNet]) -> Self {
+        let response = declared.sinks.iter().filter(|(_, sink)| sink.role == Some(Role::Response));
         Self {
             prefix: prefix.to_owned(),
             codec,
-            known: Known::of(sinks),
+            known: Known::of(declared),
             response: response.map(|(name, _)| name.clone()).collect(),
             home_networks: home_networks.to_vec(),
         }

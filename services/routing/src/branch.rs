@@ -12,6 +12,7 @@ use atio_workflow::{
     state::{self, Delayed, Steps},
 };
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 
 pub(crate) struct Runner {
     pub(crate) codec: Codec,
@@ -23,6 +24,8 @@ pub(crate) struct Runner {
     /// The stage has the store of steps, and that of timers.
     pub(crate) keeps: bool,
     pub(crate) delays: bool,
+    /// It reads these.
+    pub(crate) tables: BTreeSet<String>,
 }
 
 /// An event on its way: what its end is told with.
@@ -54,10 +57,13 @@ impl Runner {
         // The table may be a moment behind: whoever runs the stage tries again, and fails after a while.
         let definition = definitions.version(&self.workflow, version)?;
         let Some(branch) = definition.branch(&self.branch) else { return Ok(None) };
-        if (branch.keeps && !self.keeps) || (branch.delays && !self.delays) {
-            // So may the stage: it is started anew with the stores that this version needs.
-            let message =
-                format!("{}@{version} keeps state that this stage does not have yet", self.workflow);
+        let keeps = (!branch.keeps || self.keeps) && (!branch.delays || self.delays);
+        if !keeps || !branch.tables.is_subset(&self.tables) {
+            // So may the stage: it is started anew with the stores and tables that this version needs.
+            let message = format!(
+                "{}@{version} needs a store or a table that this stage does not have yet",
+                self.workflow
+            );
             return Err(StageError { code: Code::UnknownVersion, message });
         }
         Ok(Some((definition, branch)))

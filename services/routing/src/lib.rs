@@ -2,7 +2,7 @@
 //!
 //! The router reads enriched detections and writes each to the topic of every workflow whose trigger holds. Each branch is a stage of its
 //! own, with its own group on its workflow's topic, and writes deliveries, and waits where it comes to one. One that has steps with state keeps
-//! it in stores of its own. Both see the definitions
+//! it in stores of its own, and one that looks into reference tables reads these too. Both see the definitions
 //! through [`Definitions`], a view of the topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
 
 mod branch;
@@ -12,9 +12,12 @@ pub use atio_workflow::Definitions;
 
 use atio_schemas::Codec;
 use atio_stage::{Input, Pace, Run, Stage, Store as _, StoreSpec, TableSpec, Timers};
-use atio_workflow::{Known, definitions::Reach, state::Steps};
+use atio_workflow::{Known, definitions::Reach, state::Steps, tables};
 use ipnet::IpNet;
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub const SERVICE: &str = "routing";
 
@@ -27,18 +30,26 @@ pub struct Deps {
     home_networks: Vec<IpNet>,
     /// Every stage has a clone: all of them see one view.
     table: TableSpec,
+    /// Reference tables that branches look into, each made once for the same reason.
+    references: Arc<Mutex<BTreeMap<String, TableSpec>>>,
 }
 
 impl Deps {
-    /// `prefix`: of topics and groups, e.g. `atio.`. `known`: sinks that are declared outside the topic of definitions; those on the topic
-    /// win. `home_networks`: addresses that are ours.
+    /// `prefix`: of topics and groups, e.g. `atio.`. `known`: sinks and tables that are declared outside the topic of definitions; those on
+    /// the topic win. `home_networks`: addresses that are ours.
     #[must_use]
     pub fn new(prefix: &str, codec: Codec, known: Known, home_networks: Vec<IpNet>) -> Self {
         let table = Definitions::table(prefix, &codec, &known);
-        Self { prefix: prefix.to_owned(), codec, known, home_networks, table }
+        Self { prefix: prefix.to_owned(), codec, known, home_networks, table, references: Arc::default() }
     }
     fn topic(&self, name: &str) -> Arc<str> {
         Arc::from(format!("{}{name}", self.prefix))
+    }
+    /// A reference table.
+    fn reference(&self, name: &str) -> TableSpec {
+        let mut all = self.references.lock().unwrap_or_else(PoisonError::into_inner);
+        let spec = all.entry(name.to_owned());
+        spec.or_insert_with(|| tables::table(&self.prefix, name, &self.codec)).clone()
     }
     /// The definitions, as the router sees them: all workflows that are in force.
     #[must_use]
@@ -103,6 +114,7 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
         prefix: deps.prefix.clone(),
         keeps: reach.keeps,
         delays: reach.delays,
+        tables: reach.tables.clone(),
     };
     let deliveries = reach.sinks.iter().map(|sink| deps.topic(&format!("delivery.{sink}")));
     Stage {
@@ -115,7 +127,9 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
         }],
         outputs: deliveries.chain(reach.awaits.then(|| deps.topic("waits"))).collect(),
         stores: stores(deps, workflow, branch, reach),
-        tables: vec![deps.table.clone()],
+        tables: std::iter::once(deps.table.clone())
+            .chain(reach.tables.iter().map(|name| deps.reference(name)))
+            .collect(),
         pace: Pace::Interactive,
         run: Run::Transform(Box::new(processor)),
     }

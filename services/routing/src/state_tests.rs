@@ -2,6 +2,7 @@
 use super::*;
 use atio_stage::{Outcome, StateKey};
 use atio_workflow::state::{HELD_MAX, Steps};
+use std::collections::BTreeSet;
 
 const STATEFUL: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: threats}\non: detection\nmatch: {kind: threat}\n\
     branches:\n  once:\n    - dedup: {key: [asset, rule.id], within: 10m}\n    - deliver: siem\n\
@@ -185,6 +186,7 @@ fn a_stage_without_stores_waits_for_them() {
         prefix: "t.".into(),
         keeps: false,
         delays: false,
+        tables: BTreeSet::new(),
     };
     let mut harness = Harness::new(runner, std::slice::from_ref(&deps.table), at(0));
     apply(&mut harness, "threats", 1, STATEFUL);

@@ -33,6 +33,7 @@ fn deps() -> Deps {
     let known = Known {
         sinks: [("siem".to_owned(), sink("ecs", Tlp::Amber)), ("files".to_owned(), sink("report", Tlp::Red))]
             .into(),
+        tables: ["owners".to_owned()].into(),
     };
     Deps::new("t.", Codec::new(Arc::new(StaticIds::new())), known, vec![])
 }
@@ -110,8 +111,10 @@ fn branch(name: &str) -> Harness<branch::Runner> {
         prefix: "t.".into(),
         keeps: true,
         delays: true,
+        tables: ["owners".to_owned()].into(),
     };
-    let mut harness = Harness::new(runner, std::slice::from_ref(&deps.table), Timestamp(0));
+    let tables = [deps.table.clone(), deps.reference("owners")];
+    let mut harness = Harness::new(runner, &tables, Timestamp(0));
     apply(&mut harness, "threats", 1, THREATS);
     apply(&mut harness, "exploited", 4, KNOWN_EXPLOITED);
     harness
@@ -355,3 +358,5 @@ fn stages_follow_definitions() {
 
 #[path = "state_tests.rs"]
 mod state;
+#[path = "table_tests.rs"]
+mod table;

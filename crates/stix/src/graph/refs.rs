@@ -25,11 +25,11 @@ pub struct Branch<'a> {
     pub columns: Option<&'a Detection>,
 }
 
-struct Entry {
-    object: Object,
+pub(super) struct Entry {
+    pub(super) object: Object,
     /// Its id as it came.
-    original: String,
-    altered: bool,
+    pub(super) original: String,
+    pub(super) altered: bool,
     /// Its id was the prescribed one, so it follows the contributing properties.
     prescribed: bool,
 }
@@ -44,49 +44,71 @@ pub fn remove(
     branch: &Branch<'_>,
     mut drop: impl FnMut(&Object) -> bool,
 ) -> Result<Vec<u8>, BundleError> {
+    let (bundle_id, all) = entries(bytes)?;
+    let mut gone = HashSet::new();
+    let mut left = vec![];
+    for entry in all {
+        if !is_definition(&entry.object) && drop(&entry.object) {
+            gone.insert(entry.original);
+        } else {
+            left.push(entry);
+        }
+    }
+    let dropped = !gone.is_empty();
+    repair_all(&mut left, &mut gone)?;
+    if let Some(columns) = branch.columns {
+        align_reports(&mut left, columns)?;
+    }
+    if !dropped && !left.iter().any(|entry| entry.altered) {
+        return Ok(bytes.to_vec());
+    }
+    write_all(&bundle_id, left, branch)
+}
+
+/// A bundle's id and its objects.
+pub(super) fn entries(bytes: &[u8]) -> Result<(String, Vec<Entry>), BundleError> {
     let root = bundle::parse_root(bytes)?;
     if root.get("type").and_then(Value::as_str) != Some("bundle") {
         return Err(BundleError::Shape("not a bundle"));
     }
     let bundle_id = text(&root, "id").to_owned();
-    let mut gone = HashSet::new();
-    let mut entries = vec![];
-    for object in bundle::objects_of(root)? {
-        if !is_definition(&object) && drop(&object) {
-            gone.insert(text(&object, "id").to_owned());
-        } else {
-            entries.push(entry(object));
-        }
-    }
-    let dropped = !gone.is_empty();
-    repair_all(&mut entries, &mut gone)?;
+    Ok((bundle_id, bundle::objects_of(root)?.into_iter().map(entry).collect()))
+}
+
+/// The branch's bundle of these, in line with its columns.
+pub(super) fn finish(
+    bundle_id: &str,
+    mut entries: Vec<Entry>,
+    branch: &Branch<'_>,
+) -> Result<Vec<u8>, BundleError> {
     if let Some(columns) = branch.columns {
         align_reports(&mut entries, columns)?;
     }
-    if !dropped && !entries.iter().any(|entry| entry.altered) {
-        return Ok(bytes.to_vec());
-    }
+    write_all(bundle_id, entries, branch)
+}
+
+fn write_all(bundle_id: &str, mut entries: Vec<Entry>, branch: &Branch<'_>) -> Result<Vec<u8>, BundleError> {
     rename_all(&mut entries, branch);
-    let bundle_id = ids::branch_object("bundle", branch.tenant, &bundle_id, branch.workflow, branch.branch);
+    let bundle_id = ids::branch_object("bundle", branch.tenant, bundle_id, branch.workflow, branch.branch);
     write(&bundle_id, entries, branch)
 }
 
-fn text<'o>(object: &'o Object, key: &str) -> &'o str {
+pub(super) fn text<'o>(object: &'o Object, key: &str) -> &'o str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn is_definition(object: &Object) -> bool {
+pub(super) fn is_definition(object: &Object) -> bool {
     matches!(text(object, "type"), "marking-definition" | "extension-definition")
 }
 
-fn entry(object: Object) -> Entry {
+pub(super) fn entry(object: Object) -> Entry {
     let original = text(&object, "id").to_owned();
     let prescribed = canon::prescribed_id(&object).is_some_and(|id| id == Id::from(&original));
     Entry { object, original, altered: false, prescribed }
 }
 
 /// Until nothing more falls: each round drops what lost a reference that it can't do without.
-fn repair_all(entries: &mut Vec<Entry>, gone: &mut HashSet<String>) -> Result<(), BundleError> {
+pub(super) fn repair_all(entries: &mut Vec<Entry>, gone: &mut HashSet<String>) -> Result<(), BundleError> {
     loop {
         let before = gone.len();
         let mut kept = Vec::with_capacity(entries.len());
@@ -106,7 +128,7 @@ fn repair_all(entries: &mut Vec<Entry>, gone: &mut HashSet<String>) -> Result<()
 }
 
 /// Properties that keep pointing where they pointed.
-fn is_fixed(key: &str) -> bool {
+pub(super) fn is_fixed(key: &str) -> bool {
     matches!(key, "created_by_ref" | "object_marking_refs" | "granular_markings")
 }
 

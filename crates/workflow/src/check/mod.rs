@@ -3,18 +3,21 @@
 mod matches;
 pub(crate) mod operators;
 mod reach;
+pub(crate) mod variables;
 
 use crate::{
     index::{Predicate, in_order},
     spec,
     steps::{self, Step},
-    yaml::Key,
+    suggest,
+    yaml::{Key, short},
 };
 use atio_schemas::{
     Detection,
     detection::{Criticality, Tlp},
 };
-use atio_topics::{Audience, Footprint, Place, Problem, Sink};
+use atio_topics::{Audience, Declarations, Footprint, Place, Problem, Sink};
+use atio_vrl::Scope;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -22,6 +25,7 @@ use std::{
 
 pub(crate) use matches::columns_of;
 pub use reach::Reach;
+use variables::Variables;
 
 /// What a definition must know of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +47,15 @@ impl From<&Sink> for SinkFacts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     pub sinks: BTreeMap<String, SinkFacts>,
+    /// Names of reference tables.
+    pub tables: BTreeSet<String>,
 }
 
 impl Known {
     #[must_use]
-    pub fn of(sinks: &BTreeMap<String, Sink>) -> Self {
-        Self { sinks: sinks.iter().map(|(name, sink)| (name.clone(), SinkFacts::from(sink))).collect() }
+    pub fn of(declared: &Declarations) -> Self {
+        let sinks = declared.sinks.iter().map(|(name, sink)| (name.clone(), SinkFacts::from(sink)));
+        Self { sinks: sinks.collect(), tables: declared.tables.keys().cloned().collect() }
     }
 }
 
@@ -70,6 +77,8 @@ pub struct Branch {
     pub steps: Vec<Box<dyn Step>>,
     /// Where it delivers to, in order.
     pub sinks: Vec<String>,
+    /// Tables that its steps look into.
+    pub tables: BTreeSet<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
     /// It has steps that keep something between events.
@@ -103,7 +112,9 @@ impl Definition {
             topics.extend(branch.keeps.then_some(state));
         }
         let groups = self.branches.iter().map(|b| format!("routing.{}.{}", self.name, b.name)).collect();
-        Footprint { topics, groups, sinks, tables: BTreeSet::new() }
+        let tables: BTreeSet<String> = self.branches.iter().flat_map(|b| b.tables.iter().cloned()).collect();
+        topics.extend(tables.iter().map(|t| format!("reference.{t}")));
+        Footprint { topics, groups, sinks, tables }
     }
 }
 
@@ -113,12 +124,21 @@ impl Definition {
 /// Every problem that was found, in the file's order.
 pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<Problem>> {
     let written = spec::read(file, text)?;
-    let mut check = Check { known, problems: vec![], flow: Flow::default() };
-    let trigger = matches::trigger(&written.matches, &mut check.problems);
+    let mut problems = vec![];
+    let mut variables = Variables::read(&written.variables, &mut problems);
+    let matches = variables.put(&written.matches, &mut problems);
+    // Where a name stands for nothing, what stands around it can't be judged.
+    let resolved = problems.is_empty();
+    let trigger = if resolved { matches::trigger(&matches, &mut problems) } else { vec![] };
+    let mut check = Check { known, problems, flow: Flow::default(), variables };
     let reach = Reach::new(&trigger);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
-    tests(&written, &mut check.problems);
+    tests(&written, &branches, &mut check.problems);
+    // Where something is refused, not all uses are known.
+    if check.problems.is_empty() {
+        check.variables.unused(&mut check.problems);
+    }
     if !check.problems.is_empty() {
         check.problems.sort_by(|a, b| a.place.cmp(&b.place));
         return Err(check.problems);
@@ -138,6 +158,7 @@ pub struct Check<'c> {
     pub known: &'c Known,
     pub problems: Vec<Problem>,
     pub flow: Flow,
+    pub(crate) variables: Variables,
 }
 
 /// What a branch has done so far.
@@ -150,6 +171,10 @@ pub struct Flow {
     pub undelivered: Option<Place>,
     /// Sinks so far.
     pub sinks: Vec<String>,
+    /// Tables so far.
+    pub tables: BTreeSet<String>,
+    /// What expressions may name beside the columns.
+    pub scope: Scope,
     /// What is known of the columns here.
     pub reach: Reach,
     /// Types of STIX object that can still be there; none = any.
@@ -163,6 +188,11 @@ pub struct Flow {
     pub counting: Vec<String>,
     /// Index of the step that is read.
     pub step: i32,
+    /// Steps are read that work on a copy of the event: within what.
+    pub aside: Option<&'static str>,
+    pub in_each: bool,
+    /// Sinks of paths that exclude the rest of the branch: it may deliver to them as well.
+    pub otherwise: BTreeSet<String>,
 }
 
 impl Flow {
@@ -180,6 +210,15 @@ impl Flow {
             converted: None,
             undelivered: one.undelivered.or(other.undelivered),
             sinks,
+            tables: one.tables.union(&other.tables).cloned().collect(),
+            scope: Scope {
+                item: one.scope.item.and(other.scope.item),
+                error: one.scope.error && other.scope.error,
+                ..before.scope
+            },
+            aside: before.aside,
+            in_each: before.in_each,
+            otherwise: one.otherwise.union(&other.otherwise).cloned().collect(),
             reach: before.reach.behind(&one.reach, &other.reach),
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
@@ -191,6 +230,25 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// Goes on behind steps that worked on a copy of the event: what they changed is as it was, what they touch and count is theirs as well.
+    /// `both`: what they deliver is delivered beside what follows, and not in its place.
+    fn leave(mut self, aside: Self, both: bool) -> Self {
+        let sinks = aside.sinks.into_iter().filter(|sink| !self.sinks.contains(sink)).collect::<Vec<_>>();
+        let others = aside.otherwise.into_iter().filter(|sink| !self.otherwise.contains(sink));
+        let all = sinks.into_iter().chain(others).collect::<BTreeSet<_>>();
+        if both {
+            self.sinks.extend(all);
+        } else {
+            self.otherwise.extend(all);
+        }
+        self.tables.extend(aside.tables);
+        self.keeps |= aside.keeps;
+        self.counting = aside.counting;
+        self
+    }
+}
+
 impl Check<'_> {
     pub fn problem(&mut self, place: &Place, message: impl Into<String>, help: Option<String>) {
         self.problems.push(Problem::new(place, message).help(help));
@@ -198,16 +256,20 @@ impl Check<'_> {
 }
 
 fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Option<Branch> {
-    check.flow = Flow { reach: reach.clone(), ..Flow::default() };
+    let scope = Scope { vars: Arc::clone(&check.variables.constants), ..Scope::default() };
+    check.flow = Flow { reach: reach.clone(), scope, ..Flow::default() };
     let before = check.problems.len();
     let steps = steps(&written.steps, check);
     let unsound = check.problems.len() > before;
     ending(&written.steps, &written.name, check, unsound);
-    let sinks = std::mem::take(&mut check.flow.sinks);
+    let mut sinks = std::mem::take(&mut check.flow.sinks);
+    let others: Vec<String> = check.flow.otherwise.iter().filter(|s| !sinks.contains(s)).cloned().collect();
+    sinks.extend(others);
     (check.problems.len() == before).then(|| Branch {
         name: Arc::from(written.name.text.as_str()),
         steps,
         sinks,
+        tables: std::mem::take(&mut check.flow.tables),
         awaits: check.flow.awaits,
         keeps: check.flow.keeps,
         delays: check.flow.delays,
@@ -237,10 +299,35 @@ pub(crate) fn steps(written: &[spec::Step], check: &mut Check<'_>) -> Vec<Box<dy
     found
 }
 
+/// Reads steps that work on a copy of the event, with the flow that is set; goes on with `behind`, see [`Flow::leave`].
+pub(crate) fn aside(
+    (what, written): (&str, &[spec::Step]),
+    behind: Flow,
+    both: bool,
+    check: &mut Check<'_>,
+) -> Vec<Box<dyn Step>> {
+    let problems = check.problems.len();
+    let found = steps(written, check);
+    let unsound = check.problems.len() > problems;
+    if let Some(first) = written.first().filter(|_| !unsound) {
+        if written.iter().any(|s| s.has("deliver")) {
+            ending(written, &first.name, check, unsound);
+        } else {
+            let message = format!("`{what}` delivers nothing, and what it changes ends with it");
+            let help = "`- deliver: <sink>` at its end, or leave it out".to_owned();
+            check.problem(&first.name.place, message, Some(help));
+        }
+    }
+    let left = std::mem::take(&mut check.flow);
+    check.flow = behind.leave(left, both);
+    found
+}
+
 /// A branch ends with a delivery, and nothing stands behind it; so does each way of an `if` that ends it.
 fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bool) {
     let Some(last) = written.last() else { return };
-    if last.name.text == "deliver" {
+    // Of an `each` this is told where it is read.
+    if last.name.text == "deliver" || last.name.text == "each" && last.has("deliver") {
         return;
     }
     if last.name.text == "if" && last.has("deliver") {
@@ -284,7 +371,20 @@ fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bo
     }
 }
 
-fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
+fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Problem>) {
+    let tables: BTreeSet<&str> = branches.iter().flat_map(|b| &b.tables).map(String::as_str).collect();
+    // Where a branch is unsound, not all tables are known.
+    if branches.len() == written.branches.len() {
+        for given in written.tests.iter().flat_map(|t| &t.tables) {
+            if !tables.contains(given.table.text.as_str()) {
+                let message = format!("no step looks into a table `{}`", short(&given.table.text));
+                let help = suggest::help(&given.table.text, tables.iter().copied());
+                let help =
+                    help.unwrap_or_else(|| "a step `enrich` with this `table`, or leave it out".to_owned());
+                problems.push(Problem::new(&given.table.place, message).help(Some(help)));
+            }
+        }
+    }
     let names: Vec<&str> = written.branches.iter().map(|b| b.name.text.as_str()).collect();
     for test in &written.tests {
         for branch in test.branches.iter().filter(|b| !names.contains(&b.text.as_str())) {

@@ -356,17 +356,20 @@ fn int((cell, inclusive): (NewCell, bool)) -> Option<(i64, bool)> {
 
 /// The JSON Schema of what may stand behind a column.
 pub(crate) fn schema(column: &Column) -> Json {
-    let value = schema::value(column);
+    let variable = json!({"$ref": "#/definitions/variable"});
+    let or_variable = |what: Json| json!({"anyOf": [what, variable]});
+    let value = or_variable(schema::value(column));
     let list = json!({"type": "array", "minItems": 1, "maxItems": MAX_MEMBERS, "items": value});
-    let texts = schema::one_or_many(json!({"type": ["string", "number", "boolean"], "minLength": 1}), 1);
+    let text = or_variable(json!({"type": ["string", "number", "boolean"], "minLength": 1}));
+    let texts = schema::one_or_many(text, 1);
     let inner = schema::inner_condition(column);
     let operator = |name: &'static str| {
         let operand = match name {
             "eq" | "ne" | "gt" | "gte" | "lt" | "lte" => value.clone(),
-            "in" => list.clone(),
+            "in" => or_variable(list.clone()),
             "not" | "any" | "all" | "none" => inner.clone(),
-            "regex" => json!({"type": "string", "minLength": 1, "maxLength": MAX_REGEX}),
-            EXISTS => json!({"type": "boolean"}),
+            "regex" => or_variable(json!({"type": "string", "minLength": 1, "maxLength": MAX_REGEX})),
+            EXISTS => or_variable(json!({"type": "boolean"})),
             _ => texts.clone(),
         };
         (name.to_owned(), operand)

@@ -10,6 +10,7 @@ pub(crate) fn known() -> Known {
             ("report".to_owned(), sink("report", Audience::Internal, Tlp::Red)),
             ("share".to_owned(), sink("stix", Audience::External, Tlp::Green)),
         ]),
+        tables: ["owners".to_owned()].into(),
     }
 }
 
@@ -281,7 +282,7 @@ fn mistakes() {
         ("trigger", "on: detection", "on: detections"),
         ("no trigger", "on: detection\n", ""),
         ("field", "on: detection", "on: detection\nbranch: {}"),
-        ("later field", "on: detection", "on: detection\nvariables: {}"),
+        ("later field", "on: detection", "on: detection\nsecrets: {}"),
         ("name", "{name: w}", "{name: My Workflow}"),
         ("no name", "{name: w}", "{owner: soc}"),
         ("criticality", "{name: w}", "{name: w, criticality: hgih}"),
@@ -299,6 +300,7 @@ fn mistakes() {
         let text = if name == "empty" { String::new() } else { base.replacen(from, to, 1) };
         cases.push((format!("{name}: {to}").replace('\n', " / "), text));
     }
+    cases.extend(language::cases());
     for test in [
         "[{given: {kind: threat}, then: {branches: [c]}}]",
         "[{given: {kind: x}, then: {branches: [b]}}]",
@@ -436,3 +438,6 @@ proptest::proptest! {
         }
     }
 }
+
+#[path = "language_tests.rs"]
+mod language;

@@ -1,5 +1,5 @@
 //! The shape of a definition's `tests:`. Must not know: how a test is run.
-use super::{Given, Test, Totals, field, known, mapping, missing, text, unknown};
+use super::{Given, TableRows, Test, Totals, field, known, mapping, missing, text, unknown};
 use crate::{
     suggest,
     yaml::{Key, Node, Value, short},
@@ -31,6 +31,14 @@ pub(super) fn read(node: &Node, problems: &mut Vec<Problem>) -> Vec<Test> {
         problems.push(Problem::new(&node.place, message).help(Some(help)));
     }
     let tests: Vec<Test> = items.iter().filter_map(|item| test(item, problems)).collect();
+    let mut snapshots = BTreeMap::new();
+    for file in tests.iter().filter_map(|t| t.snapshot.as_ref()) {
+        if let Some(line) = snapshots.insert(file.text.as_str(), file.place.line) {
+            let message = format!("`{}` is the snapshot of another test", short(&file.text));
+            let help = format!("of that in line {line}: a file of its own for each");
+            problems.push(Problem::new(&file.place, message).help(Some(help)));
+        }
+    }
     let mut names = BTreeMap::new();
     for name in tests.iter().filter_map(|t| t.name.as_ref()) {
         if let Some(line) = names.insert(name.text.as_str(), name.place.line) {
@@ -44,8 +52,9 @@ pub(super) fn read(node: &Node, problems: &mut Vec<Problem>) -> Vec<Test> {
 
 fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
     let entries = mapping(node, "a test", problems)?;
-    known(entries, &["name", "given", "then"], &[], "field", problems);
+    known(entries, &["name", "tables", "given", "then"], &[], "field", problems);
     let name = field(entries, "name").and_then(|n| text(n, "`name`", problems));
+    let tables = field(entries, "tables").map(|node| tables(node, problems)).unwrap_or_default();
     let Some(node_given) = field(entries, "given") else {
         missing(&node.place, "given", "given: {kind: threat}", problems);
         return None;
@@ -57,8 +66,14 @@ fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
     };
     let expected = mapping(then, "`then`", problems)?;
     let (mut awaiting, mut totals) = (vec![], vec![]);
+    let mut snapshot = None;
     for (branch, node) in expected.iter().filter(|(key, _)| key.text != "branches") {
-        of_branch(branch, node, &mut awaiting, &mut totals, problems);
+        // A branch of this name has expectations, and no single value.
+        if branch.text == "snapshot" && node.text().is_some() {
+            snapshot = file(node, problems);
+        } else {
+            of_branch(branch, node, &mut awaiting, &mut totals, problems);
+        }
     }
     let Some(list) = field(expected, "branches") else {
         missing(&then.place, "branches", "then: {branches: [siem]}", problems);
@@ -70,7 +85,43 @@ fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
         return None;
     };
     let branches = names.iter().filter_map(|n| text(n, "a branch's name", problems)).collect();
-    Some(Test { place: node.place.clone(), name, given, branches, awaiting, totals })
+    Some(Test { place: node.place.clone(), name, tables, given, branches, awaiting, totals, snapshot })
+}
+
+/// A file that `atio test --update` may write: beside the definition, or below.
+fn file(node: &Node, problems: &mut Vec<Problem>) -> Option<Key> {
+    let file = text(node, "`snapshot`", problems)?;
+    let parts: Vec<&str> = file.text.split('/').collect();
+    let plain = |part: &&str| {
+        !part.starts_with('.')
+            && !part.is_empty()
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+    };
+    let is_json = parts.last().is_some_and(|last| last.len() > 5 && last.ends_with(".json"));
+    if is_json && file.text.len() <= 200 && parts.iter().all(plain) {
+        return Some(file);
+    }
+    let message = format!("`{}` is no file for a snapshot", short(&file.text));
+    let help =
+        "beside the definition or below, of a-z, 0-9, `.`, `-`, `_`: `snapshots/urgent.json`".to_owned();
+    problems.push(Problem::new(&file.place, message).help(Some(help)));
+    None
+}
+
+/// `tables: {assets: {"host:web-1": {owner: web}}}`: table, key, column.
+fn tables(node: &Node, problems: &mut Vec<Problem>) -> Vec<TableRows> {
+    let mut tables = vec![];
+    for (table, node) in mapping(node, "`tables`", problems).unwrap_or_default() {
+        let mut rows = BTreeMap::new();
+        for (key, node) in mapping(node, "a table", problems).unwrap_or_default() {
+            let cells = mapping(node, "a row", problems).unwrap_or_default();
+            let cell =
+                |(name, node): &(Key, Node)| Some((name.text.clone(), text(node, "a cell", problems)?.text));
+            rows.insert(key.text.clone(), cells.iter().filter_map(cell).collect());
+        }
+        tables.push(TableRows { table: table.clone(), rows });
+    }
+    tables
 }
 
 /// One event, or several one after the other.

@@ -33,8 +33,9 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         return None;
     }
     if facts.audience == Audience::External && !check.flow.sanitized {
+        let what = if check.flow.tables.is_empty() { "nothing" } else { "not all that is brought in" };
         let message = format!(
-            "sink `{}` has readers outside (audience: external), and nothing is sanitized before it",
+            "sink `{}` has readers outside (audience: external), and {what} is sanitized before it",
             sink.text
         );
         check.problem(&sink.place, message, Some("`- sanitize: external` before it".to_owned()));
@@ -81,8 +82,11 @@ impl Step for Deliver {
 fn delivery(event: &Event<'_>, sink: &str, converted: convert::Converted) -> Delivery {
     let original = event.original;
     // Without the version: a delivery repeated under the next one is the same delivery.
-    let key =
-        ids::joined(&["delivery", &original.event_id, &event.definition.name, &event.branch.name, sink]);
+    let item = event.item.as_ref().map(ToString::to_string);
+    let mut key = vec!["delivery", &original.event_id, &event.definition.name, &event.branch.name, sink];
+    // Of an element its value: a list in another order gives the same deliveries.
+    key.extend(item.as_deref().into_iter().flat_map(|item| ["item", item]));
+    let key = ids::joined(&key);
     Delivery {
         sink: sink.to_owned(),
         idempotency_key: key.to_string(),

@@ -5,9 +5,13 @@ mod convert;
 mod dedup;
 mod delay;
 mod deliver;
+mod each;
+mod enrich;
 mod if_;
 mod key;
+mod merge;
 mod objects;
+mod on_error;
 mod rate;
 mod sanitize;
 mod set;
@@ -47,6 +51,8 @@ pub enum Flow {
     Wait(Wait),
     /// The branch goes on behind this step after so many milliseconds.
     Delay(i64),
+    /// The branch ends here; what it has delivered stands.
+    Stop,
     /// The branch ends here, as it should: `when_false`, `filtered`, `duplicate`.
     Drop(Code),
     /// The branch can't go on at all, whatever the event: it is tried again.
@@ -65,7 +71,7 @@ struct Kind {
     name: &'static str,
     /// Reads what is written behind the name; problems go to the check.
     read: Read,
-    /// The JSON Schema of what is written behind the name; of an `if`, of the whole item.
+    /// The JSON Schema of what is written behind the name; of one with steps within it, of the whole item.
     schema: fn() -> Value,
 }
 
@@ -74,6 +80,8 @@ type Row = Vec<Box<dyn Step>>;
 
 enum Read {
     One(fn(&spec::Step, &mut Check<'_>) -> Option<Box<dyn Step>>),
+    /// It has steps within it.
+    Whole(fn(&spec::Step, &mut Check<'_>) -> Option<Box<dyn Step>>),
     /// It comes to several steps in a row.
     Row(fn(&spec::Step, &mut Check<'_>) -> Option<Row>),
 }
@@ -85,8 +93,11 @@ static STEPS: &[Kind] = &[
     Kind { name: "dedup", read: Read::One(dedup::read), schema: dedup::schema },
     Kind { name: "delay", read: Read::One(delay::read), schema: delay::schema },
     Kind { name: "deliver", read: Read::One(deliver::read), schema: deliver::schema },
+    Kind { name: "each", read: Read::Whole(each::read), schema: each::schema },
+    Kind { name: "enrich", read: Read::One(enrich::read), schema: enrich::schema },
     Kind { name: "filter", read: Read::One(objects::read_filter), schema: objects::schema },
     Kind { name: "if", read: Read::Row(if_::read), schema: if_::schema },
+    Kind { name: "merge", read: Read::One(merge::read), schema: merge::schema },
     Kind { name: "rate", read: Read::One(rate::read), schema: rate::schema },
     Kind { name: "remove", read: Read::One(objects::read_remove), schema: objects::schema },
     Kind { name: "sanitize", read: Read::One(sanitize::read), schema: sanitize::schema },
@@ -95,8 +106,7 @@ static STEPS: &[Kind] = &[
 ];
 
 /// Steps of the language that this version does not know yet.
-const LATER: &[&str] =
-    &["call", "each", "enrich", "gather", "incident", "merge", "parallel", "retry", "split", "wait"];
+const LATER: &[&str] = &["call", "gather", "incident", "parallel", "retry", "split", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
@@ -108,14 +118,18 @@ pub(crate) fn schema() -> Value {
     let steps: Vec<Value> = STEPS
         .iter()
         .map(|kind| {
-            if matches!(kind.read, Read::Row(_)) {
+            if !matches!(kind.read, Read::One(_)) {
                 return (kind.schema)();
+            }
+            let mut properties = json!({kind.name: (kind.schema)()});
+            if on_error::STEPS.contains(&kind.name) {
+                properties["on_error"] = json!({"$ref": "#/definitions/steps"});
             }
             json!({
                 "type": "object",
                 "additionalProperties": false,
                 "required": [kind.name],
-                "properties": {kind.name: (kind.schema)()},
+                "properties": properties,
             })
         })
         .collect();
@@ -124,9 +138,17 @@ pub(crate) fn schema() -> Value {
 
 /// The steps that a written one comes to; problems go to the check.
 pub(crate) fn read(step: &spec::Step, check: &mut Check<'_>) -> Vec<Box<dyn Step>> {
+    if let Some(within) = check.flow.aside.filter(|_| matches!(step.name.text.as_str(), "await" | "delay")) {
+        check.problems.push(held_aside(step, within));
+        return vec![];
+    }
     match STEPS.iter().find(|k| k.name == step.name.text).map(|kind| &kind.read) {
-        Some(Read::One(read)) => {
-            let found = read(step, check);
+        Some(Read::One(read) | Read::Whole(read)) => {
+            let before = (!step.on_error.is_empty()).then(|| check.flow.clone());
+            let mut found = read(step, check);
+            if let Some(before) = before {
+                found = on_error::read(step, found, before, check);
+            }
             check.flow.step += 1;
             found.into_iter().collect()
         }
@@ -139,11 +161,25 @@ pub(crate) fn read(step: &spec::Step, check: &mut Check<'_>) -> Vec<Box<dyn Step
     }
 }
 
+/// What is done aside is done at once.
+fn held_aside(step: &spec::Step, within: &str) -> Problem {
+    let name = &step.name.text;
+    let message = format!("`{name}` within `{within}` is not supported yet");
+    let help = format!("`{name}` in the branch itself, or a second branch");
+    let problem = Problem::new(&step.name.place, message).help(Some(help));
+    Problem { code: Code::NotYetSupported, ..problem }
+}
+
 fn stranger(step: &spec::Step) -> Problem {
-    if matches!(step.name.text.as_str(), "then" | "else") {
-        let help =
-            "beside it, without a `- ` of its own: `- if: …`, and under the `if` `then: […]` and `else: […]`";
-        let message = format!("`{}` stands in the item of its `if`", step.name.text);
+    let of = match step.name.text.as_str() {
+        "then" | "else" => Some("its `if`"),
+        "do" => Some("its `each`"),
+        "on_error" => Some("its step"),
+        _ => None,
+    };
+    if let Some(of) = of {
+        let help = "beside it, without a `- ` of its own: `- if: …`, and under the `if` `then: […]` and `else: […]`; `- each: …` and `do: […]`; `- convert: …` and `on_error: […]`";
+        let message = format!("`{}` stands in the item of {of}", step.name.text);
         return Problem::new(&step.name.place, message).help(Some(help.to_owned()));
     }
     let names: Vec<&str> = STEPS.iter().map(|k| k.name).collect();

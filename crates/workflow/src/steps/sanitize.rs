@@ -67,6 +67,8 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     let level = spec::text(&step.body, "`sanitize`", &mut check.problems)?;
     check.flow.sanitized = true;
     check.flow.reach.sanitized();
+    // They hold what is taken out here.
+    (check.flow.scope.item, check.flow.scope.error) = (None, false);
     if level.text != "external" {
         check.problems.push(spec::unknown(&level, &["external"], &["internal", "community"], "level"));
         return None;

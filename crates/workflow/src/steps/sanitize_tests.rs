@@ -21,6 +21,7 @@ fn known() -> Known {
             ("all".to_owned(), sink(atio_topics::Audience::Internal)),
         ]
         .into(),
+        ..Known::default()
     }
 }
 

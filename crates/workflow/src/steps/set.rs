@@ -1,7 +1,12 @@
 //! `set: {policies: '["isolate-host"]'}`: new values for columns, each from an expression over the event as it was before the step.
 //! Owns which columns may be set: never identity, origin, marking or times.
 use super::{Flow, Step, when::expression};
-use crate::{check::Check, machine::Event, spec, suggest, yaml::short};
+use crate::{
+    check::Check,
+    machine::Event,
+    spec, suggest,
+    yaml::{Key, short},
+};
 use atio_schemas::{
     Code,
     column::{self, Column},
@@ -38,20 +43,7 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     let entries = spec::mapping(&step.body, "`set`", &mut check.problems)?;
     let mut columns = vec![];
     for (key, node) in entries {
-        let Some(found) = column::column(&key.text) else {
-            let help = Some(suggest::column(&key.text));
-            check.problem(&key.place, format!("unknown column `{}`", short(&key.text)), help);
-            continue;
-        };
-        if FIXED.contains(&found.name) {
-            let message = format!("`{}` is not for workflows to set", found.name);
-            check.problem(
-                &key.place,
-                message,
-                Some("say it in `labels`, `policies` or `recommended_actions`".to_owned()),
-            );
-            continue;
-        }
+        let Some(found) = settable(key, check) else { continue };
         if let Some(expression) = expression(node, "an expression", Purpose::Set(found), check) {
             check.flow.reach.forget(found.name);
             columns.push((found, expression));
@@ -67,12 +59,32 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     Some(Box::new(Set(columns)))
 }
 
+/// The column of this name, where a workflow may set it.
+pub(super) fn settable(key: &Key, check: &mut Check<'_>) -> Option<&'static Column> {
+    let Some(found) = column::column(&key.text) else {
+        let help = Some(suggest::column(&key.text));
+        check.problem(&key.place, format!("unknown column `{}`", short(&key.text)), help);
+        return None;
+    };
+    if FIXED.contains(&found.name) {
+        let message = format!("`{}` is not for workflows to set", found.name);
+        let help = "say it in `labels`, `policies` or `recommended_actions`".to_owned();
+        check.problem(&key.place, message, Some(help));
+        return None;
+    }
+    Some(found)
+}
+
 pub(super) fn schema() -> serde_json::Value {
+    columns_schema("Columns and the expressions (VRL) that give their new values")
+}
+
+pub(super) fn columns_schema(description: &str) -> serde_json::Value {
     let mut columns = crate::schema::columns(|_| json!({"$ref": "#/definitions/expression"}));
     columns.retain(|name, _| !FIXED.contains(&name.as_str()));
     json!({
         "type": "object",
-        "description": "Columns and the expressions (VRL) that give their new values",
+        "description": description,
         "additionalProperties": false,
         "minProperties": 1,
         "properties": columns,
@@ -86,7 +98,7 @@ impl Step for Set {
     fn run(&self, event: &mut Event<'_>) -> Flow {
         let mut cells = vec![];
         for (column, expression) in &self.0 {
-            match expression.value(&event.detection) {
+            match expression.value(event.seen()) {
                 Ok(cell) => cells.push((column, cell)),
                 Err(error) => return Flow::Reject(error.code(), format!("{}: {error}", column.name)),
             }

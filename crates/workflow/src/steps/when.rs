@@ -2,7 +2,7 @@
 use super::{Flow, Step};
 use crate::{check::Check, machine::Event, spec};
 use atio_schemas::{Code, column::Type};
-use atio_vrl::{Expression, Purpose};
+use atio_vrl::{Expression, Purpose, Scope};
 use serde_json::json;
 
 #[derive(Debug)]
@@ -29,8 +29,23 @@ pub(super) fn expression(
     check: &mut Check<'_>,
 ) -> Option<Expression> {
     let text = spec::text(node, what, &mut check.problems)?;
-    match Expression::compile(&text.text, purpose) {
-        Ok(expression) => Some(expression),
+    let scope = check.flow.scope.clone();
+    compiled(&text.text, node, purpose, &scope, check)
+}
+
+/// Compiles an expression that stands at this node, with these names beside the columns.
+pub(super) fn compiled(
+    source: &str,
+    node: &crate::yaml::Node,
+    purpose: Purpose,
+    scope: &Scope,
+    check: &mut Check<'_>,
+) -> Option<Expression> {
+    match Expression::compile_in(source, purpose, scope) {
+        Ok(expression) => {
+            check.variables.used(expression.variables());
+            Some(expression)
+        }
         Err(error) => {
             let place = node.place_at(error.offset());
             let help = error.suggestion().map_or_else(|| like(purpose), str::to_owned);
@@ -44,6 +59,8 @@ pub(super) fn expression(
 fn like(purpose: Purpose) -> String {
     let example = match purpose {
         Purpose::When => ".importance >= 70 && .kev",
+        Purpose::Key => ".asset",
+        Purpose::Items => ".cves",
         Purpose::Set(column) => match column.ty {
             Type::Text | Type::Ip | Type::Symbol(_) => "\"a text\"",
             Type::Int => "60",
@@ -65,7 +82,7 @@ impl Step for When {
         "when"
     }
     fn run(&self, event: &mut Event<'_>) -> Flow {
-        match self.0.test(&event.detection) {
+        match self.0.test(event.seen()) {
             Ok(true) => Flow::Next,
             Ok(false) => Flow::Drop(Code::When),
             Err(error) => Flow::Reject(error.code(), error.to_string()),

@@ -15,18 +15,19 @@ use crate::{
     system::{self, declared},
 };
 use anyhow::Context;
-use atio_schemas::{Code, Detection, delivery::Delivery, header};
-use atio_stage::Headers;
+use atio_schemas::{Code, Detection, delivery::Delivery, header, reference::ReferenceRow};
+use atio_stage::{Headers, Tables};
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
+use atio_topics::Footprint;
 use atio_workflow::{
     Definition, End, Known, Site, compile,
     rehearsal::{Rehearsal, Subject},
-    resume,
+    resume, tables,
 };
 use compare::{Comparison, Made};
 use serde_json::json;
 use shadow::Shadow;
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 const CLIENT: &str = "atio-replay";
 
@@ -82,8 +83,9 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
     };
     look(target, move |look: &Look| {
         let declarations = declared::load(&look.config)?;
-        let known = Known::of(&declarations.sinks);
+        let known = Known::of(&declarations);
         let (definition, version) = definition(look, &args, &known)?;
+        let footprint = definition.footprint();
         let mut replay = Replay {
             look,
             site: Site { version, home_networks: &look.config.home_networks },
@@ -103,6 +105,7 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
             matched: 0,
             unreadable: 0,
             rehearsals: BTreeMap::new(),
+            tables: tables(look, &footprint)?,
         };
         for topic in ["enriched", "enriched-logs"] {
             replay.topic(topic, args.from, args.limit)?;
@@ -154,6 +157,26 @@ fn definition(look: &Look, args: &Args, known: &Known) -> anyhow::Result<(Defini
     Ok((definition, version))
 }
 
+/// The tables that it looks into, as they are now.
+fn tables(look: &Look, footprint: &Footprint) -> anyhow::Result<Arc<Tables>> {
+    let mut all = Tables::default();
+    for name in &footprint.tables {
+        let mut rows = tables::Rows::new(look.decoder.any().clone());
+        let topic = format!("{}reference.{name}", look.config.prefix);
+        for (key, entry) in look.latest(&topic)? {
+            let Some(value) = entry.value else { continue };
+            let key = String::from_utf8_lossy(&key);
+            match look.decoder.decode::<ReferenceRow>(&value) {
+                Ok(row) => rows.insert(&key, row.columns),
+                Err(error) => render::notice(&format!("{topic}, row {key}: {error}; it is left out")),
+            }
+        }
+        all.0.insert(tables::name(name), Box::new(rows));
+        render::notice(&format!("steps look into table {name} as it is now, not as it was then"));
+    }
+    Ok(Arc::new(all))
+}
+
 struct Replay<'a> {
     look: &'a Look,
     definition: Definition,
@@ -165,6 +188,7 @@ struct Replay<'a> {
     unreadable: u64,
     /// By branch and partition of the topic that is read.
     rehearsals: BTreeMap<(usize, i32), Rehearsal>,
+    tables: Arc<Tables>,
 }
 
 /// What the ends of branches come to.
@@ -210,7 +234,10 @@ impl Replay<'_> {
         }
         self.matched += 1;
         for (number, branch) in self.definition.branches.iter().enumerate() {
-            let rehearsal = self.rehearsals.entry((number, entry.partition)).or_default();
+            let rehearsal = self
+                .rehearsals
+                .entry((number, entry.partition))
+                .or_insert_with(|| Rehearsal::with(Arc::clone(&self.tables)));
             let subject = Subject { definition: &self.definition, branch, site: self.site };
             let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, end);
             rehearsal.event(subject, entry.timestamp, (&detection, &entry.headers), &mut told)?;

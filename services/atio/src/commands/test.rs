@@ -7,12 +7,16 @@ use crate::{
     render::{self, Format},
     system::declared,
 };
+use anyhow::Context;
 use atio_normalization::offline::{FileRef, Options, normalize};
-use atio_runtime::{Config, clock};
-use atio_schemas::Detection;
-use atio_workflow::{Definition, Site, testing};
+use atio_runtime::Config;
+use atio_schemas::{Detection, Timestamp};
+use atio_workflow::{Definition, Site, snapshot, testing};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+
+/// When events of files are received, in a test: 2024-01-01.
+const RECEIVED: Timestamp = Timestamp(1_704_067_200_000_000);
 
 /// Run the tests that workflows declare; no broker
 ///
@@ -26,6 +30,9 @@ pub struct Args {
     /// Only workflows whose name contains this
     #[arg(long, value_name = "TEXT")]
     workflow: Option<String>,
+    /// Write the snapshots that tests name (`then: {snapshot: FILE}`) as they are now, of tests that pass otherwise
+    #[arg(long)]
+    update: bool,
     /// Text, or one JSON object a test
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -48,7 +55,7 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
         if args.workflow.as_ref().is_some_and(|w| !definition.name.contains(w.as_str())) {
             continue;
         }
-        let verdicts = verdicts(definition, &config);
+        let verdicts = verdicts(definition, &config, args.update)?;
         if verdicts.is_empty() {
             untested.push(definition.name.as_str());
         }
@@ -72,12 +79,42 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     Ok(if failed > 0 { Exit::Refused } else { Exit::Done })
 }
 
-fn verdicts(definition: &Definition, config: &Config) -> Vec<testing::Verdict> {
+fn verdicts(definition: &Definition, config: &Config, update: bool) -> anyhow::Result<Vec<testing::Verdict>> {
     let site = Site { version: 1, home_networks: &config.home_networks };
     // Each test knows its file: fixtures lie beside it.
     let beside =
         definition.tests.first().and_then(|t| Path::new(&*t.place.file).parent()).unwrap_or(Path::new(""));
-    testing::run(definition, site, &|name| fixture(&beside.join(name), config))
+    let mut verdicts = testing::run(definition, site, &|name| fixture(&beside.join(name), config));
+    for verdict in &mut verdicts {
+        if let Some(made) = verdict.snapshot.take() {
+            verdict.failure = compared(&made, beside, update)?;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Holds a snapshot against what is kept, or keeps it. What differs is told.
+fn compared(made: &testing::Made, beside: &Path, update: bool) -> anyhow::Result<Option<String>> {
+    let file = beside.join(&made.file);
+    let path = file.display();
+    let kept = match std::fs::read(&file) {
+        Ok(kept) => Some(String::from_utf8_lossy(&kept).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Ok(Some(format!("snapshot {path}: {error}"))),
+    };
+    let told = match &kept {
+        None => Some("is not there yet".to_owned()),
+        Some(kept) => snapshot::difference(kept, &made.text),
+    };
+    if !update || told.is_none() {
+        return Ok(told.map(|t| format!("snapshot {path} {t}; `atio test --update` keeps what is now")));
+    }
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    std::fs::write(&file, &made.text).with_context(|| path.to_string())?;
+    render::notice(&format!("snapshot {path} is written"));
+    Ok(None)
 }
 
 /// The detections of a file.
@@ -91,13 +128,14 @@ fn fixture(path: &Path, config: &Config) -> Result<Vec<Detection>, String> {
     }
     let sha256 = atio_stix::ids::hex(&<sha2::Sha256 as sha2::Digest>::digest(&bytes));
     let name = path.display().to_string();
-    let options = Options { home_networks: config.home_networks.clone(), ..Options::new(clock::now()) };
+    // The same whenever it is run: a test's snapshot tells the times.
+    let options = Options { home_networks: config.home_networks.clone(), ..Options::new(RECEIVED) };
     let results = normalize(&bytes, &FileRef { name: &name, sha256: &sha256 }, &options);
     results.into_iter().map(|r| r.map_err(|e| format!("{name}: {}: {}", e.code, e.message))).collect()
 }
 
 fn show(workflow: &str, verdict: &testing::Verdict, format: Format) -> anyhow::Result<()> {
-    let testing::Verdict { place, name, failure } = verdict;
+    let testing::Verdict { place, name, failure, .. } = verdict;
     if format == Format::Json {
         return render::json(&json!({
             "workflow": workflow, "test": name, "file": &*place.file, "line": place.line, "passed": failure.is_none(), "failure": failure
@@ -114,6 +152,20 @@ fn show(workflow: &str, verdict: &testing::Verdict, format: Format) -> anyhow::R
 mod tests {
     use super::*;
     use atio_schemas::detection::Kind;
+
+    /// Kept where it is not there yet or is to be; else what differs is told.
+    #[test]
+    fn snapshots_are_kept_and_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |text: &str| testing::Made { file: "s/a.json".into(), text: text.into() };
+        let compared = |text: &str, update| compared(&made(text), dir.path(), update).unwrap();
+        assert!(compared("1\n", false).unwrap().contains("is not there yet; `atio test --update`"));
+        assert_eq!(compared("1\n", true), None);
+        assert_eq!(compared("1\n", false), None);
+        assert!(compared("2\n", false).unwrap().contains("line 1 is `2`, was `1`"));
+        assert_eq!(compared("2\n", true), None);
+        assert_eq!(std::fs::read_to_string(dir.path().join("s/a.json")).unwrap(), "2\n");
+    }
 
     #[test]
     fn a_fixture_is_detections_or_what_a_tool_wrote() {

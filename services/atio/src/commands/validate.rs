@@ -125,7 +125,7 @@ pub fn files(target: &Target, paths: &[PathBuf]) -> anyhow::Result<Files> {
 
 /// Every workflow that can be compiled, and every problem of the others.
 pub fn workflows(declared: &Declarations) -> (Vec<atio_workflow::Definition>, Vec<Problem>) {
-    let known = Known::of(&declared.sinks);
+    let known = Known::of(declared);
     let (mut compiled, mut problems) = (vec![], vec![]);
     for workflow in declared.workflows.values() {
         match atio_workflow::compile(&workflow.place.file, &workflow.text, &known) {

@@ -97,7 +97,7 @@ fn watched(system: &System) -> anyhow::Result<Option<Router>> {
 }
 
 fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Vec<Stage> {
-    let known = Known::of(&declarations.sinks);
+    let known = Known::of(declarations);
     let workflow: atio_monitoring::check::WorkflowCheck = Arc::new(move |name, text| {
         atio_workflow::compile(name, text, &known).map(drop).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
@@ -115,7 +115,7 @@ fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Ve
 
 /// What routing is made of.
 pub fn routing(config: &Config, declarations: &Declarations, codec: &Codec) -> atio_routing::Deps {
-    let known = Known::of(&declarations.sinks);
+    let known = Known::of(declarations);
     atio_routing::Deps::new(&config.prefix, codec.clone(), known, config.home_networks.clone())
 }
 
@@ -178,7 +178,7 @@ async fn delivery(system: &System) -> anyhow::Result<Option<Router>> {
 }
 
 fn incidents_deps(config: &Config, declarations: &Declarations, codec: &Codec) -> atio_incidents::Deps {
-    atio_incidents::Deps::new(&config.prefix, codec.clone(), &declarations.sinks, &config.home_networks)
+    atio_incidents::Deps::new(&config.prefix, codec.clone(), declarations, &config.home_networks)
 }
 
 async fn incidents(system: &System) -> anyhow::Result<Option<Router>> {

@@ -34,6 +34,7 @@ fn deps() -> Deps {
         codec: Codec::new(Arc::new(StaticIds::new())),
         known: Known {
             sinks: [("tool".to_owned(), sink(Tlp::Red)), ("public".to_owned(), sink(Tlp::Clear))].into(),
+            ..Known::default()
         },
         response: ["tool".to_owned()].into(),
         home_networks: vec![],
