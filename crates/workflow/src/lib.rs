@@ -2,7 +2,7 @@
 //!
 //! `spec` reads YAML into a shape with places, `check` turns it into a [`Definition`] or a list of problems, `index` finds the
 //! definitions that a detection triggers, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
-//! events, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks,
+//! events, `trigger` says what `on` may be, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks,
 //! `definitions` is the topic `workflows` as a table of compiled definitions, `outputs` makes records of what a branch gives.
 //! A step is one file in `steps/` and one line in its table. Must not know: the stream layer, services.
 
@@ -19,6 +19,7 @@ pub mod state;
 pub mod steps;
 mod suggest;
 pub mod testing;
+pub mod trigger;
 pub mod yaml;
 
 pub use check::{Branch, Definition, Known, SinkFacts, compile};
@@ -26,3 +27,4 @@ pub use definitions::Definitions;
 pub use index::{Index, Predicate};
 pub use machine::{Delivered, End, Site, go_on, resume, run};
 pub use outputs::outputs;
+pub use trigger::Trigger;

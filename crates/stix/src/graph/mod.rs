@@ -1,6 +1,7 @@
 //! What state makes of a detection: the sighting, the report, and bundles cut to what may leave.
 //!
 //! Pure functions for enrichment, `atio normalize` and the steps that drop STIX objects. Must not know: stores, clocks.
+mod operational;
 pub mod refs;
 pub mod report;
 pub mod sighting;
@@ -11,6 +12,7 @@ use crate::object::StixObject as _;
 use crate::scan::Objects;
 use atio_schemas::detection::Kind;
 use atio_schemas::{Detection, Timestamp};
+pub use operational::operational;
 pub use refs::{Branch, remove};
 pub use report::Version;
 pub use sighting::Window;

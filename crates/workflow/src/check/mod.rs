@@ -8,6 +8,7 @@ use crate::{
     index::{Predicate, in_order},
     spec,
     steps::{self, Step},
+    trigger::Trigger,
     yaml::Key,
 };
 use atio_schemas::{
@@ -58,6 +59,7 @@ pub struct Definition {
     pub name: String,
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
+    pub on: Trigger,
     /// All of them must hold.
     pub trigger: Arc<[Predicate]>,
     pub branches: Vec<Branch>,
@@ -114,8 +116,8 @@ impl Definition {
 pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<Problem>> {
     let written = spec::read(file, text)?;
     let mut check = Check { known, problems: vec![], flow: Flow::default() };
-    let trigger = matches::trigger(&written.matches, &mut check.problems);
-    let reach = Reach::new(&trigger);
+    let trigger = matches::trigger(&written.matches, written.on, &mut check.problems);
+    let reach = Reach::new(&trigger, written.on);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &mut check.problems);
@@ -127,6 +129,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         name: written.name.text,
         owner: written.owner,
         criticality: written.criticality,
+        on: written.on,
         trigger: in_order(trigger),
         branches,
         tests: written.tests,
@@ -306,7 +309,7 @@ fn tests(written: &spec::Workflow, problems: &mut Vec<Problem>) {
         }
         for given in &test.given {
             if let spec::Given::Columns(columns) = given {
-                columns_of(columns, problems);
+                columns_of(columns, written.on, problems);
             }
         }
     }
