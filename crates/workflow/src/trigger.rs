@@ -28,6 +28,10 @@ triggers! {
     /// What was enriched.
     #[default]
     Detection = "detection",
+    /// An incident has come to a state.
+    Incident = "incident",
+    /// A sink has answered.
+    Receipt = "receipt",
 }
 
 /// What every operational detection has.
@@ -69,6 +73,36 @@ const CHANGE: &[&str] = &[
     "incident_id",
     "external_ids",
 ];
+/// Where an incident can stand.
+const STATES: &[&str] = &["open", "waiting", "acknowledged", "closed"];
+const INCIDENT: &[&str] = &[
+    "code",
+    "severity_id",
+    "severity_score",
+    "importance",
+    "outcome",
+    "count",
+    "asset",
+    "first_seen",
+    "last_seen",
+    "incident_id",
+    "analysts",
+];
+const RECEIPT: &[&str] = &[
+    "finding_uid",
+    "rule.rev",
+    "code",
+    "severity_id",
+    "severity_score",
+    "importance",
+    "outcome",
+    "count",
+    "asset",
+    "target",
+    "resource",
+    "incident_id",
+    "external_ids",
+];
 
 impl Trigger {
     /// Whether this can be known of what it brings. What is no detection of a tool is an *operational* one: its columns are filled from a record.
@@ -87,6 +121,8 @@ impl Trigger {
         match self {
             Self::Detection => None,
             Self::Change => Some(CHANGE),
+            Self::Incident => Some(INCIDENT),
+            Self::Receipt => Some(RECEIPT),
         }
     }
 
@@ -101,6 +137,7 @@ impl Trigger {
             "tlp" => text(Tlp::Amber.as_str()),
             "zone" => text(Zone::It.as_str()),
             "code" if self == Self::Change => texts(CHANGES),
+            "code" if self == Self::Incident => texts(STATES),
             name if self.knows(name) => None,
             _ if column.ty == Type::Texts => Some(vec![NewCell::Texts(vec![])]),
             _ => Some(vec![NewCell::Null]),

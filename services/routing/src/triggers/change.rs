@@ -32,7 +32,7 @@ impl Source for Changes {
             Some(Also { definition, version, here: silences(&detection) })
         });
         let told = |w: &Also<'_>| w.definition.on == Self::ON && w.definition.triggers(&detection);
-        Ok(Event { also: watcher.filter(told), detection })
+        Ok(Event { also: watcher.filter(told), before: None, detection })
     }
 }
 

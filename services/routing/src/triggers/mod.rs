@@ -2,6 +2,8 @@
 //! and steps take it from there. Each has a stage of its own, so that a flood of one delays nothing else; it runs once a workflow asks for it.
 //! Owns what they share: where such a stage begins, and what it writes. Must not know: steps.
 mod change;
+mod incident;
+mod receipt;
 
 use crate::{Definitions, Deps, SERVICE, routed, router};
 use atio_schemas::{
@@ -10,7 +12,8 @@ use atio_schemas::{
     incident::IncidentEvent,
 };
 use atio_stage::{
-    Headers, Input, Outcome, Output, Pace, Processor, Record, Reject, Replay, Run, Stage, StageError, Tx,
+    Headers, Input, Outcome, Output, Pace, Processor, Record, Reject, Replay, Run, Stage, StageError,
+    StoreSpec, Tx,
 };
 use atio_stix::{graph, ids};
 use atio_workflow::{
@@ -28,6 +31,10 @@ trait Source: Send + Sync + 'static {
     const ON: Trigger;
     /// Without the prefix.
     const TOPIC: &'static str;
+    const PACE: Pace = Pace::Interactive;
+    fn stores(&self, _prefix: &str) -> Vec<StoreSpec> {
+        vec![]
+    }
     /// # Errors
     /// How the record ends where there is nothing in it for a workflow.
     fn event<'d>(&self, codec: &Codec, record: &Record<'_>, tx: &mut Tx<'d>) -> Result<Event<'d>, Outcome>;
@@ -36,6 +43,8 @@ trait Source: Send + Sync + 'static {
 /// What a record came to.
 struct Event<'d> {
     detection: Detection,
+    /// What the record before said: a workflow gets what it does not hold for already.
+    before: Option<Detection>,
     /// A workflow that gets it as this version, whatever is in force.
     also: Option<Also<'d>>,
 }
@@ -64,6 +73,8 @@ fn stage(on: Trigger, deps: &Deps, definitions: &Definitions) -> Option<Stage> {
         // The routers are these.
         Trigger::Detection => None,
         Trigger::Change => Some(of(change::Changes, deps, definitions)),
+        Trigger::Incident => Some(of(incident::Incidents, deps, definitions)),
+        Trigger::Receipt => Some(of(receipt::Receipts, deps, definitions)),
     }
 }
 
@@ -83,9 +94,9 @@ fn of<S: Source>(source: S, deps: &Deps, definitions: &Definitions) -> Stage {
         service: SERVICE,
         inputs: vec![Input { dead_letters: deps.topic("workflow-dlq"), ..Input::new(&deps.topic(S::TOPIC)) }],
         outputs,
-        stores: vec![],
+        stores: source.stores(&deps.prefix),
         tables: vec![deps.table.clone()],
-        pace: Pace::Interactive,
+        pace: S::PACE,
         run: Run::Transform(Box::new(Router {
             source,
             codec: deps.codec.clone(),
@@ -119,6 +130,10 @@ impl<S: Source> Processor for Router<S> {
             return Outcome::Drop(Code::NoMatch);
         }
         let mut found: Vec<(&str, i64)> = definitions.matches(S::ON, &event.detection).collect();
+        if let Some(before) = &event.before {
+            let held: Vec<_> = definitions.matches(S::ON, before).collect();
+            found.retain(|workflow| !held.contains(workflow));
+        }
         if let Some(also) = &event.also {
             let name = also.definition.name.as_str();
             let is_routed = found.iter().any(|(other, _)| *other == name);
