@@ -10,6 +10,7 @@ mod steps;
 mod system;
 mod tamper;
 mod up;
+mod use_cases;
 mod validate;
 
 use libtest_mimic::Trial;
@@ -25,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(pause::trials());
     trials.extend(replay::trials());
     trials.extend(tamper::trials());
+    trials.extend(use_cases::trials());
     trials.extend(validate::trials());
     trials
 }
