@@ -42,6 +42,8 @@ pub struct Change {
     pub refused_code: Option<String>,
     pub refused_message: Option<String>,
     pub at: Timestamp,
+    /// When it was done, by the broker's clock: the command came, or the record that nobody asked for; none where that is not known.
+    pub occurred_at: Option<Timestamp>,
     /// Of kind tampering: which, a code.
     pub finding: Option<String>,
 }

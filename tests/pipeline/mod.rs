@@ -11,6 +11,7 @@ mod system;
 mod tables;
 mod tamper;
 mod up;
+mod use_cases;
 mod validate;
 
 use libtest_mimic::Trial;
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(replay::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());
+    trials.extend(use_cases::trials());
     trials.extend(validate::trials());
     trials
 }

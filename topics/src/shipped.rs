@@ -7,6 +7,6 @@ macro_rules! shipped {
 /// Name and YAML text.
 pub const SOURCES: &[(&str, &str)] = shipped!("sources": "openvas", "stix", "suricata");
 pub const WORKFLOWS: &[(&str, &str)] =
-    shipped!("workflows": "threat-detection-response", "vulnerability-identification");
+    shipped!("workflows": "threat-detection-response", "vulnerability-identification", "workflow-tampering");
 pub const SINKS: &[(&str, &str)] = shipped!("sinks": "report", "share", "siem");
 pub const TABLES: &[(&str, &str)] = shipped!("tables": "assets", "vulnerabilities");

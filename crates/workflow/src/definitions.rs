@@ -1,7 +1,7 @@
 //! The definitions in force, compiled as they come from the topic `workflows`: `<name>@<n>` holds an immutable one, `<name>` points to the
 //! one in force, `sink/<name>` likewise for sinks. Owns versions, pointers and the trigger index; whoever runs branches feeds one of these. Must not know: records of detections.
-use crate::{Definition, Index, Known, SinkFacts, compile};
-use atio_schemas::{Code, Codec, command::ObjectKind, definition::Definition as Stored};
+use crate::{Branch, Definition, Index, Known, SinkFacts, Trigger, compile};
+use atio_schemas::{Code, Codec, Timestamp, command::ObjectKind, definition::Definition as Stored};
 use atio_stage::{StageError, TableName, TableSpec, View};
 use atio_topics::load::{Declaration, parse};
 use std::{
@@ -13,6 +13,7 @@ use std::{
 #[derive(Clone)]
 struct Version {
     text: Arc<str>,
+    created_at: Timestamp,
     compiled: Result<Arc<Definition>, String>,
 }
 
@@ -28,6 +29,7 @@ struct Pointer {
 pub struct Live<'d> {
     pub name: &'d str,
     pub version: i64,
+    pub on: Trigger,
     pub paused: bool,
     /// Branches of all versions that are kept.
     pub branches: BTreeMap<&'d str, Reach>,
@@ -47,11 +49,28 @@ pub struct Reach {
     pub delays: bool,
 }
 
+impl Reach {
+    fn add(&mut self, branch: &Branch) {
+        self.sinks.extend(branch.sinks.iter().cloned());
+        self.tables.extend(branch.tables.iter().cloned());
+        self.awaits |= branch.awaits;
+        self.keeps |= branch.keeps;
+        self.delays |= branch.delays;
+    }
+}
+
 /// What the trigger index refers to.
 #[derive(Clone)]
 struct Route {
     name: String,
     version: i64,
+}
+
+/// The workflows in force of one trigger.
+#[derive(Clone, Default)]
+struct Filed {
+    routes: Vec<Route>,
+    index: Arc<Index>,
 }
 
 #[derive(Clone)]
@@ -68,8 +87,7 @@ pub struct Definitions {
     known_changed: bool,
     /// The index is to be made anew.
     workflows_changed: bool,
-    routes: Vec<Route>,
-    index: Arc<Index>,
+    filed: BTreeMap<Trigger, Filed>,
 }
 
 impl Definitions {
@@ -100,8 +118,7 @@ impl Definitions {
             tables: BTreeSet::new(),
             known_changed: false,
             workflows_changed: false,
-            routes: vec![],
-            index: Arc::default(),
+            filed: BTreeMap::new(),
         }
     }
 
@@ -109,20 +126,19 @@ impl Definitions {
     pub fn live(&self) -> impl Iterator<Item = Live<'_>> {
         self.pointers.iter().filter_map(|(name, pointer)| {
             let versions = self.versions.get(name)?;
-            versions.get(&pointer.version)?.compiled.as_ref().ok()?;
-            let mut branches: BTreeMap<&str, Reach> = BTreeMap::new();
-            for definition in versions.values().filter_map(|v| v.compiled.as_ref().ok()) {
-                for branch in &definition.branches {
-                    let reach = branches.entry(&branch.name).or_default();
-                    reach.sinks.extend(branch.sinks.iter().cloned());
-                    reach.tables.extend(branch.tables.iter().cloned());
-                    reach.awaits |= branch.awaits;
-                    reach.keeps |= branch.keeps;
-                    reach.delays |= branch.delays;
-                }
-            }
-            Some(Live { name, version: pointer.version, paused: pointer.paused, branches })
+            let on = versions.get(&pointer.version)?.compiled.as_ref().ok()?.on;
+            let branches = reaches(versions);
+            Some(Live { name, version: pointer.version, on, paused: pointer.paused, branches })
         })
+    }
+
+    /// Where the workflows on `on` may write, of all versions that are known here, in force or not.
+    #[must_use]
+    pub fn reach(&self, on: Trigger) -> Reach {
+        let mut reach = Reach::default();
+        let all = self.versions.values().flat_map(BTreeMap::values).filter_map(|v| v.compiled.as_ref().ok());
+        all.filter(|d| d.on == on).flat_map(|d| &d.branches).for_each(|branch| reach.add(branch));
+        reach
     }
 
     /// A version of a workflow, in force or not.
@@ -137,13 +153,24 @@ impl Definitions {
         found.map_err(|message| StageError { code: Code::UnknownVersion, message })
     }
 
-    /// Name and version of every workflow that this detection triggers, by name.
+    /// Name and version of every workflow on `on` that this detection triggers, by name.
     pub fn matches<'d>(
         &'d self,
+        on: Trigger,
         detection: &atio_schemas::Detection,
     ) -> impl Iterator<Item = (&'d str, i64)> + use<'d> {
-        let found = self.index.matches(detection);
-        found.into_iter().filter_map(|i| self.routes.get(i)).map(|route| (route.name.as_str(), route.version))
+        let filed = self.filed.get(&on);
+        let found = filed.map(|filed| filed.index.matches(detection)).unwrap_or_default();
+        let routes = found.into_iter().filter_map(move |at| filed?.routes.get(at));
+        routes.map(|route| (route.name.as_str(), route.version))
+    }
+
+    /// When the first workflow on `on` was defined, of all that are known here; none = there never was one. What is older is nobody's.
+    #[must_use]
+    pub fn since(&self, on: Trigger) -> Option<Timestamp> {
+        let versions = self.versions.values().flat_map(BTreeMap::values);
+        let ours = versions.filter(|v| v.compiled.as_ref().is_ok_and(|definition| definition.on == on));
+        ours.map(|v| v.created_at).min()
     }
 
     /// Workflows whose version in force can't run, and why.
@@ -178,7 +205,8 @@ impl Definitions {
             (Some(version), Some(stored)) => {
                 let compiled = build(name, &stored.definition, &self.known);
                 let failed = compiled.as_ref().err().cloned();
-                let entry = Version { text: Arc::from(stored.definition), compiled };
+                let created_at = stored.created_at;
+                let entry = Version { text: Arc::from(stored.definition), created_at, compiled };
                 self.versions.entry(name.to_owned()).or_default().insert(version, entry);
                 if let Some(message) = failed {
                     return Err(StageError { code: Code::InvalidDefinition, message });
@@ -241,6 +269,15 @@ impl Definitions {
     }
 }
 
+/// The branches of all versions.
+fn reaches(versions: &BTreeMap<i64, Version>) -> BTreeMap<&str, Reach> {
+    let mut branches: BTreeMap<&str, Reach> = BTreeMap::new();
+    for branch in versions.values().filter_map(|v| v.compiled.as_ref().ok()).flat_map(|d| &d.branches) {
+        branches.entry(&branch.name).or_default().add(branch);
+    }
+    branches
+}
+
 fn invalid(name: &str, why: &str) -> StageError {
     StageError { code: Code::InvalidDefinition, message: format!("{name}: {why}") }
 }
@@ -301,17 +338,19 @@ impl View for Definitions {
         if !std::mem::take(&mut self.workflows_changed) {
             return;
         }
-        let mut routes = vec![];
-        let mut triggers = vec![];
+        let mut found: BTreeMap<Trigger, (Vec<Route>, Vec<_>)> = BTreeMap::new();
         for (name, pointer) in &self.pointers {
             let version = self.versions.get(name).and_then(|versions| versions.get(&pointer.version));
             if let Some(definition) = version.and_then(|v| v.compiled.as_ref().ok()) {
+                let (routes, triggers) = found.entry(definition.on).or_default();
                 routes.push(Route { name: name.clone(), version: pointer.version });
                 triggers.push(definition.trigger.clone());
             }
         }
-        self.routes = routes;
-        self.index = Arc::new(Index::new(triggers));
+        let filed = found
+            .into_iter()
+            .map(|(on, (routes, triggers))| (on, Filed { routes, index: Arc::new(Index::new(triggers)) }));
+        self.filed = filed.collect();
     }
     fn fork(&self) -> Box<dyn View> {
         Box::new(self.clone())

@@ -2,9 +2,9 @@
 //!
 //! `spec` reads YAML into a shape with places, `check` turns it into a [`Definition`] or a list of problems, `index` finds the
 //! definitions that a detection triggers, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
-//! events, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks, `snapshot` is what
-//! they come to as text,
-//! `tables` are the rows that steps look into, `definitions` is the topic `workflows` as a table of compiled definitions, `outputs` makes records of what a branch gives.
+//! events, `trigger` says what `on` may be, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks, `snapshot` is
+//! what they come to as text, `tables` are the rows that steps look into, `definitions` is the topic `workflows` as a table of compiled definitions,
+//! `outputs` makes records of what a branch gives.
 //! A step is one file in `steps/` and one line in its table. Must not know: the stream layer, services.
 
 pub mod check;
@@ -22,6 +22,7 @@ pub mod steps;
 mod suggest;
 pub mod tables;
 pub mod testing;
+pub mod trigger;
 pub mod yaml;
 
 pub use check::{Branch, Definition, Known, SinkFacts, compile};
@@ -29,3 +30,4 @@ pub use definitions::Definitions;
 pub use index::{Index, Predicate};
 pub use machine::{Delivered, End, Site, go_on, resume, run};
 pub use outputs::outputs;
+pub use trigger::Trigger;

@@ -1,6 +1,6 @@
 //! A JSON Schema (draft 7) of definitions, for editors: made from the tables that the checks use. It holds what a schema can say; names of
 //! sinks, expressions and what only shows across steps are for `check`. Must not know: files.
-use crate::{check::operators, spec, steps};
+use crate::{Trigger, check::operators, spec, steps};
 use atio_schemas::{
     Code,
     column::{COLUMNS, Column, Type},
@@ -30,7 +30,7 @@ pub fn schema() -> Value {
                     "criticality": {"enum": Criticality::NAMES},
                 },
             },
-            "on": {"enum": spec::TRIGGERS, "description": "What triggers it"},
+            "on": {"enum": Trigger::NAMES, "description": "What triggers it"},
             "variables": variables(),
             "match": {
                 "type": "object",

@@ -5,6 +5,7 @@ mod testing;
 
 use crate::{
     secrets, suggest,
+    trigger::Trigger,
     yaml::{self, Key, Node, Value},
 };
 use atio_schemas::{Code, detection::Criticality};
@@ -16,8 +17,7 @@ use std::collections::BTreeMap;
 
 const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "variables", "match", "branches", "tests"];
 const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
-pub(crate) const TRIGGERS: &[&str] = &["detection"];
-const TRIGGERS_LATER: &[&str] = &["incident", "change", "silence", "schedule", "receipt", "manual"];
+const TRIGGERS_LATER: &[&str] = &["silence", "schedule", "manual"];
 /// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
 pub use steps::MAX_STEPS;
@@ -29,6 +29,7 @@ pub struct Workflow {
     pub name: Key,
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
+    pub on: Trigger,
     /// Names and values.
     pub variables: Vec<(Key, Node)>,
     /// Column and what it must be, in the file's order.
@@ -117,7 +118,7 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     known(entries, FIELDS, LATER_FIELDS, "field", &mut problems);
     fixed(entries, &root.place, "apiVersion", "atio/v1", &mut problems);
     fixed(entries, &root.place, "kind", "Workflow", &mut problems);
-    trigger(entries, &root.place, &mut problems);
+    let on = trigger(entries, &root.place, &mut problems);
     let head = metadata(entries, &root.place, &mut problems);
     let matches = match field(entries, "match") {
         Some(node) => mapping(node, "`match`", &mut problems).map(<[_]>::to_vec).unwrap_or_default(),
@@ -130,9 +131,9 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     let variables = variables.map(<[_]>::to_vec).unwrap_or_default();
     let branches = branches(entries, &root.place, &mut problems);
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
-    match head {
-        Some((name, owner, criticality)) if problems.is_empty() => {
-            Ok(Workflow { name, owner, criticality, variables, matches, branches, tests })
+    match head.zip(on) {
+        Some(((name, owner, criticality), on)) if problems.is_empty() => {
+            Ok(Workflow { name, owner, criticality, on, variables, matches, branches, tests })
         }
         _ => Err(problems),
     }
@@ -223,12 +224,14 @@ fn fixed(entries: &[(Key, Node)], place: &Place, name: &str, value: &str, proble
     }
 }
 
-fn trigger(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) {
-    let Some(node) = field(entries, "on") else { return missing(place, "on", "on: detection", problems) };
-    let Some(on) = text(node, "`on`", problems) else { return };
-    if !TRIGGERS.contains(&on.text.as_str()) {
-        problems.push(unknown(&on, TRIGGERS, TRIGGERS_LATER, "trigger"));
+fn trigger(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) -> Option<Trigger> {
+    let node = needed(entries, place, "on", "on: detection", problems)?;
+    let on = text(node, "`on`", problems)?;
+    let found = Trigger::parse(&on.text);
+    if found.is_none() {
+        problems.push(unknown(&on, Trigger::NAMES, TRIGGERS_LATER, "trigger"));
     }
+    found
 }
 
 type Head = (Key, Option<String>, Option<Criticality>);

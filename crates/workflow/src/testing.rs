@@ -7,6 +7,7 @@ use crate::{
     snapshot::Snapshot,
     spec::{Given, Test, Totals},
     tables::{self, Rows},
+    trigger::Trigger,
     yaml::Key,
 };
 use atio_schemas::{Code, Codec, Detection, Timestamp, codec::StaticIds, detection::Kind};
@@ -49,7 +50,8 @@ pub fn run(
 ) -> Vec<Verdict> {
     let one = |test: &Test| {
         let (place, name) = (test.place.clone(), test.name.as_ref().map(|n| n.text.clone()));
-        match given(test, fixture).and_then(|found| expect(definition, site, test, &found)) {
+        let found = given(test, definition.on, fixture);
+        match found.and_then(|found| expect(definition, site, test, &found)) {
             Ok(snapshot) => Verdict { place, name, failure: None, snapshot },
             Err(failure) => Verdict { place, name, failure: Some(failure), snapshot: None },
         }
@@ -60,6 +62,7 @@ pub fn run(
 /// The events of a test, and when each comes: the first at zero.
 fn given(
     test: &Test,
+    on: Trigger,
     fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
 ) -> Result<Vec<(Timestamp, Detection)>, String> {
     let (mut at, mut all) = (Timestamp::default(), vec![]);
@@ -68,7 +71,7 @@ fn given(
             at = at.plus_millis(span.millis());
             continue;
         }
-        all.extend(detections(given, number, fixture)?.into_iter().map(|detection| (at, detection)));
+        all.extend(detections(given, number, on, fixture)?.into_iter().map(|detection| (at, detection)));
     }
     Ok(all)
 }
@@ -76,14 +79,15 @@ fn given(
 fn detections(
     given: &Given,
     number: usize,
+    on: Trigger,
     fixture: &dyn Fn(&str) -> Result<Vec<Detection>, String>,
 ) -> Result<Vec<Detection>, String> {
     let mut found = match given {
         Given::After(_) => vec![],
         Given::File(file) => fixture(&file.text)?,
         Given::Columns(columns) => {
-            let mut detection = Detection::new(format!("test-{number}"), Kind::Threat, "default", "test");
-            for (column, cell) in columns_of(columns, &mut vec![]) {
+            let mut detection = on.blank(format!("test-{number}"), "default", "test");
+            for (column, cell) in columns_of(columns, on, &mut vec![]) {
                 column.put(&mut detection, cell).map_err(|e| e.to_string())?;
             }
             detection.bundle = stand_in(&detection).map_err(|e| e.to_string())?;
@@ -99,6 +103,9 @@ fn detections(
 
 /// A bundle for a detection that is given by its columns: a technique, the addresses, and what enrichment would add.
 fn stand_in(detection: &Detection) -> Result<Arc<[u8]>, graph::GraphError> {
+    if detection.kind == Kind::Operational {
+        return Ok(Arc::from(graph::operational(detection)?));
+    }
     let tenant = &detection.tenant;
     let technique = AttackPattern {
         common: Common::fixed(ids::attack_pattern(tenant, "test", &detection.event_id)).by_atio(),

@@ -183,6 +183,7 @@ fn change(command: &Command, decision: Decision, record: &Record<'_>, at: Timest
         refused_code: None,
         refused_message: None,
         at,
+        occurred_at: Some(record.timestamp),
         finding: None,
     }
 }
@@ -209,6 +210,7 @@ fn refusal(
         refused_code: Some(refused.code.to_string()),
         refused_message: Some(refused.message.clone()),
         at,
+        occurred_at: Some(record.timestamp),
         finding: None,
     }
 }

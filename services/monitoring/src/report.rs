@@ -150,6 +150,7 @@ impl Report {
             refused_code: None,
             refused_message: None,
             at: intent.at,
+            occurred_at: self.timestamp,
             finding: Some(self.finding.as_str().to_owned()),
         }
     }

@@ -1,18 +1,20 @@
 //! Matches detections against workflows and runs their branches.
 //!
-//! The router reads enriched detections and writes each to the topic of every workflow whose trigger holds. Each branch is a stage of its
+//! The router reads enriched detections and writes each to the topic of every workflow whose trigger holds; `triggers` does so with records of other
+//! topics. Each branch is a stage of its
 //! own, with its own group on its workflow's topic, and writes deliveries, and waits where it comes to one. One that has steps with state keeps
 //! it in stores of its own, and one that looks into reference tables reads these too. Both see the definitions
 //! through [`Definitions`], a view of the topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
 
 mod branch;
 mod router;
+pub mod triggers;
 
 pub use atio_workflow::Definitions;
 
 use atio_schemas::Codec;
 use atio_stage::{Input, Pace, Run, Stage, Store as _, StoreSpec, TableSpec, Timers};
-use atio_workflow::{Known, definitions::Reach, state::Steps, tables};
+use atio_workflow::{Known, Trigger, definitions::Reach, state::Steps, tables};
 use ipnet::IpNet;
 use std::{
     collections::BTreeMap,
@@ -58,20 +60,20 @@ impl Deps {
     }
 }
 
-/// The routers, and the branches of `definitions`.
+/// The routers, and what follows from `definitions`.
 #[must_use]
 pub fn stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
     let mut stages = router_stages(deps, definitions);
-    stages.extend(branch_stages(deps, definitions));
+    stages.extend(changing_stages(deps, definitions));
     stages
 }
 
-/// The routers alone: one for what someone must see, one for the bulk, which never delays the other. They live as long as the service
+/// The routers of detections alone: one for what someone must see, one for the bulk, which never delays the other. They live as long as the service
 /// does; `definitions` only tells which topics they may write now.
 #[must_use]
 pub fn router_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
     let outputs: Vec<Arc<str>> =
-        definitions.live().map(|live| deps.topic(&format!("workflow.{}", live.name))).collect();
+        routed(definitions, Trigger::Detection).map(|name| deps.topic(&format!("workflow.{name}"))).collect();
     let router = |name: &str, input: &str, pace| Stage {
         name: name.to_owned(),
         service: SERVICE,
@@ -86,9 +88,28 @@ pub fn router_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
     vec![router(SERVICE, "enriched", Pace::Interactive), router("routing-logs", "enriched-logs", Pace::Bulk)]
 }
 
-/// One stage for each branch of each workflow that is in force and not paused, sorted by name: what must run now. Whoever runs stages
-/// starts those that are new and stops those that are gone when definitions change; a stage's name says which it is. A branch that only
-/// an older version has goes on for what is still on its way.
+/// Names of the workflows that get what triggers `on`.
+fn routed(definitions: &Definitions, on: Trigger) -> impl Iterator<Item = &str> {
+    definitions.live().filter(move |live| live.on == on).map(|live| live.name)
+}
+
+/// What must run now beside the routers of detections: those of other triggers, and the branches. Whoever runs stages starts those that are new
+/// and stops those that are gone when definitions change; a stage's name says which it is.
+#[must_use]
+pub fn changing_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
+    let mut stages = triggers::stages(deps, definitions);
+    stages.extend(branch_stages(deps, definitions));
+    stages
+}
+
+/// Whether a stage is one of [`changing_stages`], by its name.
+#[must_use]
+pub fn is_changing(name: &str) -> bool {
+    name.starts_with("routing.") || Trigger::ALL.iter().any(|on| triggers::name(*on) == name)
+}
+
+/// One stage for each branch of each workflow that is in force and not paused, sorted by name. A branch that only an older version has goes on for
+/// what is still on its way.
 #[must_use]
 pub fn branch_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
     let mut stages: Vec<Stage> = definitions

@@ -1,8 +1,8 @@
 //! One enriched detection in; one record out for each workflow whose trigger holds. Owns nothing but that.
 use crate::Definitions;
 use atio_schemas::{Code, Codec, CodecError, Detection, routed::Routed};
-use atio_stage::{NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
-use atio_workflow::outputs::headers;
+use atio_stage::{Headers, NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
+use atio_workflow::{Trigger, outputs::headers};
 use std::sync::Arc;
 
 pub(crate) struct Router {
@@ -23,25 +23,39 @@ impl Router {
     ) -> Result<Vec<Output>, CodecError> {
         // What was written with our schema is handed on as it stands.
         let datum = record.value.and_then(|value| self.codec.own_datum::<Detection>(value));
-        let mut routed = Routed { matches: vec![], detection };
-        let mut outputs = Vec::with_capacity(found.len());
-        for (name, version) in found {
-            let workflow = format!("{name}@{version}");
-            routed.matches = vec![workflow.clone()];
-            let value = match datum {
-                Some(datum) => self.codec.encode_with::<Routed>(&routed.matches, datum)?,
-                None => self.codec.encode(&routed)?,
-            };
-            outputs.push(Output {
-                topic: Arc::from(format!("{}workflow.{name}", self.prefix)),
-                partition: None,
-                key: record.key.map(<[u8]>::to_vec),
-                value: Some(value),
-                headers: headers(record.headers, &routed.detection, &workflow, "atio.routed"),
-            });
-        }
-        Ok(outputs)
+        let key = record.key.map(<[u8]>::to_vec);
+        outputs(&self.codec, &self.prefix, record.headers, (key, datum), detection, found)
     }
+}
+
+/// A record for each workflow: under this key, and with the detection's datum, where that is written already. `from`: headers of the record that
+/// it came with.
+pub(crate) fn outputs(
+    codec: &Codec,
+    prefix: &str,
+    from: &Headers,
+    (key, datum): (Option<Vec<u8>>, Option<&[u8]>),
+    detection: Detection,
+    found: &[(&str, i64)],
+) -> Result<Vec<Output>, CodecError> {
+    let mut routed = Routed { matches: vec![], detection };
+    let mut outputs = Vec::with_capacity(found.len());
+    for (name, version) in found {
+        let workflow = format!("{name}@{version}");
+        routed.matches = vec![workflow.clone()];
+        let value = match datum {
+            Some(datum) => codec.encode_with::<Routed>(&routed.matches, datum)?,
+            None => codec.encode(&routed)?,
+        };
+        outputs.push(Output {
+            topic: Arc::from(format!("{prefix}workflow.{name}")),
+            partition: None,
+            key: key.clone(),
+            value: Some(value),
+            headers: headers(from, &routed.detection, &workflow, "atio.routed"),
+        });
+    }
+    Ok(outputs)
 }
 
 impl Processor for Router {
@@ -54,7 +68,7 @@ impl Processor for Router {
             Ok(definitions) => definitions,
             Err(error) => return Outcome::Fail(error),
         };
-        let found: Vec<(&str, i64)> = definitions.matches(&detection).collect();
+        let found: Vec<(&str, i64)> = definitions.matches(Trigger::Detection, &detection).collect();
         match self.route(detection, record, &found).map(NonEmpty::from_vec) {
             Ok(Some(outputs)) => Outcome::Emit { outputs, rejected: vec![] },
             Ok(None) => Outcome::Drop(Code::NoMatch),

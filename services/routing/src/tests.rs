@@ -24,7 +24,7 @@ const THREATS: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: thr
 const KNOWN_EXPLOITED: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: exploited}\non: detection\nmatch: {kev: true}\n\
     branches:\n  files:\n    - deliver: files\n";
 
-fn deps() -> Deps {
+pub(crate) fn deps() -> Deps {
     let sink = |format: &str, clearance| SinkFacts {
         format: format.into(),
         audience: Audience::Internal,
@@ -47,7 +47,7 @@ fn detection() -> Detection {
     d
 }
 
-fn stored(kind: ObjectKind, name: &str, version: i64, text: Option<&str>) -> Vec<u8> {
+pub(crate) fn stored(kind: ObjectKind, name: &str, version: i64, text: Option<&str>) -> Vec<u8> {
     let stored = Stored {
         kind,
         name: name.into(),
@@ -64,7 +64,7 @@ fn stored(kind: ObjectKind, name: &str, version: i64, text: Option<&str>) -> Vec
 }
 
 /// A version and the pointer to it.
-fn apply<P: Processor>(harness: &mut Harness<P>, name: &str, version: i64, text: &str) {
+pub(crate) fn apply<P: Processor>(harness: &mut Harness<P>, name: &str, version: i64, text: &str) {
     let value = stored(ObjectKind::Workflow, name, version, Some(text));
     harness.table(Definitions::TABLE, format!("{name}@{version}").as_bytes(), Some(&value)).unwrap();
     let pointer = stored(ObjectKind::Workflow, name, version, None);

@@ -2,6 +2,7 @@
 //!
 //! Pure functions for enrichment, `atio normalize` and the steps that drop STIX objects. Must not know: stores, clocks.
 mod merge;
+mod operational;
 pub mod refs;
 pub mod report;
 pub mod sighting;
@@ -13,6 +14,7 @@ use crate::scan::Objects;
 use atio_schemas::detection::Kind;
 use atio_schemas::{Detection, Timestamp};
 pub use merge::merge;
+pub use operational::operational;
 pub use refs::{Branch, remove};
 pub use report::Version;
 pub use sighting::Window;

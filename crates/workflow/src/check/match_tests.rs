@@ -3,7 +3,9 @@
 use super::matches::trigger;
 use crate::{
     index::{Index, in_order},
-    spec, yaml,
+    spec,
+    trigger::Trigger,
+    yaml,
 };
 use atio_schemas::{
     Detection, Timestamp,
@@ -289,7 +291,7 @@ proptest! {
             let text = format!("{{{}}}", lines.join(", "));
             let node = yaml::read("f", &text).unwrap();
             let mut problems = vec![];
-            let found = trigger(spec::mapping(&node, "match", &mut problems).unwrap(), &mut problems);
+            let found = trigger(spec::mapping(&node, "match", &mut problems).unwrap(), Trigger::Detection, &mut problems);
             prop_assert!(problems.is_empty(), "{} {:?}", text, problems);
             triggers.push(in_order(found));
         }

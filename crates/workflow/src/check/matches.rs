@@ -4,6 +4,7 @@ use super::{operators, reach};
 use crate::{
     index::{Predicate, Test},
     suggest,
+    trigger::Trigger,
     yaml::{Key, Node, Value, short},
 };
 use atio_schemas::{
@@ -18,18 +19,19 @@ use std::{collections::BTreeSet, net::IpAddr};
 pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// Every condition of `match`.
-pub(crate) fn trigger(written: &[(Key, Node)], problems: &mut Vec<Problem>) -> Vec<Predicate> {
-    written.iter().flat_map(|(key, node)| predicates(key, node, problems)).collect()
+pub(crate) fn trigger(written: &[(Key, Node)], on: Trigger, problems: &mut Vec<Problem>) -> Vec<Predicate> {
+    written.iter().flat_map(|(key, node)| predicates(key, node, on, problems)).collect()
 }
 
 /// The columns of a test's `given`.
 pub(crate) fn columns_of(
     written: &[(Key, Node)],
+    on: Trigger,
     problems: &mut Vec<Problem>,
 ) -> Vec<(&'static Column, NewCell)> {
     let mut cells = vec![];
     for (key, node) in written {
-        let Some((_, column)) = column_of(key, problems) else { continue };
+        let Some((_, column)) = column_of(key, on, problems) else { continue };
         let cell = match (&node.value, column.ty) {
             (Value::Null, _) if column.nullable => Some(NewCell::Null),
             (Value::List(items), Type::Texts) => items
@@ -47,9 +49,17 @@ pub(crate) fn columns_of(
     cells
 }
 
-fn column_of(key: &Key, problems: &mut Vec<Problem>) -> Option<(usize, &'static Column)> {
+fn column_of(key: &Key, on: Trigger, problems: &mut Vec<Problem>) -> Option<(usize, &'static Column)> {
     if let Some(position) = column::position(&key.text) {
-        return Some((position, COLUMNS.get(position)?));
+        let column = COLUMNS.get(position)?;
+        if let Some(known) = on.known().filter(|_| !on.knows(column.name)) {
+            let message =
+                format!("`{}` is never known where a workflow is `on: {}`", column.name, on.as_str());
+            let help = format!("known are {}", known.join(", "));
+            problems.push(Problem::new(&key.place, message).help(Some(help)));
+            return None;
+        }
+        return Some((position, column));
     }
     let inside = |c: &&Column| c.name.split_once('.').is_some_and(|(head, _)| head == key.text);
     let help = match COLUMNS.iter().find(inside) {
@@ -61,14 +71,22 @@ fn column_of(key: &Key, problems: &mut Vec<Problem>) -> Option<(usize, &'static 
     None
 }
 
-fn predicates(key: &Key, node: &Node, problems: &mut Vec<Problem>) -> Vec<Predicate> {
-    let Some((position, column)) = column_of(key, problems) else { return vec![] };
+fn predicates(key: &Key, node: &Node, on: Trigger, problems: &mut Vec<Problem>) -> Vec<Predicate> {
+    let Some((position, column)) = column_of(key, on, problems) else { return vec![] };
     let tests = operators::read(column, key, node, problems).unwrap_or_default();
     let predicates: Vec<Predicate> =
         tests.into_iter().map(|test| Predicate { column: position, test }).collect();
-    if reach::nothing_fulfils(column, &predicates) {
+    if reach::nothing_fulfils(column, on, &predicates) {
         let message = format!("no `{}` fulfils this", column.name);
-        let help = "what is allowed and what is excluded are the same: leave one out".to_owned();
+        let help = match on.values(column).as_deref() {
+            Some(values @ [NewCell::Text(_), ..]) => {
+                let texts =
+                    values.iter().map(|v| if let NewCell::Text(text) = v { text.as_str() } else { "" });
+                let texts: Vec<&str> = texts.collect();
+                format!("where a workflow is `on: {}` it is {}", on.as_str(), texts.join(", "))
+            }
+            _ => "what is allowed and what is excluded are the same: leave one out".to_owned(),
+        };
         problems.push(Problem::new(&node.place, message).help(Some(help)));
     }
     predicates

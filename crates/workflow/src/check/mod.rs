@@ -10,6 +10,7 @@ use crate::{
     spec,
     steps::{self, Step},
     suggest,
+    trigger::Trigger,
     yaml::{Key, short},
 };
 use atio_schemas::{
@@ -65,6 +66,7 @@ pub struct Definition {
     pub name: String,
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
+    pub on: Trigger,
     /// All of them must hold.
     pub trigger: Arc<[Predicate]>,
     pub branches: Vec<Branch>,
@@ -129,9 +131,9 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let matches = variables.put(&written.matches, &mut problems);
     // Where a name stands for nothing, what stands around it can't be judged.
     let resolved = problems.is_empty();
-    let trigger = if resolved { matches::trigger(&matches, &mut problems) } else { vec![] };
+    let trigger = if resolved { matches::trigger(&matches, written.on, &mut problems) } else { vec![] };
     let mut check = Check { known, problems, flow: Flow::default(), variables };
-    let reach = Reach::new(&trigger);
+    let reach = Reach::new(&trigger, written.on);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &branches, &mut check.problems);
@@ -147,6 +149,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         name: written.name.text,
         owner: written.owner,
         criticality: written.criticality,
+        on: written.on,
         trigger: in_order(trigger),
         branches,
         tests: written.tests,
@@ -406,7 +409,7 @@ fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Probl
         }
         for given in &test.given {
             if let spec::Given::Columns(columns) = given {
-                columns_of(columns, problems);
+                columns_of(columns, written.on, problems);
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Whether anything can get past the conditions of a branch, given what `match` lets in. Owns what is known of columns on the way: which
 //! values are left, or which range. It only says "never" where that is certain. Must not know: steps.
 use super::operators::is_empty;
-use crate::index::{Predicate, Test};
+use crate::{
+    index::{Predicate, Test},
+    trigger::Trigger,
+};
 use atio_schemas::{
     Detection,
     column::{self, COLUMNS, Column, NewCell, Type},
@@ -38,22 +41,26 @@ static COMPARISON: LazyLock<Option<Regex>> =
 impl Reach {
     /// What is known behind `match`.
     #[must_use]
-    pub fn new(trigger: &[Predicate]) -> Self {
+    pub fn new(trigger: &[Predicate], on: Trigger) -> Self {
         let mut reach = Self::default();
-        reach.all_values();
+        reach.all_values(on);
         trigger.iter().for_each(|predicate| reach.known(predicate));
         reach
     }
 
-    fn all_values(&mut self) {
-        let fixed = COLUMNS.iter().filter_map(|column| Some((column.name, every_value(column)?)));
+    fn all_values(&mut self, on: Trigger) {
+        let fixed = COLUMNS.iter().filter_map(|column| Some((column.name, every_value(column, on)?)));
         self.values.extend(fixed);
     }
 
     fn known(&mut self, predicate: &Predicate) {
         let Some(column) = COLUMNS.get(predicate.column) else { return };
         match &predicate.test {
-            Test::Texts(texts) if column.ty == Type::Text && texts.len() <= MAX_VALUES => {
+            Test::Texts(texts)
+                if column.ty == Type::Text
+                    && texts.len() <= MAX_VALUES
+                    && !self.values.contains_key(column.name) =>
+            {
                 let values = texts.iter().map(|t| NewCell::Text(t.to_string())).collect();
                 self.values.insert(column.name, values);
             }
@@ -112,7 +119,8 @@ impl Reach {
     }
 
     fn part(&mut self, text: &str) -> Result<(), String> {
-        if let Some((column, low, high)) = comparison(text) {
+        let ranged = comparison(text).filter(|(column, ..)| !self.values.contains_key(column));
+        if let Some((column, low, high)) = ranged {
             return self.range(column, low, high, text);
         }
         let Ok(expression) = Expression::compile(text, Purpose::When) else { return Ok(()) };
@@ -162,7 +170,10 @@ impl Reach {
 }
 
 /// Every value of a column that has a fixed list of them.
-fn every_value(column: &Column) -> Option<Vec<NewCell>> {
+fn every_value(column: &Column, on: Trigger) -> Option<Vec<NewCell>> {
+    if let Some(values) = on.values(column) {
+        return Some(values);
+    }
     let mut values: Vec<NewCell> = match column.ty {
         Type::Symbol(names) => names.iter().map(|n| NewCell::Text((*n).to_owned())).collect(),
         Type::Bool => vec![NewCell::Bool(false), NewCell::Bool(true)],
@@ -175,8 +186,8 @@ fn every_value(column: &Column) -> Option<Vec<NewCell>> {
 }
 
 /// Whether no value of a column with a fixed list of them fulfils the conditions.
-pub(super) fn nothing_fulfils(column: &Column, conditions: &[Predicate]) -> bool {
-    let values = every_value(column).filter(|_| !conditions.is_empty());
+pub(super) fn nothing_fulfils(column: &Column, on: Trigger, conditions: &[Predicate]) -> bool {
+    let values = every_value(column, on).filter(|_| !conditions.is_empty());
     values.is_some_and(|all| !all.iter().any(|value| fulfils(column, value, conditions)))
 }
 

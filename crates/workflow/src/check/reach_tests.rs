@@ -13,7 +13,7 @@ fn between(name: &str, low: i64, high: i64) -> Predicate {
 }
 
 fn after(trigger: &[Predicate], conditions: &[&str]) -> Result<(), String> {
-    let mut reach = Reach::new(trigger);
+    let mut reach = Reach::new(trigger, Trigger::Detection);
     conditions.iter().try_for_each(|c| reach.narrow(c))
 }
 
@@ -56,7 +56,8 @@ fn perhaps() {
 
 #[test]
 fn what_was_set_is_not_known() {
-    let mut reach = Reach::new(&[equal("kind", &["threat"]), between("confidence", 60, 80)]);
+    let mut reach =
+        Reach::new(&[equal("kind", &["threat"]), between("confidence", 60, 80)], Trigger::Detection);
     reach.forget("confidence");
     assert_eq!(reach.narrow(".confidence < 5"), Ok(()));
     reach.sanitized();

@@ -278,7 +278,7 @@ fn mistakes() {
         ("version", "atio/v1", "atio/v2"),
         ("kind", "kind: Workflow", "kind: Workflw"),
         ("no kind", "kind: Workflow\n", ""),
-        ("trigger", "on: detection", "on: incident"),
+        ("trigger", "on: detection", "on: silence"),
         ("trigger", "on: detection", "on: detections"),
         ("no trigger", "on: detection\n", ""),
         ("field", "on: detection", "on: detection\nbranch: {}"),
@@ -328,6 +328,21 @@ fn mistakes() {
         "[{given: {src.ip: here, cves: x}, then: {branches: b}}]",
     ] {
         cases.push((format!("tests: {test}"), format!("{base}tests: {test}\n")));
+    }
+    let changes = base.replace("on: detection", "on: change");
+    for (matches, rest) in [
+        ("{dst.ip: 10.0.0.1}", ""),
+        ("{kind: threat}", ""),
+        ("{category: result}", ""),
+        ("{code: [delete, tamper]}", ""),
+        ("{code: deleted}", "tests: [{given: {cves: x}, then: {branches: [b]}}]"),
+    ] {
+        let text = changes.replace("match: {kind: threat}", &format!("match: {matches}"));
+        cases.push((format!("on: change {matches} {rest}"), format!("{text}{rest}\n")));
+    }
+    for condition in [".kind == \"threat\"", ".cvss >= 7", ".src.ip == \"10.0.0.1\""] {
+        let text = with("{}", &format!("[{{when: '{condition}'}}, {{deliver: siem}}]"));
+        cases.push((format!("on: change {condition}"), text.replace("on: detection", "on: change")));
     }
     let (mut text, mut bare) = (String::new(), vec![]);
     for (name, yaml) in cases {

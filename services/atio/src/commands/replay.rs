@@ -15,12 +15,12 @@ use crate::{
     system::{self, declared},
 };
 use anyhow::Context;
-use atio_schemas::{Code, Detection, delivery::Delivery, header, reference::ReferenceRow};
+use atio_schemas::{Code, Detection, delivery::Delivery, header, reference::ReferenceRow, routed::Routed};
 use atio_stage::{Headers, Tables};
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
 use atio_topics::Footprint;
 use atio_workflow::{
-    Definition, End, Known, Site, compile,
+    Definition, End, Known, Site, Trigger, compile,
     rehearsal::{Rehearsal, Subject},
     resume, tables,
 };
@@ -33,7 +33,7 @@ const CLIENT: &str = "atio-replay";
 
 /// Run a workflow again on past events and compare with what was delivered then; sinks get nothing
 ///
-/// Reads what was enriched, runs every branch of the version or draft on what its trigger takes, and holds the deliveries against those on the delivery topics, by their idempotency keys.
+/// Reads what was enriched (of a workflow that is not `on: detection`: what came to its topic), runs every branch of the version or draft on what its trigger takes, and holds the deliveries against those on the delivery topics, by their idempotency keys.
 /// Exit code 4 where they differ.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -107,8 +107,13 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
             rehearsals: BTreeMap::new(),
             tables: tables(look, &footprint)?,
         };
-        for topic in ["enriched", "enriched-logs"] {
-            replay.topic(topic, args.from, args.limit)?;
+        // What came of another trigger lies on the workflow's topic alone: as far as a version matched it.
+        let topics = match replay.definition.on {
+            Trigger::Detection => vec!["enriched".to_owned(), "enriched-logs".to_owned()],
+            _ => vec![format!("workflow.{}", replay.definition.name)],
+        };
+        for topic in topics {
+            replay.topic(&topic, args.from, args.limit)?;
             replay.finish()?;
         }
         replay.past(args.from)?;
@@ -224,7 +229,12 @@ impl Replay<'_> {
         }
         self.read += 1;
         let value = entry.value.as_deref().unwrap_or_default();
-        let Ok(detection) = self.look.decoder.decode::<Detection>(value) else {
+        let decoder = &self.look.decoder;
+        let decoded = match self.definition.on {
+            Trigger::Detection => decoder.decode::<Detection>(value),
+            _ => decoder.decode::<Routed>(value).map(|routed| routed.detection),
+        };
+        let Ok(detection) = decoded else {
             self.unreadable += 1;
             return Ok(());
         };

@@ -91,13 +91,13 @@ impl Follower {
         Ok(())
     }
 
-    /// Starts what is new, stops what is gone. Branches are named `routing.<workflow>.<branch>`; the routers stay.
+    /// Starts what is new, stops what is gone; the routers of detections stay.
     fn change(&self) {
-        let wanted = atio_routing::branch_stages(&self.deps, &self.definitions);
-        let branches: Vec<String> =
-            self.lanes.names(SERVICE).into_iter().filter(|name| name.starts_with("routing.")).collect();
-        for (stage, error) in self.lanes.replace(&branches, wanted) {
-            tracing::error!(stage, %error, "branch can't be started");
+        let wanted = atio_routing::changing_stages(&self.deps, &self.definitions);
+        let running = self.lanes.names(SERVICE).into_iter();
+        let changing: Vec<String> = running.filter(|name| atio_routing::is_changing(name)).collect();
+        for (stage, error) in self.lanes.replace(&changing, wanted) {
+            tracing::error!(stage, %error, "stage can't be started");
         }
     }
 }
