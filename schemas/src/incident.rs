@@ -49,6 +49,9 @@ pub struct Incident {
     pub updated_at: Option<Timestamp>,
     /// Branches that wait for an answer, oldest first.
     pub waits: Vec<OpenWait>,
+    /// How waits ended, newest last; a bounded number of them.
+    #[serde(default)]
+    pub answers: Vec<Answered>,
 }
 
 impl Incident {
@@ -76,6 +79,7 @@ impl Incident {
             acked_as: None,
             updated_at: None,
             waits: vec![],
+            answers: vec![],
         }
     }
 }
@@ -88,6 +92,9 @@ text_enum! { /// What a person does with an incident.
 AckAction { Acknowledge = "acknowledge", Close = "close", Comment = "comment" } }
 text_enum! { /// What becomes of a branch whose deadline passes without an answer.
 Otherwise { Escalate = "escalate", Continue = "continue", Stop = "stop" } }
+
+text_enum! { /// How a wait ended: somebody said yes, nobody answered in time, the incident was closed.
+Answer { Acknowledged = "acknowledged", Unanswered = "unanswered", Closed = "closed" } }
 
 /// A branch that waits, as the incident shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +110,42 @@ pub struct OpenWait {
     pub escalated: bool,
     /// Events that joined it after the first.
     pub joined: i64,
+    /// What the answer must name one of; empty = a yes is enough.
+    #[serde(default)]
+    pub choices: Vec<String>,
+}
+
+impl OpenWait {
+    /// That has just been opened.
+    #[must_use]
+    pub fn new(wait_id: &str, workflow: &str, branch: &str, role: &str, opened_at: Timestamp) -> Self {
+        Self {
+            wait_id: wait_id.to_owned(),
+            workflow: workflow.to_owned(),
+            branch: branch.to_owned(),
+            role: role.to_owned(),
+            opened_at,
+            deadline: opened_at,
+            escalated: false,
+            joined: 0,
+            choices: vec![],
+        }
+    }
+}
+
+/// A wait that has ended, as the incident shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    pub wait_id: String,
+    /// `name@version`.
+    pub workflow: String,
+    pub branch: String,
+    pub answer: Answer,
+    /// What was chosen, where there were choices.
+    pub choice: Option<String>,
+    /// Who answered; empty = nobody.
+    pub by: Vec<String>,
+    pub at: Timestamp,
 }
 
 /// On `atio.waits`, key = incident id, written by a branch that came to an `await`: all that its remaining steps need.
@@ -128,6 +171,35 @@ pub struct Wait {
     pub detection: Detection,
     /// Columns were changed since its bundle was last brought in line with them.
     pub unaligned: bool,
+    /// What the answer must name one of; empty = a yes is enough.
+    #[serde(default)]
+    pub choices: Vec<String>,
+    /// What was chosen at an earlier wait of the branch.
+    pub choice: Option<String>,
+}
+
+impl Wait {
+    /// Of a branch that came so far with this event; for an analyst's yes within no time.
+    #[must_use]
+    pub fn new(wait_id: &str, incident_id: &str, workflow: &str, branch: &str, event: Detection) -> Self {
+        Self {
+            wait_id: wait_id.to_owned(),
+            incident_id: incident_id.to_owned(),
+            tenant: event.tenant.clone(),
+            workflow: workflow.to_owned(),
+            version: 1,
+            branch: branch.to_owned(),
+            step: 0,
+            role: "analyst".to_owned(),
+            within_ms: 0,
+            otherwise: Otherwise::Escalate,
+            detection: event.clone(),
+            original: event,
+            unaligned: false,
+            choices: vec![],
+            choice: None,
+        }
+    }
 }
 
 /// On `atio.acks`, key = incident id, written for a person. The record's timestamp is the time of the answer.
@@ -145,4 +217,24 @@ pub struct Ack {
     pub actor: String,
     pub comment: Option<String>,
     pub sent_at: Timestamp,
+    /// What is chosen, where the wait has choices.
+    pub choice: Option<String>,
+}
+
+impl Ack {
+    /// To all that waits, without a word.
+    #[must_use]
+    pub fn new(ack_id: &str, incident_id: &str, action: AckAction, actor: &str, sent_at: Timestamp) -> Self {
+        Self {
+            ack_id: ack_id.to_owned(),
+            incident_id: incident_id.to_owned(),
+            wait_id: None,
+            action,
+            verdict: None,
+            actor: actor.to_owned(),
+            comment: None,
+            sent_at,
+            choice: None,
+        }
+    }
 }

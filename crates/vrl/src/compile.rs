@@ -1,10 +1,12 @@
 //! From text to a program that can be run: scan, parse, type-check, then put a guard around everything that may meet an unknown column.
 //! Owns errors and positions. Must not know: workflows.
 use crate::{
-    MAX_DEPTH, MAX_FUEL, MAX_OPERATORS, MAX_SOURCE, functions,
+    MAX_DEPTH, MAX_FUEL, MAX_OPERATORS, MAX_SOURCE,
+    beside::{Beside, Said},
+    functions,
     guard::guard,
     scan, symbols,
-    target::{self, Lent, Touched},
+    target::{self, Lent, Touched, What},
 };
 use atio_schemas::{
     Code, Detection,
@@ -105,14 +107,22 @@ impl Expression {
     /// # Errors
     /// [`CompileError`]: too long, an unknown column, a type that does not fit, a function that is not open to expressions.
     pub fn compile(source: &str, purpose: Purpose) -> Result<Self, CompileError> {
-        let named = scan::scan(source)?;
+        Self::compile_beside(source, purpose, &[])
+    }
+
+    /// Compiles and type-checks what may name these beside the columns; it is run by [`Self::test_beside`] and [`Self::value_beside`].
+    ///
+    /// # Errors
+    /// As for [`Self::compile`]; a comparison with what one of them never is.
+    pub fn compile_beside(source: &str, purpose: Purpose, beside: &[Beside]) -> Result<Self, CompileError> {
+        let named = scan::scan(source, beside)?;
         let parsed = parser::parse(source)
             .map_err(|e| refused(&DiagnosticList::from(vec![Box::new(e) as Box<_>]), source))?;
-        symbols::check(&parsed)?;
-        let columns: Vec<usize> = named.iter().map(|n| n.column).collect();
+        symbols::check(&parsed, beside)?;
+        let names: Vec<What> = named.iter().map(|n| n.what).collect();
         let types = TypeState {
             local: LocalEnv::default(),
-            external: ExternalEnv::new_with_kind(target::kind(&columns), Kind::object(Collection::empty())),
+            external: ExternalEnv::new_with_kind(target::kind(&names), Kind::object(Collection::empty())),
         };
         let plain = run_compiler(parsed.clone(), &types, source)?;
         if plain.program.info().abortable {
@@ -126,8 +136,8 @@ impl Expression {
         }
         check_result(&plain.program, purpose)?;
         let guarded = run_compiler(guard(parsed, purpose), &types, source)?;
-        let touched =
-            guarded.program.info().target_queries.iter().map(Touched::of).collect::<Option<Vec<_>>>();
+        let queries = guarded.program.info().target_queries.iter();
+        let touched = queries.map(|path| Touched::of(path, beside)).collect::<Option<Vec<_>>>();
         let Some(mut touched) = touched else {
             return Err(CompileError::Refused {
                 message: "the detection can be read by columns only".to_owned(),
@@ -142,7 +152,7 @@ impl Expression {
     /// The columns that it reads, by their position in `COLUMNS`.
     #[must_use]
     pub fn columns(&self) -> Vec<usize> {
-        let mut columns: Vec<usize> = self.touched.iter().map(|t| t.column).collect();
+        let mut columns: Vec<usize> = self.touched.iter().filter_map(|t| t.what.column()).collect();
         columns.sort_unstable();
         columns.dedup();
         columns
@@ -153,7 +163,15 @@ impl Expression {
     /// # Errors
     /// [`RunError`].
     pub fn test(&self, detection: &Detection) -> Result<bool, RunError> {
-        match self.resolve(detection)? {
+        self.test_beside(detection, &[])
+    }
+
+    /// [`Self::test`], with what is said beside the detection.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn test_beside(&self, detection: &Detection, said: &Said<'_>) -> Result<bool, RunError> {
+        match self.resolve(detection, said)? {
             Value::Boolean(yes) => Ok(yes),
             Value::Null => Ok(false),
             _ => Err(RunError::Type),
@@ -165,11 +183,19 @@ impl Expression {
     /// # Errors
     /// [`RunError`].
     pub fn value(&self, detection: &Detection) -> Result<NewCell, RunError> {
-        target::cell(self.resolve(detection)?).ok_or(RunError::Type)
+        self.value_beside(detection, &[])
     }
 
-    fn resolve(&self, detection: &Detection) -> Result<Value, RunError> {
-        let mut lent = Lent::new(detection, &self.touched);
+    /// [`Self::value`], with what is said beside the detection.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn value_beside(&self, detection: &Detection, said: &Said<'_>) -> Result<NewCell, RunError> {
+        target::cell(self.resolve(detection, said)?).ok_or(RunError::Type)
+    }
+
+    fn resolve(&self, detection: &Detection, said: &Said<'_>) -> Result<Value, RunError> {
+        let mut lent = Lent::new(detection, said, &self.touched);
         let mut fuel = MAX_FUEL;
         let mut control = || match fuel.checked_sub(1) {
             Some(left) => {

@@ -1,10 +1,11 @@
 //! VRL expressions: compiled and type-checked against the detection's columns, then run. The only crate that names vrl.
 //!
-//! Owns what an expression may say: columns of the detection, read only; pure functions ([`functions::ALLOWED`]); no network, files,
+//! Owns what an expression may say: columns of the detection and what stands beside them ([`Beside`]), read only; pure functions ([`functions::ALLOWED`]); no network, files,
 //! environment, clock or randomness. An unknown column (null) is handled in one way everywhere: a comparison or a call that meets one is
 //! false where a yes or no is needed, and null elsewhere (the compiler then knows every column by its type, never "or null").
 //! Must not know: workflows, YAML, Kafka.
 
+mod beside;
 mod compile;
 pub mod functions;
 mod guard;
@@ -12,6 +13,7 @@ mod scan;
 mod symbols;
 mod target;
 
+pub use beside::{Beside, Said};
 pub use compile::{CompileError, Expression, Purpose, RunError};
 
 /// An expression is at most so many bytes.

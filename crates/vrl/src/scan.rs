@@ -1,22 +1,26 @@
 //! A first look at an expression's text: which columns it names and where, and whether it is small enough to be parsed at all.
 //! Owns positions of names. Must not know: VRL's types.
-use crate::{CompileError, MAX_DEPTH, MAX_OPERATORS, MAX_SOURCE};
+use crate::{
+    CompileError, MAX_DEPTH, MAX_OPERATORS, MAX_SOURCE,
+    beside::{self, Beside},
+    target::What,
+};
 use atio_schemas::column;
 
-/// A column that the text names: `.src.ip` at its byte offset.
+/// A column that the text names, or what stands beside them: `.src.ip` at its byte offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
-    pub(crate) column: usize,
+    pub(crate) what: What,
     pub(crate) offset: usize,
 }
 
-/// Finds the columns and checks the limits.
-pub(crate) fn scan(source: &str) -> Result<Vec<Named>, CompileError> {
+/// Finds the names and checks the limits.
+pub(crate) fn scan(source: &str, beside: &[Beside]) -> Result<Vec<Named>, CompileError> {
     if source.len() > MAX_SOURCE {
         return Err(CompileError::TooLong { bytes: source.len() });
     }
     let mut scanner =
-        Scanner { source, bytes: source.as_bytes(), at: 0, depth: 0, operators: 0, named: vec![] };
+        Scanner { source, beside, bytes: source.as_bytes(), at: 0, depth: 0, operators: 0, named: vec![] };
     while scanner.at < scanner.bytes.len() {
         scanner.step()?;
     }
@@ -25,6 +29,7 @@ pub(crate) fn scan(source: &str) -> Result<Vec<Named>, CompileError> {
 
 struct Scanner<'a> {
     source: &'a str,
+    beside: &'a [Beside],
     bytes: &'a [u8],
     at: usize,
     depth: usize,
@@ -111,6 +116,11 @@ impl Scanner<'_> {
         }
         let mut end = offset + 1 + first.len();
         let mut name = first.to_owned();
+        if let Some(found) = beside::find(self.beside, first).filter(|_| column::position(first).is_none()) {
+            self.named.push(Named { what: What::Beside(found.name), offset });
+            self.at = end;
+            return Ok(());
+        }
         if column::position(&name).is_none() && self.bytes.get(end) == Some(&b'.') {
             let second = self.word_at(end + 1);
             name = format!("{name}.{second}");
@@ -119,7 +129,7 @@ impl Scanner<'_> {
         let Some(column) = column::position(&name) else {
             return Err(CompileError::UnknownColumn { suggestion: suggest(&name), name, offset });
         };
-        self.named.push(Named { column, offset });
+        self.named.push(Named { what: What::Column(column), offset });
         self.at = end;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The detection as VRL sees it: a column is converted when it is touched, at most once, and only then.
 //! Owns conversion of cells. Must not know: how programs are compiled.
+use crate::beside::{self, Beside, Said};
 use atio_schemas::{
     Detection, Timestamp,
     column::{COLUMNS, Cell, NewCell, Type},
@@ -12,17 +13,31 @@ use vrl::{
     prelude::{Collection, Field, Kind, NotNan, Value},
 };
 
-/// A path that a program reads: its column and what follows the column's name.
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// By its position in `COLUMNS`.
+    Column(usize),
+    Beside(&'static str),
+}
+
+impl What {
+    pub(crate) const fn column(self) -> Option<usize> {
+        if let Self::Column(column) = self { Some(column) } else { None }
+    }
+}
+
+/// A path that a program reads: what it names and what follows the name.
 #[derive(Clone, Debug)]
 pub(crate) struct Touched {
     pub(crate) path: OwnedTargetPath,
-    pub(crate) column: usize,
+    pub(crate) what: What,
     rest: Vec<OwnedSegment>,
 }
 
 impl Touched {
-    /// None when the path does not start with a column's name.
-    pub(crate) fn of(path: &OwnedTargetPath) -> Option<Self> {
+    /// None when the path starts with no such name.
+    pub(crate) fn of(path: &OwnedTargetPath, beside: &[Beside]) -> Option<Self> {
         let segments = &path.path.segments;
         let field = |i: usize| match segments.get(i)? {
             OwnedSegment::Field(name) => Some(name.as_str()),
@@ -32,19 +47,30 @@ impl Touched {
             return None;
         }
         let first = field(0)?;
-        let (column, taken) = match atio_schemas::column::position(first) {
-            Some(column) => (column, 1),
-            None => (atio_schemas::column::position(&format!("{first}.{}", field(1)?))?, 2),
+        let (what, taken) = match (atio_schemas::column::position(first), beside::find(beside, first)) {
+            (Some(column), _) => (What::Column(column), 1),
+            (None, Some(found)) => (What::Beside(found.name), 1),
+            (None, None) => {
+                (What::Column(atio_schemas::column::position(&format!("{first}.{}", field(1)?))?), 2)
+            }
         };
-        Some(Self { path: path.clone(), column, rest: segments.get(taken..)?.to_vec() })
+        Some(Self { path: path.clone(), what, rest: segments.get(taken..)?.to_vec() })
     }
 }
 
-/// What the compiler is told of the detection: the columns that the text names. (It clones this at every node, so the rest stays away.)
+/// What the compiler is told of the detection: what the text names. (It clones this at every node, so the rest stays away.)
 /// A nullable column is told as if it were always known: see the crate's head.
-pub(crate) fn kind(named: &[usize]) -> Kind {
+pub(crate) fn kind(named: &[What]) -> Kind {
     let mut root: Collection<Field> = Collection::empty();
-    for column in named.iter().filter_map(|i| COLUMNS.get(*i)) {
+    for what in named {
+        let column = match what {
+            What::Column(column) => COLUMNS.get(*column),
+            What::Beside(name) => {
+                root.known_mut().insert((*name).into(), Kind::bytes());
+                None
+            }
+        };
+        let Some(column) = column else { continue };
         match column.name.split_once('.') {
             None => {
                 root.known_mut().insert(column.name.into(), kind_of(column.ty));
@@ -73,18 +99,20 @@ pub(crate) fn kind_of(ty: Type) -> Kind {
     }
 }
 
-/// One detection, lent to one run of one program.
+/// One detection and what stands beside it, lent to one run of one program.
 pub(crate) struct Lent<'a> {
     detection: &'a Detection,
+    said: &'a Said<'a>,
     touched: &'a [Touched],
     cells: Vec<OnceCell<Value>>,
     root: Value,
 }
 
 impl<'a> Lent<'a> {
-    pub(crate) fn new(detection: &'a Detection, touched: &'a [Touched]) -> Self {
+    pub(crate) fn new(detection: &'a Detection, said: &'a Said<'a>, touched: &'a [Touched]) -> Self {
         Self {
             detection,
+            said,
             touched,
             cells: vec![OnceCell::new(); touched.len()],
             root: Value::Object(std::collections::BTreeMap::new()),
@@ -105,8 +133,11 @@ impl Target for Lent<'_> {
         }
         let found = self.touched.iter().zip(&self.cells).find(|(touched, _)| touched.path == *path);
         let Some((touched, cell)) = found else { return Err(format!("{path} is not a column")) };
-        let value = cell.get_or_init(|| {
-            COLUMNS.get(touched.column).map_or(Value::Null, |c| value((c.get)(self.detection)))
+        let value = cell.get_or_init(|| match touched.what {
+            What::Column(column) => {
+                COLUMNS.get(column).map_or(Value::Null, |c| value((c.get)(self.detection)))
+            }
+            What::Beside(name) => beside::value(self.said, name).map_or(Value::Null, Value::from),
         });
         // An unknown column is absent, so that `exists` says so.
         let value = if touched.rest.is_empty() { Some(value) } else { value.get(&touched.rest) };

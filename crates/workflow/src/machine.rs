@@ -5,7 +5,11 @@ use crate::{
     state::{Delayed, Memory, Nothing},
     steps::{self, Converted, Flow},
 };
-use atio_schemas::{Code, Detection, Timestamp, delivery::Delivery, incident::Wait};
+use atio_schemas::{
+    Code, Detection, Timestamp,
+    delivery::Delivery,
+    incident::{Answer, Wait},
+};
 use atio_stage::{Reject, StageError};
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -46,6 +50,35 @@ pub struct Delay {
     pub unaligned: bool,
 }
 
+/// What was said at the waits of a branch so far: what `.answer` and `.choice` are in its expressions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard<'a> {
+    /// How the last wait ended.
+    pub answer: Option<Answer>,
+    /// What was chosen, at the last wait that has choices.
+    pub choice: Option<&'a str>,
+}
+
+impl<'a> Heard<'a> {
+    /// Behind this wait.
+    #[must_use]
+    pub fn of(wait: &'a Wait, answer: Answer, choice: Option<&'a str>) -> Self {
+        let choice = if wait.choices.is_empty() { wait.choice.as_deref() } else { choice };
+        Self { answer: Some(answer), choice }
+    }
+    /// Beside the columns of the detection.
+    #[must_use]
+    pub const fn said(&self) -> [(&'static str, Option<&'a str>); 2] {
+        let answer = match self.answer {
+            Some(answer) => Some(answer.as_str()),
+            None => None,
+        };
+        [(Self::ANSWER, answer), (Self::CHOICE, self.choice)]
+    }
+    pub const ANSWER: &'static str = "answer";
+    pub const CHOICE: &'static str = "choice";
+}
+
 /// The event on its way through a branch.
 pub struct Event<'a> {
     pub definition: &'a Definition,
@@ -58,6 +91,7 @@ pub struct Event<'a> {
     /// Columns were changed since the bundle was last brought in line with them.
     pub unaligned: bool,
     pub converted: Option<Converted>,
+    pub heard: Heard<'a>,
     /// When it came to the step: its record's time, and behind a delay when that was due.
     pub at: Timestamp,
     pub memory: &'a mut dyn Memory,
@@ -83,6 +117,7 @@ impl<'a> Event<'a> {
             detection: Cow::Borrowed(original),
             unaligned: false,
             converted: None,
+            heard: Heard::default(),
             at,
             memory,
             end: End::default(),
@@ -146,12 +181,19 @@ pub fn go_on(
 /// Runs the steps behind a wait, up to the end of the branch or to where it waits again. Definition, branch and site's version are
 /// those that the wait names.
 #[must_use]
-pub fn resume(definition: &Definition, branch: &Branch, wait: &Wait, site: Site<'_>) -> End {
+pub fn resume(
+    definition: &Definition,
+    branch: &Branch,
+    wait: &Wait,
+    heard: Heard<'_>,
+    site: Site<'_>,
+) -> End {
     // No step with state stands behind a wait.
     let mut nothing = Nothing;
     let mut event = Event::new(definition, branch, site, &wait.original, Timestamp::default(), &mut nothing);
     event.detection = Cow::Borrowed(&wait.detection);
     event.unaligned = wait.unaligned;
+    event.heard = heard;
     behind(usize::try_from(wait.step).ok(), event).unwrap_or_else(|error| End {
         rejected: vec![Reject::whole(error.code, error.message)],
         ..End::default()

@@ -1,6 +1,6 @@
 //! Branches that wait, and go on.
 use super::*;
-use atio_schemas::incident::Otherwise;
+use atio_schemas::incident::{Answer, Otherwise};
 use atio_stix::ids;
 
 const SITE: Site<'static> = Site { version: 3, home_networks: &[] };
@@ -17,8 +17,12 @@ fn waiting(steps: &str, d: &Detection) -> Wait {
 }
 
 fn after(steps: &str, wait: &Wait) -> End {
+    heard(steps, wait, Heard::of(wait, Answer::Acknowledged, None))
+}
+
+fn heard(steps: &str, wait: &Wait, heard: Heard<'_>) -> End {
     let definition = definition(steps);
-    resume(&definition, &definition.branches[0], wait, SITE)
+    resume(&definition, &definition.branches[0], wait, heard, SITE)
 }
 
 #[test]
@@ -130,4 +134,27 @@ fn a_wait_that_fits_no_step_runs_nothing() {
     let mut event = Event::new(&definition, branch, SITE, &d, Timestamp(0), &mut nothing);
     let flow = branch.steps[0].run(&mut event);
     assert!(matches!(flow, Flow::Wait(again) if again == wait));
+}
+
+/// What was chosen decides what follows, also behind a second wait; where nobody chose, no choice holds.
+#[test]
+fn a_choice_is_heard_by_what_follows() {
+    let steps = "[{await: {ack: analyst, within: 15m, otherwise: continue, choices: [isolate, monitor]}}, \
+        {if: '.choice == \"isolate\"', then: [{deliver: siem}], else: [{when: '.answer == \"acknowledged\"'}]}, \
+        {await: {ack: admin, within: 1h}}, {set: {labels: 'push(.labels, .choice || \"none\")'}}, {deliver: stix}]";
+    let d = known_incident();
+    let first = waiting(steps, &d);
+    assert_eq!((first.choices.len(), first.choice.as_deref()), (2, None));
+    let sinks = |end: &End| end.outputs.iter().map(|o| o.sink.clone()).collect::<Vec<_>>();
+    for (choice, at_once) in [(Some("isolate"), vec!["siem".to_owned()]), (Some("monitor"), vec![])] {
+        let end = heard(steps, &first, Heard::of(&first, Answer::Acknowledged, choice));
+        assert_eq!((sinks(&end), end.waits.len()), (at_once, 1), "{choice:?}");
+        let second = &end.waits[0];
+        assert_eq!((second.choice.as_deref(), second.choices.len()), (choice, 0));
+        let rest = after(steps, second);
+        let said = String::from_utf8_lossy(&rest.outputs[0].payload).into_owned();
+        assert!(said.contains(choice.unwrap()), "{said}");
+    }
+    let silent = heard(steps, &first, Heard::of(&first, Answer::Unanswered, None));
+    assert_eq!((silent.dropped, silent.waits.len()), (Some(Code::When), 0));
 }

@@ -1,27 +1,37 @@
-//! What a person's answer does, and how a branch goes on. Owns which waits are answered; steps are run by `atio-workflow`, by the version that
-//! the branch started with.
+//! What a person's answer does, and how a branch goes on. Owns which waits an answer ends, and as what; steps are run by `atio-workflow`, by the
+//! version that the branch started with.
 use crate::{
+    meant::{Refused, meant},
     stage::{Joiner, failed},
     stores::{IncidentState, Waiting, Waits, held},
 };
 use atio_schemas::{
     Code, CodecError, Timestamp,
-    incident::{Ack, AckAction, Answerer},
+    incident::{Ack, AckAction, Answer, Answerer},
 };
 use atio_stage::{Outcome, Part, StageError, Store as _, Tx};
 use atio_workflow::{
-    Definitions, Site,
+    Definitions, Heard, Site,
     outputs::{self, outputs},
     resume,
 };
 
 /// What became of an answer.
 #[must_use]
-pub(crate) enum Answer {
-    Taken,
+pub(crate) enum Taken {
+    Yes,
     /// It was taken before.
-    Duplicate,
-    Refused(Code, String),
+    Before,
+    No(Refused),
+}
+
+/// How a wait ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Ending<'a> {
+    pub answer: Answer,
+    pub choice: Option<&'a str>,
+    pub by: &'a [String],
+    pub at: Timestamp,
 }
 
 impl Joiner {
@@ -32,42 +42,36 @@ impl Joiner {
         at: Timestamp,
         state: &mut IncidentState,
         tx: &mut Tx<'_>,
-    ) -> Result<Answer, StageError> {
+    ) -> Result<Taken, StageError> {
         if state.acks.contains(&ack.ack_id) {
-            return Ok(Answer::Duplicate);
+            return Ok(Taken::Before);
         }
-        if state.incident.closed_at.is_some() {
-            return Ok(Answer::Refused(Code::Closed, "the incident is closed".to_owned()));
-        }
+        let meant: Vec<String> = match meant(&state.incident, ack) {
+            Ok(waits) => waits.into_iter().map(|w| w.wait_id.clone()).collect(),
+            Err(refused) => return Ok(Taken::No(refused)),
+        };
         let one = ack.wait_id.as_deref();
         if let Some(id) = one.filter(|id| state.open(id).is_none() && !state.ended.iter().any(|e| e == id)) {
-            return Ok(Answer::Refused(Code::UnknownWait, format!("the incident has no wait {id}")));
+            let message = format!("the incident has no wait {id}");
+            return Ok(Taken::No(Refused { code: Code::UnknownWait, message }));
         }
-        let open = || state.incident.waits.iter().map(|w| w.wait_id.clone());
-        let answered: Vec<String> = match ack.action {
-            AckAction::Acknowledge => open().filter(|id| one.is_none_or(|o| o == id)).collect(),
-            AckAction::Close => open().collect(),
-            AckAction::Comment => vec![],
-        };
-        for id in &answered {
-            let key = held(Waits::NAME, &ack.incident_id, id);
-            let end = match (ack.action, tx.store::<Waits>().get(&key.key)?) {
-                (AckAction::Acknowledge, Some(waiting)) => self.resume(&waiting, tx)?,
-                _ => Outcome::Drop(Code::Closed),
-            };
-            tx.store::<Waits>().delete(&key.key);
-            tx.settle(key, end);
-        }
-        answered.iter().for_each(|id| state.end(id));
+        let by = [ack.actor.clone()];
+        let ending = |answer| Ending { answer, choice: ack.choice.as_deref(), by: &by, at };
         match ack.action {
             AckAction::Comment => {}
             AckAction::Acknowledge => {
-                if one.is_none() {
+                for id in &meant {
+                    self.end(id, ending(Answer::Acknowledged), state, tx)?;
+                }
+                if one.is_none() && ack.choice.is_none() {
                     state.answered_all_at = state.answered_all_at.max(Some(at));
                 }
                 state.acknowledged(at, Some(&ack.actor), Answerer::Human);
             }
             AckAction::Close => {
+                for id in &meant {
+                    self.end(id, ending(Answer::Closed), state, tx)?;
+                }
                 state.acknowledged(at, Some(&ack.actor), Answerer::Human);
                 state.incident.closed_at = Some(at);
                 state.incident.verdict = ack.verdict;
@@ -75,11 +79,35 @@ impl Joiner {
         }
         state.took(&ack.ack_id);
         state.touch(at);
-        Ok(Answer::Taken)
+        Ok(Taken::Yes)
+    }
+
+    /// An open wait is over: what was held is settled, by the remaining steps where it goes on.
+    fn end(
+        &self,
+        wait_id: &str,
+        ending: Ending<'_>,
+        state: &mut IncidentState,
+        tx: &mut Tx<'_>,
+    ) -> Result<(), StageError> {
+        let key = held(Waits::NAME, &state.incident.incident_id, wait_id);
+        let end = match (ending.answer, tx.store::<Waits>().get(&key.key)?) {
+            (Answer::Acknowledged, Some(waiting)) => self.resume(&waiting, ending, tx)?,
+            _ => Outcome::Drop(Code::Closed),
+        };
+        tx.store::<Waits>().delete(&key.key);
+        tx.settle(key, end);
+        state.end(wait_id, ending);
+        Ok(())
     }
 
     /// Runs the remaining steps: the outcome of the record that waited.
-    pub(crate) fn resume(&self, waiting: &Waiting, tx: &Tx<'_>) -> Result<Outcome, StageError> {
+    pub(crate) fn resume(
+        &self,
+        waiting: &Waiting,
+        ending: Ending<'_>,
+        tx: &Tx<'_>,
+    ) -> Result<Outcome, StageError> {
         let wait = &waiting.wait;
         let definitions = tx.table::<Definitions>(Definitions::TABLE)?;
         // The table may be a moment behind: whoever runs the stage tries again.
@@ -88,7 +116,8 @@ impl Joiner {
             return Ok(Outcome::Drop(Code::NotInVersion));
         };
         let site = Site { version: wait.version, home_networks: &self.home_networks };
-        let end = resume(definition, branch, wait, site);
+        let heard = Heard::of(wait, ending.answer, ending.choice);
+        let end = resume(definition, branch, wait, heard, site);
         let from = outputs::restored(&waiting.carried);
         let outputs = match outputs(&self.codec, &self.prefix, &from, &wait.original, &end) {
             Ok(outputs) => outputs,

@@ -1,12 +1,14 @@
 //! What each record makes of an incident: pure, no store, no topic. Owns which time is which.
-use crate::stores::IncidentState;
+use crate::{answer::Ending, stores::IncidentState};
 use atio_schemas::{
     Detection, Timestamp,
-    incident::{Answerer, Incident, IncidentEvent, OpenWait, Wait},
+    incident::{Answered, Answerer, Incident, IncidentEvent, OpenWait, Wait},
 };
 
 /// Ids of waits that have ended, and of answers, that are kept of an incident.
 const IDS_MAX: usize = 256;
+/// Ends of waits that an incident shows.
+const ANSWERS_MAX: usize = 20;
 
 impl IncidentState {
     fn new(incident: Incident) -> Self {
@@ -52,10 +54,31 @@ impl IncidentState {
         self.incident.waits.iter_mut().find(|w| w.wait_id == wait_id)
     }
 
-    /// A wait is over, however it ended.
-    pub(crate) fn end(&mut self, wait_id: &str) {
+    /// A wait is over.
+    pub(crate) fn end(&mut self, wait_id: &str, ending: Ending<'_>) {
+        if let Some(open) = self.open(wait_id) {
+            let answered = Answered {
+                wait_id: wait_id.to_owned(),
+                workflow: open.workflow.clone(),
+                branch: open.branch.clone(),
+                answer: ending.answer,
+                choice: ending.choice.map(str::to_owned),
+                by: ending.by.to_vec(),
+                at: ending.at,
+            };
+            let answers = &mut self.incident.answers;
+            answers.push(answered);
+            answers.drain(..answers.len().saturating_sub(ANSWERS_MAX));
+        }
         self.incident.waits.retain(|w| w.wait_id != wait_id);
         remember(&mut self.ended, wait_id);
+    }
+
+    /// How a wait ended, where that is still known.
+    pub(crate) fn ending(&self, wait_id: &str) -> Option<Ending<'_>> {
+        let Answered { answer, choice, by, at, .. } =
+            self.incident.answers.iter().rfind(|a| a.wait_id == wait_id)?;
+        Some(Ending { answer: *answer, choice: choice.as_deref(), by, at: *at })
     }
 
     pub(crate) fn acknowledged(&mut self, at: Timestamp, by: Option<&str>, answerer: Answerer) {
@@ -78,15 +101,11 @@ impl IncidentState {
 
 /// The wait as its incident shows it.
 pub(crate) fn open_wait(wait: &Wait, opened_at: Timestamp) -> OpenWait {
+    let workflow = format!("{}@{}", wait.workflow, wait.version);
     OpenWait {
-        wait_id: wait.wait_id.clone(),
-        workflow: format!("{}@{}", wait.workflow, wait.version),
-        branch: wait.branch.clone(),
-        role: wait.role.clone(),
-        opened_at,
         deadline: opened_at.plus_millis(wait.within_ms),
-        escalated: false,
-        joined: 0,
+        choices: wait.choices.clone(),
+        ..OpenWait::new(&wait.wait_id, &workflow, &wait.branch, &wait.role, opened_at)
     }
 }
 

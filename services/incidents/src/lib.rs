@@ -7,6 +7,7 @@
 mod answer;
 pub mod http;
 mod incident;
+pub mod meant;
 mod stage;
 mod stores;
 pub mod view;

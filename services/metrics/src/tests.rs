@@ -35,16 +35,7 @@ fn incident(id: &str) -> Incident {
 }
 
 fn wait(id: &str) -> OpenWait {
-    OpenWait {
-        wait_id: id.into(),
-        workflow: "w@1".into(),
-        branch: "b".into(),
-        role: "analyst".into(),
-        opened_at: Timestamp(0),
-        deadline: Timestamp(1),
-        escalated: false,
-        joined: 0,
-    }
+    OpenWait::new(id, "w@1", "b", "analyst", Timestamp(0))
 }
 
 /// The text of `/metrics` after these records, caught up at the end.

@@ -15,6 +15,7 @@ use atio_schemas::{
     detection::{Criticality, Tlp},
 };
 use atio_topics::{Audience, Footprint, Place, Problem, Sink};
+use atio_vrl::Beside;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -156,6 +157,8 @@ pub struct Flow {
     pub types: Option<BTreeSet<String>>,
     /// An `await` stands in this branch.
     pub awaits: bool,
+    /// What its answers are beside the columns, for expressions behind it.
+    pub heard: Vec<Beside>,
     /// A step with state does, and one that holds events.
     pub keeps: bool,
     pub delays: bool,
@@ -183,12 +186,27 @@ impl Flow {
             reach: before.reach.behind(&one.reach, &other.reach),
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
+            heard: one_of_both(one.heard, other.heard),
             keeps: one.keeps || other.keeps,
             delays: one.delays || other.delays,
             counting: other.counting,
             step: other.step,
         }
     }
+}
+
+/// What can be said where two ways come together: what could be said on either.
+fn one_of_both(mut one: Vec<Beside>, other: Vec<Beside>) -> Vec<Beside> {
+    for beside in other {
+        match one.iter_mut().find(|b| b.name == beside.name) {
+            Some(found) => {
+                let new: Vec<_> = beside.values.into_iter().filter(|v| !found.values.contains(v)).collect();
+                found.values.extend(new);
+            }
+            None => one.push(beside),
+        }
+    }
+    one
 }
 
 impl Check<'_> {

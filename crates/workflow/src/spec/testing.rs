@@ -121,7 +121,7 @@ fn of_branch(
         if what.text == "ack" {
             awaiting.push(branch.clone());
         } else {
-            problems.push(unknown(&what, &["ack"], &["approvers", "choices"], "answer"));
+            problems.push(unknown(&what, &["ack"], &[], "answer"));
         }
     }
     let delivered = field(entries, "delivered").and_then(|n| number(n, "`delivered`", problems));

@@ -2,22 +2,26 @@
 //! Owns how a wait is declared and what it holds. Must not know: who keeps waits, when a deadline passes.
 use super::{Flow, Step, span, span_schema};
 use crate::{
-    check::Check,
-    machine::Event,
+    check::{self, Check},
+    machine::{Event, Heard},
     spec::{self, field},
     suggest,
-    yaml::{Node, Value},
+    yaml::{Node, Value, short},
 };
 use atio_schemas::{
     Code,
-    incident::{Otherwise, Wait},
+    incident::{Answer, Otherwise, Wait},
 };
 use atio_stix::ids;
 use atio_topics::units::Span;
+use atio_vrl::Beside;
 use serde_json::json;
 
-const FIELDS: &[&str] = &["ack", "within", "otherwise"];
-const LATER: &[&str] = &["approvers", "choices"];
+const FIELDS: &[&str] = &["ack", "within", "otherwise", "choices"];
+const LATER: &[&str] = &["approvers"];
+/// What an answer may be chosen from.
+const CHOICES: std::ops::RangeInclusive<usize> = 2..=16;
+const CHOICE_MAX: usize = 63;
 /// Who may answer.
 const ROLES: &[&str] = &["analyst", "engineer", "admin"];
 /// Keys may have these roles too, and must not answer.
@@ -31,6 +35,7 @@ struct Await {
     role: String,
     within: Span,
     otherwise: Otherwise,
+    choices: Vec<String>,
 }
 
 pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
@@ -57,7 +62,10 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         None => Some(Otherwise::Escalate),
         Some(node) => otherwise(node, check),
     };
-    Some(Box::new(Await { step: check.flow.step, role: role?, within: within?, otherwise: otherwise? }))
+    let choices = field(entries, "choices").map(|node| choices(node, check)).unwrap_or_default();
+    let found = Await { step: check.flow.step, role: role?, within: within?, otherwise: otherwise?, choices };
+    found.tell(&mut check.flow);
+    Some(Box::new(found))
 }
 
 pub(super) fn schema() -> serde_json::Value {
@@ -70,6 +78,14 @@ pub(super) fn schema() -> serde_json::Value {
             "ack": {"enum": ROLES, "description": "Whose answer it takes"},
             "within": span_schema("Time for the answer, 1s to 30d"),
             "otherwise": {"enum": Otherwise::NAMES, "default": "escalate", "description": "What becomes of it when nobody answered in time"},
+            "choices": {
+                "type": "array",
+                "description": "What the answer must name one of: `.choice` in the expressions behind",
+                "minItems": CHOICES.start(),
+                "maxItems": CHOICES.end(),
+                "uniqueItems": true,
+                "items": {"type": "string", "pattern": "^[a-z0-9_-]{1,63}$"},
+            },
         },
     })
 }
@@ -95,6 +111,53 @@ fn otherwise(node: &Node, check: &mut Check<'_>) -> Option<Otherwise> {
         check.problems.push(spec::unknown(&text, Otherwise::NAMES, &[], "end of a wait"));
     }
     found
+}
+
+fn choices(node: &Node, check: &mut Check<'_>) -> Vec<String> {
+    const LIKE: &str = "`choices: [isolate, monitor, ignore]`";
+    let Value::List(items) = &node.value else {
+        let message = format!("`choices` is a list of names, not {}", node.noun());
+        check.problem(&node.place, message, Some(LIKE.to_owned()));
+        return vec![];
+    };
+    if !CHOICES.contains(&items.len()) {
+        let message = format!("{} to {} choices, here are {}", CHOICES.start(), CHOICES.end(), items.len());
+        let help = format!("{LIKE}; where there is nothing to choose leave it out");
+        check.problem(&node.place, message, Some(help));
+    }
+    let mut found: Vec<String> = vec![];
+    for item in items {
+        let Some(name) = spec::text(item, "a choice", &mut check.problems) else { continue };
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+        if name.text.is_empty() || name.text.len() > CHOICE_MAX || !name.text.bytes().all(plain) {
+            let message =
+                format!("`{}` is no choice: 1 to {CHOICE_MAX} of a-z, 0-9, `-` and `_`", short(&name.text));
+            check.problem(&name.place, message, Some(LIKE.to_owned()));
+        } else if found.contains(&name.text) {
+            let message = format!("the choice `{}` stands here twice", name.text);
+            check.problem(&name.place, message, Some("leave one out".to_owned()));
+        } else {
+            found.push(name.text);
+        }
+    }
+    found
+}
+
+impl Await {
+    /// What expressions behind it may name.
+    fn tell(&self, flow: &mut check::Flow) {
+        let goes_on =
+            [(Answer::Acknowledged, true), (Answer::Unanswered, self.otherwise == Otherwise::Continue)];
+        let answers = goes_on.into_iter().filter(|(_, goes_on)| *goes_on).map(|(a, _)| a.as_str().to_owned());
+        let mut hear = |name, values: Vec<String>| {
+            flow.heard.retain(|b| b.name != name);
+            flow.heard.push(Beside { name, values });
+        };
+        hear(Heard::ANSWER, answers.collect());
+        if !self.choices.is_empty() {
+            hear(Heard::CHOICE, self.choices.clone());
+        }
+    }
 }
 
 impl Step for Await {
@@ -124,6 +187,8 @@ impl Step for Await {
             original: original.clone(),
             detection: event.detection.clone().into_owned(),
             unaligned: event.unaligned,
+            choices: self.choices.clone(),
+            choice: event.heard.choice.map(str::to_owned),
         })
     }
 }

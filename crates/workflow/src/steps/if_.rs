@@ -80,7 +80,7 @@ impl Step for If {
         "if"
     }
     fn run(&self, event: &mut Event<'_>) -> Flow {
-        match self.condition.test(&event.detection) {
+        match self.condition.test_beside(&event.detection, &event.heard.said()) {
             Ok(true) => Flow::Next,
             Ok(false) => Flow::Skip(self.skip),
             Err(error) => Flow::Reject(error.code(), error.to_string()),

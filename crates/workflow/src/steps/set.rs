@@ -84,9 +84,9 @@ impl Step for Set {
         "set"
     }
     fn run(&self, event: &mut Event<'_>) -> Flow {
-        let mut cells = vec![];
+        let (mut cells, said) = (vec![], event.heard.said());
         for (column, expression) in &self.0 {
-            match expression.value(&event.detection) {
+            match expression.value_beside(&event.detection, &said) {
                 Ok(cell) => cells.push((column, cell)),
                 Err(error) => return Flow::Reject(error.code(), format!("{}: {error}", column.name)),
             }

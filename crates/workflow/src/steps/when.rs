@@ -1,8 +1,12 @@
 //! `when: '.importance >= 70'`: keeps the event where the expression holds, else the branch ends with `when_false`.
 use super::{Flow, Step};
-use crate::{check::Check, machine::Event, spec};
+use crate::{
+    check::Check,
+    machine::{Event, Heard},
+    spec,
+};
 use atio_schemas::{Code, column::Type};
-use atio_vrl::{Expression, Purpose};
+use atio_vrl::{CompileError, Expression, Purpose};
 use serde_json::json;
 
 #[derive(Debug)]
@@ -21,7 +25,7 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     Some(Box::new(When(expression)))
 }
 
-/// Compiles an expression; its problem stands where it is in the file.
+/// Compiles an expression, which is to be run beside what was heard at the waits so far; its problem stands where it is in the file.
 pub(super) fn expression(
     node: &crate::yaml::Node,
     what: &str,
@@ -29,14 +33,25 @@ pub(super) fn expression(
     check: &mut Check<'_>,
 ) -> Option<Expression> {
     let text = spec::text(node, what, &mut check.problems)?;
-    match Expression::compile(&text.text, purpose) {
+    match Expression::compile_beside(&text.text, purpose, &check.flow.heard) {
         Ok(expression) => Some(expression),
         Err(error) => {
             let place = node.place_at(error.offset());
             let help = error.suggestion().map_or_else(|| like(purpose), str::to_owned);
+            let help = unheard(&error).map_or(help, str::to_owned);
             check.problem(&place, error.to_string(), Some(help));
             None
         }
+    }
+}
+
+/// Where the name that an expression wants can be named.
+fn unheard(error: &CompileError) -> Option<&'static str> {
+    let CompileError::UnknownColumn { name, .. } = error else { return None };
+    match name.as_str() {
+        Heard::ANSWER => Some("how a wait ended is known behind an `await`"),
+        Heard::CHOICE => Some("what was chosen is known behind an `await` with `choices`"),
+        _ => None,
     }
 }
 
@@ -65,7 +80,7 @@ impl Step for When {
         "when"
     }
     fn run(&self, event: &mut Event<'_>) -> Flow {
-        match self.0.test(&event.detection) {
+        match self.0.test_beside(&event.detection, &event.heard.said()) {
             Ok(true) => Flow::Next,
             Ok(false) => Flow::Drop(Code::When),
             Err(error) => Flow::Reject(error.code(), error.to_string()),

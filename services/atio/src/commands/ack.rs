@@ -8,7 +8,7 @@ use crate::{
     system,
 };
 use anyhow::Context;
-use atio_incidents::http::ack_output;
+use atio_incidents::{http::ack_output, meant};
 use atio_runtime::{Config, clock};
 use atio_schemas::{
     Codec, header,
@@ -30,10 +30,11 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Answer an incident: branches that wait for it go on
 ///
-/// Without --wait every open wait of the incident is answered. An answer that was refused is in acks.dlq with its reason.
+/// Without --wait every open wait of the incident is answered; with --choice those that offer it, without one those that offer none. An answer
+/// that was refused is in acks.dlq with its reason.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  atio ack 9a3d2b1c --comment 'on it'\n  atio ack 9a3d2b1c --close false_positive"
+    after_help = "Examples:\n  atio ack 9a3d2b1c --comment 'on it'\n  atio ack 9a3d2b1c --choice isolate\n  atio ack 9a3d2b1c --close false_positive"
 )]
 pub struct Args {
     /// Its id, or how the id starts
@@ -41,6 +42,9 @@ pub struct Args {
     /// Answer this wait alone
     #[arg(long, value_name = "ID")]
     wait: Option<String>,
+    /// What is chosen, where a wait has choices: `atio incident show` has them
+    #[arg(long, value_name = "NAME", conflicts_with = "close")]
+    choice: Option<String>,
     /// Close the incident: what still waits is stopped
     #[arg(long, value_name = "VERDICT", value_parser = Verdict::NAMES.to_vec(), conflicts_with = "wait")]
     close: Option<String>,
@@ -73,9 +77,6 @@ fn known(target: &Target, id: &str) -> anyhow::Result<Incident> {
 
 /// What the arguments say of the incident as it is.
 fn said(args: &Args, incident: &Incident) -> anyhow::Result<Ack> {
-    if incident.closed_at.is_some() {
-        return Err(Failure::with(Exit::Refused, "the incident is closed"));
-    }
     if let Some(id) = args.wait.as_ref().filter(|id| !incident.waits.iter().any(|w| w.wait_id == **id)) {
         let open: Vec<&str> = incident.waits.iter().map(|w| w.wait_id.as_str()).collect();
         return Err(Failure::usage(format!(
@@ -84,16 +85,21 @@ fn said(args: &Args, incident: &Incident) -> anyhow::Result<Ack> {
         )));
     }
     let actor = args.actor.clone().filter(|a| !a.is_empty());
-    Ok(Ack {
-        ack_id: uuid::Uuid::new_v4().to_string(),
-        incident_id: incident.incident_id.clone(),
+    let actor = actor.ok_or_else(|| Failure::usage("who answers? give --as NAME"))?;
+    let action = if args.close.is_some() { AckAction::Close } else { AckAction::Acknowledge };
+    let ack_id = uuid::Uuid::new_v4().to_string();
+    let ack = Ack {
         wait_id: args.wait.clone(),
-        action: if args.close.is_some() { AckAction::Close } else { AckAction::Acknowledge },
         verdict: args.close.as_deref().and_then(Verdict::parse),
-        actor: actor.ok_or_else(|| Failure::usage("who answers? give --as NAME"))?,
         comment: args.comment.clone(),
-        sent_at: clock::now(),
-    })
+        choice: args.choice.clone(),
+        ..Ack::new(&ack_id, &incident.incident_id, action, &actor, clock::now())
+    };
+    let refused = meant::formed(&ack).and_then(|()| meant::meant(incident, &ack).map(drop));
+    match refused {
+        Ok(()) => Ok(ack),
+        Err(refused) => Err(Failure::with(Exit::Refused, format!("{}: {}", refused.code, refused.message))),
+    }
 }
 
 struct Place<'a> {

@@ -6,7 +6,10 @@ use crate::{
     render::{self, Format},
 };
 use atio_incidents::view::State;
-use atio_schemas::{Timestamp, incident::Incident};
+use atio_schemas::{
+    Timestamp,
+    incident::{Answered, Incident, OpenWait},
+};
 
 /// Look at incidents: what waits for an answer, who answered, and how long it took
 #[derive(Debug, clap::Args)]
@@ -132,19 +135,25 @@ pub fn show(i: &Incident, format: Format) -> anyhow::Result<()> {
         ("closed", time(i.closed_at) + &i.verdict.map_or_else(String::new, |v| format!(" as {v}"))),
     ];
     rows.iter().try_for_each(|(name, value)| render::line(&format!("{name:<13} {value}")))?;
-    i.waits.iter().try_for_each(|w| {
-        let late = if w.escalated { ", escalated" } else { "" };
-        render::line(&format!(
-            "{:<13} {} {}.{} for {} until {}{late}, {} joined",
-            "waits",
-            w.wait_id,
-            w.workflow,
-            w.branch,
-            w.role,
-            w.deadline.rfc3339_millis(),
-            w.joined
-        ))
-    })
+    i.waits.iter().try_for_each(|w| render::line(&format!("{:<13} {}", "waits", waits(w))))?;
+    i.answers.iter().try_for_each(|a| render::line(&format!("{:<13} {}", "answered", ended(a))))
+}
+
+fn waits(w: &OpenWait) -> String {
+    let late = if w.escalated { ", escalated" } else { "" };
+    let choices = match w.choices.as_slice() {
+        [] => String::new(),
+        choices => format!(", choices {}", choices.join(", ")),
+    };
+    let (until, place) = (w.deadline.rfc3339_millis(), format!("{}.{}", w.workflow, w.branch));
+    format!("{} {place} for {} until {until}{late}, {} joined{choices}", w.wait_id, w.role, w.joined)
+}
+
+fn ended(a: &Answered) -> String {
+    let choice = a.choice.as_ref().map_or_else(String::new, |choice| format!(", chose {choice}"));
+    let by = if a.by.is_empty() { String::new() } else { format!(" by {}", a.by.join(", ")) };
+    let (at, place) = (a.at.rfc3339_millis(), format!("{}.{}", a.workflow, a.branch));
+    format!("{} {place} {}{by} at {at}{choice}", a.wait_id, a.answer)
 }
 
 fn time(at: Option<Timestamp>) -> String {

@@ -15,11 +15,16 @@ use crate::{
     system::{self, declared},
 };
 use anyhow::Context;
-use atio_schemas::{Code, Detection, delivery::Delivery, header};
+use atio_schemas::{
+    Code, Detection,
+    delivery::Delivery,
+    header,
+    incident::{Answer, Wait},
+};
 use atio_stage::Headers;
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
 use atio_workflow::{
-    Definition, End, Known, Site, compile,
+    Definition, End, Heard, Known, Site, compile,
     rehearsal::{Rehearsal, Subject},
     resume,
 };
@@ -327,10 +332,9 @@ impl Sum<'_> {
         self.made(headers, detection, end.outputs, false)?;
         count(&mut self.dropped, end.dropped);
         count(&mut self.rejected, end.rejected.iter().map(|r| r.code));
-        // Whether somebody answers is open: what would be delivered then is held against what was.
+        // Whether somebody answers is open, and what they choose: what would be delivered then is held against what was.
         for wait in &end.waits {
-            let after = resume(subject.definition, subject.branch, wait, subject.site);
-            self.made(headers, detection, after.outputs, true)?;
+            self.made(headers, detection, behind(subject, wait), true)?;
         }
         Ok(())
     }
@@ -351,6 +355,25 @@ impl Sum<'_> {
         }
         Ok(())
     }
+}
+
+/// What would be delivered after a yes, whatever is chosen.
+fn behind(subject: Subject<'_>, wait: &Wait) -> Vec<Delivery> {
+    let choices: Vec<Option<&str>> = match wait.choices.as_slice() {
+        [] => vec![None],
+        choices => choices.iter().map(|choice| Some(choice.as_str())).collect(),
+    };
+    let mut found: Vec<Delivery> = vec![];
+    for choice in choices {
+        let heard = Heard::of(wait, Answer::Acknowledged, choice);
+        let end = resume(subject.definition, subject.branch, wait, heard, subject.site);
+        for delivery in end.outputs {
+            if !found.iter().any(|d| d.idempotency_key == delivery.idempotency_key) {
+                found.push(delivery);
+            }
+        }
+    }
+    found
 }
 
 fn of(delivery: Delivery) -> Made {

@@ -11,6 +11,9 @@ enum Step {
     Wait(u8, Otherwise),
     /// Which wait (none = all), and under which id.
     Ack(Option<u8>, u8),
+    /// One that offers a choice; what is chosen, and the answer's id.
+    Choose(u8),
+    Chosen(Option<&'static str>, u8),
     Close(u8),
     Comment(u8),
     Receipt,
@@ -26,6 +29,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Event),
         6 => (0..4_u8, otherwise).prop_map(|(id, otherwise)| Step::Wait(id, otherwise)),
         4 => (proptest::option::of(0..5_u8), 0..12_u8).prop_map(|(wait, id)| Step::Ack(wait, id)),
+        3 => (0..4_u8).prop_map(Step::Choose),
+        3 => (proptest::option::of(prop_oneof![Just("isolate"), Just("monitor"), Just("shout")]), 0..12_u8)
+            .prop_map(|(choice, id)| Step::Chosen(choice, id)),
         1 => (0..12_u8).prop_map(Step::Close),
         1 => (0..12_u8).prop_map(Step::Comment),
         1 => Just(Step::Receipt),
@@ -57,6 +63,16 @@ fn run(steps: &[Step]) -> World {
             Step::Ack(wait, id) => {
                 let wait_id = wait.map(|w| format!("w{w}"));
                 given("acks", "i", &Ack { wait_id, ..said(&format!("a{id}"), AckAction::Acknowledge) }, now)
+            }
+            Step::Choose(id) => {
+                let mut wait = choosing(&format!("c{id}"));
+                wait.original.event_id = format!("ec{id}");
+                wait.detection.event_id = format!("ec{id}");
+                given("waits", "i", &wait, now)
+            }
+            Step::Chosen(choice, id) => {
+                let choice = choice.map(str::to_owned);
+                given("acks", "i", &Ack { choice, ..said(&format!("a{id}"), AckAction::Acknowledge) }, now)
             }
             Step::Close(id) => ack(&format!("a{id}"), AckAction::Close, now),
             Step::Comment(id) => ack(&format!("a{id}"), AckAction::Comment, now),

@@ -1,0 +1,109 @@
+//! Answers that say more than yes: what becomes of them, and what the incident shows.
+use super::*;
+use crate::meant::{formed, meant};
+use atio_schemas::incident::{Answer, Answered};
+
+fn choose(id: &str, choice: Option<&str>, ms: i64) -> Given {
+    let ack = Ack { choice: choice.map(str::to_owned), ..said(id, AckAction::Acknowledge) };
+    given("acks", "i", &ack, ms)
+}
+
+fn last(world: &World) -> Answered {
+    world.incident().answers.pop().expect("an answer")
+}
+
+#[test]
+fn a_choice_decides_what_follows_and_the_incident_shows_it() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &choosing("w"), 1));
+    assert_eq!(world.incident().waits[0].choices, ["isolate", "monitor"]);
+    world.put(choose("x", Some("isolate"), 2));
+    assert_eq!((world.deliveries().len(), world.harness.counts.held), (1, 0));
+    let answered = last(&world);
+    assert_eq!((answered.answer, answered.choice.as_deref()), (Answer::Acknowledged, Some("isolate")));
+    assert_eq!((answered.workflow.as_str(), answered.branch.as_str()), ("respond@3", "choose"));
+    assert_eq!((answered.by.as_slice(), answered.at), (&["carol".to_owned()][..], at(2)));
+
+    let mut other = World::new();
+    other.put(given("waits", "i", &choosing("w"), 1));
+    other.put(choose("x", Some("monitor"), 2));
+    assert_eq!((other.deliveries().len(), other.dropped(Code::When)), (0, 1));
+}
+
+#[test]
+fn what_is_no_choice_is_refused_and_the_wait_stays() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &choosing("w"), 1));
+    world.put(choose("x", Some("shout"), 2));
+    world.put(choose("y", None, 3));
+    let one = Ack { wait_id: Some("w".into()), ..said("z", AckAction::Acknowledge) };
+    world.put(given("acks", "i", &one, 4));
+    assert_eq!((world.dead(Code::UnknownChoice), world.harness.counts.held), (3, 1));
+    assert_eq!(world.incident().acked_at, None);
+    let mut plain = World::new();
+    plain.put(wait("w", Otherwise::Stop, 1));
+    plain.put(choose("x", Some("isolate"), 2));
+    assert_eq!((plain.dead(Code::UnknownChoice), plain.harness.counts.held), (1, 1));
+}
+
+#[test]
+fn an_answer_is_for_those_that_offer_its_choice() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &choosing("c"), 1));
+    world.put(wait("p", Otherwise::Stop, 1));
+    world.put(choose("x", None, 2));
+    assert_eq!((world.deliveries().len(), world.incident().waits[0].wait_id.as_str()), (1, "c"));
+    // It lay on its topic when all were answered, but nobody has chosen.
+    world.put(given("waits", "i", &choosing("c2"), 1));
+    assert_eq!(world.harness.counts.held, 2);
+    world.put(choose("y", Some("monitor"), 3));
+    assert_eq!((world.harness.counts.held, world.dropped(Code::When)), (0, 2));
+}
+
+#[test]
+fn where_nobody_chose_no_choice_is_heard() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &choosing("w"), 0));
+    assert_eq!((world.fire(60_000), world.deliveries().len()), (1, 1));
+    let answered = last(&world);
+    assert_eq!((answered.answer, answered.choice, answered.by.len()), (Answer::Unanswered, None, 0));
+}
+
+#[test]
+fn a_choice_is_heard_again_when_what_followed_is_replayed() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &choosing("w"), 1));
+    world.put(choose("x", Some("monitor"), 2));
+    let mut again = given("waits", "i", &choosing("w"), 3);
+    again.headers.set(header::REPLAY_LETTER, "t.waits.dlq/0/0");
+    again.headers.set(header::REPLAY_ANEW, "true");
+    world.put(again);
+    assert_eq!((world.dropped(Code::When), world.deliveries().len()), (2, 0));
+}
+
+#[test]
+fn ends_are_kept_within_a_limit_and_what_has_no_form_is_refused() {
+    let mut world = World::new();
+    for n in 0..30 {
+        world.put(wait(&format!("w{n}"), Otherwise::Stop, n));
+        world.put(ack(&format!("x{n}"), AckAction::Acknowledge, n));
+    }
+    assert_eq!((world.incident().answers.len(), last(&world).wait_id.as_str()), (20, "w29"));
+    let base = said("x", AckAction::Acknowledge);
+    for wrong in [
+        Ack { action: AckAction::Close, ..base.clone() },
+        Ack { verdict: Some(Verdict::Benign), ..base.clone() },
+        Ack { choice: Some(String::new()), ..base.clone() },
+        Ack { choice: Some("x".repeat(257)), ..base.clone() },
+        Ack { choice: Some("isolate".into()), ..said("x", AckAction::Comment) },
+        Ack { comment: None, ..said("x", AckAction::Comment) },
+        Ack { comment: Some("x".repeat(5000)), ..base.clone() },
+        Ack { actor: String::new(), ..base.clone() },
+    ] {
+        assert_eq!(formed(&wrong).unwrap_err().code, Code::InvalidField, "{wrong:?}");
+    }
+    let many = Wait { choices: vec!["x".into(); 17], ..choosing("w") };
+    world.put(given("waits", "i", &many, 50));
+    assert_eq!((formed(&base), world.dead(Code::InvalidField)), (Ok(()), 1));
+    assert!(meant(&world.incident(), &base).unwrap().is_empty());
+}
