@@ -52,6 +52,9 @@ pub struct Incident {
     /// How waits ended, newest last; a bounded number of them.
     #[serde(default)]
     pub answers: Vec<Answered>,
+    /// What people said, newest last; a bounded number of them.
+    #[serde(default)]
+    pub comments: Vec<Comment>,
 }
 
 impl Incident {
@@ -80,6 +83,7 @@ impl Incident {
             updated_at: None,
             waits: vec![],
             answers: vec![],
+            comments: vec![],
         }
     }
 }
@@ -89,12 +93,14 @@ Verdict { TruePositive = "true_positive", FalsePositive = "false_positive", Beni
 text_enum! { /// Who answered.
 Answerer { Human = "human", Policy = "policy" } }
 text_enum! { /// What a person does with an incident.
-AckAction { Acknowledge = "acknowledge", Close = "close", Comment = "comment" } }
+AckAction { Acknowledge = "acknowledge", Close = "close", Comment = "comment", Reject = "reject", Claim = "claim", Release = "release" } }
 text_enum! { /// What becomes of a branch whose deadline passes without an answer.
 Otherwise { Escalate = "escalate", Continue = "continue", Stop = "stop" } }
 
-text_enum! { /// How a wait ended: somebody said yes, nobody answered in time, the incident was closed.
-Answer { Acknowledged = "acknowledged", Unanswered = "unanswered", Closed = "closed" } }
+text_enum! { /// What becomes of a branch when somebody says no.
+Rejected { Stop = "stop", Continue = "continue" } }
+text_enum! { /// How a wait ended: enough people said yes, nobody answered in time, the incident was closed, somebody said no.
+Answer { Acknowledged = "acknowledged", Unanswered = "unanswered", Closed = "closed", Rejected = "rejected" } }
 
 /// A branch that waits, as the incident shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +119,14 @@ pub struct OpenWait {
     /// What the answer must name one of; empty = a yes is enough.
     #[serde(default)]
     pub choices: Vec<String>,
+    /// How many different people must say yes; none = one.
+    pub approvers: Option<i32>,
+    /// Who has, while it takes more.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// Who works on it.
+    pub claimed_by: Option<String>,
+    pub claimed_at: Option<Timestamp>,
 }
 
 impl OpenWait {
@@ -129,8 +143,29 @@ impl OpenWait {
             escalated: false,
             joined: 0,
             choices: vec![],
+            approvers: None,
+            approvals: vec![],
+            claimed_by: None,
+            claimed_at: None,
         }
     }
+}
+
+/// One person's yes to a wait that takes several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    pub by: String,
+    /// Yes to what, where there are choices.
+    pub choice: Option<String>,
+    pub at: Timestamp,
+}
+
+/// What somebody said about an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comment {
+    pub by: String,
+    pub at: Timestamp,
+    pub text: String,
 }
 
 /// A wait that has ended, as the incident shows it.
@@ -176,6 +211,10 @@ pub struct Wait {
     pub choices: Vec<String>,
     /// What was chosen at an earlier wait of the branch.
     pub choice: Option<String>,
+    /// How many different people must say yes, 1 to 5; none = one.
+    pub approvers: Option<i32>,
+    /// What becomes of the branch when one says no; none = it stops.
+    pub rejected: Option<Rejected>,
 }
 
 impl Wait {
@@ -198,6 +237,8 @@ impl Wait {
             unaligned: false,
             choices: vec![],
             choice: None,
+            approvers: None,
+            rejected: None,
         }
     }
 }

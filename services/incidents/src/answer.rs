@@ -7,7 +7,7 @@ use crate::{
 };
 use atio_schemas::{
     Code, CodecError, Timestamp,
-    incident::{Ack, AckAction, Answer, Answerer},
+    incident::{Ack, AckAction, Answer, Answerer, Rejected},
 };
 use atio_stage::{Outcome, Part, StageError, Store as _, Tx};
 use atio_workflow::{
@@ -56,12 +56,23 @@ impl Joiner {
             return Ok(Taken::No(Refused { code: Code::UnknownWait, message }));
         }
         let by = [ack.actor.clone()];
-        let ending = |answer| Ending { answer, choice: ack.choice.as_deref(), by: &by, at };
+        let ending = |answer| Ending { answer, choice: None, by: &by, at };
         match ack.action {
             AckAction::Comment => {}
+            AckAction::Claim => meant.iter().for_each(|id| state.claim(id, Some((&ack.actor, at)))),
+            AckAction::Release => meant.iter().for_each(|id| state.claim(id, None)),
+            AckAction::Reject => {
+                for id in &meant {
+                    self.end(id, ending(Answer::Rejected), state, tx)?;
+                }
+                state.acknowledged(at, Some(&ack.actor), Answerer::Human);
+            }
             AckAction::Acknowledge => {
                 for id in &meant {
-                    self.end(id, ending(Answer::Acknowledged), state, tx)?;
+                    let Some(by) = state.approve(id, ack, at) else { continue };
+                    let choice = ack.choice.as_deref();
+                    let ending = Ending { answer: Answer::Acknowledged, choice, by: &by, at };
+                    self.end(id, ending, state, tx)?;
                 }
                 if one.is_none() && ack.choice.is_none() {
                     state.answered_all_at = state.answered_all_at.max(Some(at));
@@ -76,6 +87,9 @@ impl Joiner {
                 state.incident.closed_at = Some(at);
                 state.incident.verdict = ack.verdict;
             }
+        }
+        if let Some(text) = &ack.comment {
+            state.comment(&ack.actor, at, text);
         }
         state.took(&ack.ack_id);
         state.touch(at);
@@ -92,7 +106,10 @@ impl Joiner {
     ) -> Result<(), StageError> {
         let key = held(Waits::NAME, &state.incident.incident_id, wait_id);
         let end = match (ending.answer, tx.store::<Waits>().get(&key.key)?) {
-            (Answer::Acknowledged, Some(waiting)) => self.resume(&waiting, ending, tx)?,
+            (Answer::Rejected, Some(waiting)) if waiting.wait.rejected != Some(Rejected::Continue) => {
+                Outcome::Drop(Code::Rejected)
+            }
+            (Answer::Acknowledged | Answer::Rejected, Some(waiting)) => self.resume(&waiting, ending, tx)?,
             _ => Outcome::Drop(Code::Closed),
         };
         tx.store::<Waits>().delete(&key.key);

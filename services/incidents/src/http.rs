@@ -155,7 +155,7 @@ async fn answer(
 fn allowed(ack: &Ack, incident: &Incident, role: Role) -> Result<(), Refused> {
     let refusal = |r: meant::Refused| {
         let status = match r.code {
-            Code::Closed => StatusCode::CONFLICT,
+            Code::Closed | Code::Claimed => StatusCode::CONFLICT,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Box::new(refuse(status, r.code.as_str(), &r.message))

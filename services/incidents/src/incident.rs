@@ -1,14 +1,16 @@
 //! What each record makes of an incident: pure, no store, no topic. Owns which time is which.
-use crate::{answer::Ending, stores::IncidentState};
+use crate::{answer::Ending, meant::COMMENT_MAX, stores::IncidentState};
 use atio_schemas::{
     Detection, Timestamp,
-    incident::{Answered, Answerer, Incident, IncidentEvent, OpenWait, Wait},
+    incident::{Ack, Answered, Answerer, Approval, Comment, Incident, IncidentEvent, OpenWait, Wait},
 };
 
 /// Ids of waits that have ended, and of answers, that are kept of an incident.
 const IDS_MAX: usize = 256;
 /// Ends of waits that an incident shows.
 const ANSWERS_MAX: usize = 20;
+/// Comments that it shows, of as many bytes together as one may have.
+const COMMENTS_MAX: usize = 10;
 
 impl IncidentState {
     fn new(incident: Incident) -> Self {
@@ -52,6 +54,39 @@ impl IncidentState {
 
     pub(crate) fn open_mut(&mut self, wait_id: &str) -> Option<&mut OpenWait> {
         self.incident.waits.iter_mut().find(|w| w.wait_id == wait_id)
+    }
+
+    /// One more yes to an open wait: who said so, once they are enough. The same person counts once, by the newest choice.
+    pub(crate) fn approve(&mut self, wait_id: &str, ack: &Ack, at: Timestamp) -> Option<Vec<String>> {
+        let open = self.open_mut(wait_id)?;
+        let needed = open.approvers.and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
+        if !open.approvals.iter().any(|a| a.by == ack.actor && a.choice == ack.choice) {
+            open.approvals.retain(|a| a.by != ack.actor);
+            open.approvals.push(Approval { by: ack.actor.clone(), choice: ack.choice.clone(), at });
+        }
+        let agreed = open.approvals.iter().filter(|a| a.choice == ack.choice);
+        let by: Vec<String> = agreed.map(|a| a.by.clone()).collect();
+        (by.len() >= needed).then_some(by)
+    }
+
+    /// Somebody works on an open wait, or nobody any more.
+    pub(crate) fn claim(&mut self, wait_id: &str, by: Option<(&str, Timestamp)>) {
+        if let Some(open) = self.open_mut(wait_id) {
+            open.claimed_by = by.map(|(by, _)| by.to_owned());
+            open.claimed_at = by.map(|(_, at)| at);
+        }
+    }
+
+    pub(crate) fn comment(&mut self, by: &str, at: Timestamp, text: &str) {
+        let comments = &mut self.incident.comments;
+        comments.push(Comment { by: by.to_owned(), at, text: text.to_owned() });
+        let mut bytes = 0;
+        let kept = comments.iter().rev().take(COMMENTS_MAX).take_while(|c| {
+            bytes += c.text.len();
+            bytes <= COMMENT_MAX
+        });
+        let kept = kept.count();
+        comments.drain(..comments.len().saturating_sub(kept));
     }
 
     /// A wait is over.
@@ -105,6 +140,7 @@ pub(crate) fn open_wait(wait: &Wait, opened_at: Timestamp) -> OpenWait {
     OpenWait {
         deadline: opened_at.plus_millis(wait.within_ms),
         choices: wait.choices.clone(),
+        approvers: wait.approvers,
         ..OpenWait::new(&wait.wait_id, &workflow, &wait.branch, &wait.role, opened_at)
     }
 }

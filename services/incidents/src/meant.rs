@@ -56,7 +56,8 @@ pub fn formed(ack: &Ack) -> Result<(), Refused> {
 /// The open waits that an answer is for; none where the incident alone is meant, or one that has ended.
 ///
 /// # Errors
-/// `closed`; `unknown_choice`: what waits offers other choices, or none.
+/// `closed`; `unknown_choice`: what waits offers other choices, or none; `unknown_wait`: nothing is there to be rejected, claimed, released;
+/// `claimed`: somebody else works on it.
 pub fn meant<'i>(incident: &'i Incident, ack: &Ack) -> Result<Vec<&'i OpenWait>, Refused> {
     if incident.closed_at.is_some() {
         return refused(Code::Closed, "the incident is closed");
@@ -68,7 +69,29 @@ pub fn meant<'i>(incident: &'i Incident, ack: &Ack) -> Result<Vec<&'i OpenWait>,
         AckAction::Comment => Ok(vec![]),
         AckAction::Close => Ok(incident.waits.iter().collect()),
         AckAction::Acknowledge => chosen(open, ack.choice.as_ref()),
+        AckAction::Reject | AckAction::Claim | AckAction::Release if open.is_empty() => {
+            refused(Code::UnknownWait, "nothing waits for an answer")
+        }
+        AckAction::Reject => Ok(open),
+        AckAction::Claim => unclaimed(open, &ack.actor),
+        AckAction::Release => claimed(open),
     }
+}
+
+/// Whoever works on a wait keeps it until it is released.
+fn unclaimed<'i>(open: Vec<&'i OpenWait>, actor: &str) -> Result<Vec<&'i OpenWait>, Refused> {
+    let holder = open.first().and_then(|w| w.claimed_by.clone()).unwrap_or_default();
+    let free = |w: &&OpenWait| w.claimed_by.as_deref().is_none_or(|by| by == actor);
+    let found: Vec<_> = open.into_iter().filter(free).collect();
+    if found.is_empty() {
+        return refused(Code::Claimed, format!("{holder} works on it: it must be released first"));
+    }
+    Ok(found)
+}
+
+fn claimed(mut open: Vec<&OpenWait>) -> Result<Vec<&OpenWait>, Refused> {
+    open.retain(|w| w.claimed_by.is_some());
+    if open.is_empty() { refused(Code::UnknownWait, "nobody has claimed it") } else { Ok(open) }
 }
 
 /// An answer is for those waits that offer what it chooses; one without a choice for those that offer none.

@@ -33,6 +33,8 @@ pub(crate) const EARLY_MAX: usize = 100;
 pub(crate) const NAME_MAX: usize = 256;
 /// Choices of a wait.
 const CHOICES_MAX: usize = 16;
+/// People whose yes a wait may need.
+const APPROVERS_MAX: i32 = 5;
 /// A wait's state as JSON: what its changelog takes.
 const STATE_MAX: usize = (8 << 20) - (64 << 10);
 
@@ -236,6 +238,7 @@ impl Joiner {
                 if let Some(open) = state.open_mut(&wait.wait_id) {
                     open.escalated = true;
                 }
+                state.claim(&wait.wait_id, None);
                 let key = held(Waits::NAME, &wait.incident_id, &wait.wait_id);
                 Outcome::Hold { key, until: at.plus_millis(ESCALATED_MS) }
             }
@@ -372,8 +375,8 @@ const fn acknowledged(at: Timestamp) -> Ending<'static> {
 }
 
 /// Whether a yes from anybody is its answer: then it need not be known to whoever answers all.
-const fn is_plain(wait: &Wait) -> bool {
-    wait.choices.is_empty()
+fn is_plain(wait: &Wait) -> bool {
+    wait.choices.is_empty() && wait.approvers.is_none_or(|n| n <= 1)
 }
 
 /// State moves with the partition: under another key a record would be held against another's state.
@@ -398,6 +401,10 @@ fn wrong_wait(wait: &Wait) -> Option<Outcome> {
     wrong_name(&names).or_else(|| {
         if wait.choices.len() > CHOICES_MAX {
             let message = format!("choices: at most {CHOICES_MAX}");
+            return Some(Outcome::dead_letter(Code::InvalidField, message));
+        }
+        if wait.approvers.is_some_and(|n| !(1..=APPROVERS_MAX).contains(&n)) {
+            let message = format!("approvers: 1 to {APPROVERS_MAX}");
             return Some(Outcome::dead_letter(Code::InvalidField, message));
         }
         let within = !(0..=WITHIN_MAX_MS).contains(&wait.within_ms);

@@ -10,18 +10,19 @@ use crate::{
 };
 use atio_schemas::{
     Code,
-    incident::{Answer, Otherwise, Wait},
+    incident::{Answer, Otherwise, Rejected, Wait},
 };
 use atio_stix::ids;
 use atio_topics::units::Span;
 use atio_vrl::Beside;
 use serde_json::json;
 
-const FIELDS: &[&str] = &["ack", "within", "otherwise", "choices"];
-const LATER: &[&str] = &["approvers"];
+const FIELDS: &[&str] = &["ack", "within", "otherwise", "choices", "approvers", "rejected"];
 /// What an answer may be chosen from.
 const CHOICES: std::ops::RangeInclusive<usize> = 2..=16;
 const CHOICE_MAX: usize = 63;
+/// How many people must say yes.
+const APPROVERS: std::ops::RangeInclusive<i32> = 1..=5;
 /// Who may answer.
 const ROLES: &[&str] = &["analyst", "engineer", "admin"];
 /// Keys may have these roles too, and must not answer.
@@ -36,6 +37,9 @@ struct Await {
     within: Span,
     otherwise: Otherwise,
     choices: Vec<String>,
+    /// None where one is enough.
+    approvers: Option<i32>,
+    rejected: Option<Rejected>,
 }
 
 pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
@@ -45,12 +49,10 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         check.problem(&step.body.place, message, Some(format!("`{EXAMPLE}`")));
         return None;
     };
-    spec::known(entries, FIELDS, LATER, "field of `await`", &mut check.problems);
-    // Another form of `await`: what it lacks of this one is no mistake.
-    let other = entries.iter().any(|(key, _)| LATER.contains(&key.text.as_str()));
+    spec::known(entries, FIELDS, &[], "field of `await`", &mut check.problems);
     let mut needed = |name: &str, example: &str| {
         let found = field(entries, name);
-        if found.is_none() && !other {
+        if found.is_none() {
             spec::missing(&step.name.place, name, example, &mut check.problems);
         }
         found
@@ -63,7 +65,17 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         Some(node) => otherwise(node, check),
     };
     let choices = field(entries, "choices").map(|node| choices(node, check)).unwrap_or_default();
-    let found = Await { step: check.flow.step, role: role?, within: within?, otherwise: otherwise?, choices };
+    let approvers = field(entries, "approvers").and_then(|node| approvers(node, check));
+    let rejected = field(entries, "rejected").and_then(|node| rejected(node, check));
+    let found = Await {
+        step: check.flow.step,
+        role: role?,
+        within: within?,
+        otherwise: otherwise?,
+        choices,
+        approvers,
+        rejected,
+    };
     found.tell(&mut check.flow);
     Some(Box::new(found))
 }
@@ -78,6 +90,14 @@ pub(super) fn schema() -> serde_json::Value {
             "ack": {"enum": ROLES, "description": "Whose answer it takes"},
             "within": span_schema("Time for the answer, 1s to 30d"),
             "otherwise": {"enum": Otherwise::NAMES, "default": "escalate", "description": "What becomes of it when nobody answered in time"},
+            "approvers": {
+                "type": "integer",
+                "minimum": APPROVERS.start(),
+                "maximum": APPROVERS.end(),
+                "default": 1,
+                "description": "How many different people must say yes",
+            },
+            "rejected": {"enum": Rejected::NAMES, "default": "stop", "description": "What becomes of it when one of them says no"},
             "choices": {
                 "type": "array",
                 "description": "What the answer must name one of: `.choice` in the expressions behind",
@@ -113,6 +133,33 @@ fn otherwise(node: &Node, check: &mut Check<'_>) -> Option<Otherwise> {
     found
 }
 
+fn rejected(node: &Node, check: &mut Check<'_>) -> Option<Rejected> {
+    let text = spec::text(node, "`rejected`", &mut check.problems)?;
+    let found = Rejected::parse(&text.text);
+    if found.is_none() {
+        check.problems.push(spec::unknown(&text, Rejected::NAMES, &[], "end of a rejected wait"));
+    }
+    found
+}
+
+/// None for one, which is the same as not to say it.
+fn approvers(node: &Node, check: &mut Check<'_>) -> Option<i32> {
+    let text = spec::text(node, "`approvers`", &mut check.problems)?;
+    match text.text.parse::<i32>() {
+        Ok(count) if APPROVERS.contains(&count) => Some(count).filter(|count| *count > 1),
+        _ => {
+            let message = format!(
+                "`approvers` is {} to {}, not `{}`",
+                APPROVERS.start(),
+                APPROVERS.end(),
+                short(&text.text)
+            );
+            check.problem(&text.place, message, Some("`approvers: 2`".to_owned()));
+            None
+        }
+    }
+}
+
 fn choices(node: &Node, check: &mut Check<'_>) -> Vec<String> {
     const LIKE: &str = "`choices: [isolate, monitor, ignore]`";
     let Value::List(items) = &node.value else {
@@ -146,8 +193,11 @@ fn choices(node: &Node, check: &mut Check<'_>) -> Vec<String> {
 impl Await {
     /// What expressions behind it may name.
     fn tell(&self, flow: &mut check::Flow) {
-        let goes_on =
-            [(Answer::Acknowledged, true), (Answer::Unanswered, self.otherwise == Otherwise::Continue)];
+        let goes_on = [
+            (Answer::Acknowledged, true),
+            (Answer::Unanswered, self.otherwise == Otherwise::Continue),
+            (Answer::Rejected, self.rejected == Some(Rejected::Continue)),
+        ];
         let answers = goes_on.into_iter().filter(|(_, goes_on)| *goes_on).map(|(a, _)| a.as_str().to_owned());
         let mut hear = |name, values: Vec<String>| {
             flow.heard.retain(|b| b.name != name);
@@ -189,6 +239,8 @@ impl Step for Await {
             unaligned: event.unaligned,
             choices: self.choices.clone(),
             choice: event.heard.choice.map(str::to_owned),
+            approvers: self.approvers,
+            rejected: self.rejected,
         })
     }
 }

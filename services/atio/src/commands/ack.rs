@@ -45,6 +45,15 @@ pub struct Args {
     /// What is chosen, where a wait has choices: `atio incident show` has them
     #[arg(long, value_name = "NAME", conflicts_with = "close")]
     choice: Option<String>,
+    /// Say no: what waits ends, or goes on as its `rejected` says
+    #[arg(long, conflicts_with_all = ["choice", "close"])]
+    reject: bool,
+    /// Say that you work on what waits; it goes on waiting
+    #[arg(long, conflicts_with_all = ["choice", "close", "reject"])]
+    claim: bool,
+    /// Nobody works on what waits any more
+    #[arg(long, conflicts_with_all = ["choice", "close", "reject", "claim"])]
+    release: bool,
     /// Close the incident: what still waits is stopped
     #[arg(long, value_name = "VERDICT", value_parser = Verdict::NAMES.to_vec(), conflicts_with = "wait")]
     close: Option<String>,
@@ -86,7 +95,13 @@ fn said(args: &Args, incident: &Incident) -> anyhow::Result<Ack> {
     }
     let actor = args.actor.clone().filter(|a| !a.is_empty());
     let actor = actor.ok_or_else(|| Failure::usage("who answers? give --as NAME"))?;
-    let action = if args.close.is_some() { AckAction::Close } else { AckAction::Acknowledge };
+    let asked = [
+        (args.close.is_some(), AckAction::Close),
+        (args.reject, AckAction::Reject),
+        (args.claim, AckAction::Claim),
+        (args.release, AckAction::Release),
+    ];
+    let action = asked.into_iter().find(|(asked, _)| *asked).map_or(AckAction::Acknowledge, |(_, a)| a);
     let ack_id = uuid::Uuid::new_v4().to_string();
     let ack = Ack {
         wait_id: args.wait.clone(),

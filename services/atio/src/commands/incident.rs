@@ -8,7 +8,7 @@ use crate::{
 use atio_incidents::view::State;
 use atio_schemas::{
     Timestamp,
-    incident::{Answered, Incident, OpenWait},
+    incident::{Answered, Approval, Incident, OpenWait},
 };
 
 /// Look at incidents: what waits for an answer, who answered, and how long it took
@@ -103,11 +103,15 @@ fn list(look: &Look, state: Option<State>, limit: usize, format: Format) -> anyh
             i.events.to_string(),
             time(i.detected_at),
             i.waits.len().to_string(),
+            claimed(i),
             i.asset.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
     let cells: Vec<Vec<String>> = found.iter().map(cells).collect();
-    render::table(&["INCIDENT", "STATE", "KIND", "SCORE", "EVENTS", "DETECTED", "WAITS", "ASSET"], &cells)
+    render::table(
+        &["INCIDENT", "STATE", "KIND", "SCORE", "EVENTS", "DETECTED", "WAITS", "CLAIMED", "ASSET"],
+        &cells,
+    )
 }
 
 /// One incident, for people or as JSON.
@@ -136,7 +140,20 @@ pub fn show(i: &Incident, format: Format) -> anyhow::Result<()> {
     ];
     rows.iter().try_for_each(|(name, value)| render::line(&format!("{name:<13} {value}")))?;
     i.waits.iter().try_for_each(|w| render::line(&format!("{:<13} {}", "waits", waits(w))))?;
-    i.answers.iter().try_for_each(|a| render::line(&format!("{:<13} {}", "answered", ended(a))))
+    i.answers.iter().try_for_each(|a| render::line(&format!("{:<13} {}", "answered", ended(a))))?;
+    i.comments.iter().try_for_each(|c| {
+        // One line a comment: what people type may hold anything.
+        let text: String = c.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        render::line(&format!("{:<13} {} by {}: {text}", "comment", c.at.rfc3339_millis(), c.by))
+    })
+}
+
+/// Who works on what waits.
+fn claimed(i: &Incident) -> String {
+    let mut by: Vec<&str> = i.waits.iter().filter_map(|w| w.claimed_by.as_deref()).collect();
+    by.sort_unstable();
+    by.dedup();
+    if by.is_empty() { "-".to_owned() } else { by.join(",") }
 }
 
 fn waits(w: &OpenWait) -> String {
@@ -146,7 +163,18 @@ fn waits(w: &OpenWait) -> String {
         choices => format!(", choices {}", choices.join(", ")),
     };
     let (until, place) = (w.deadline.rfc3339_millis(), format!("{}.{}", w.workflow, w.branch));
-    format!("{} {place} for {} until {until}{late}, {} joined{choices}", w.wait_id, w.role, w.joined)
+    let approvers = w.approvers.map_or_else(String::new, |needed| {
+        let yes = |a: &Approval| match &a.choice {
+            Some(choice) => format!("{} for {choice}", a.by),
+            None => a.by.clone(),
+        };
+        let by: Vec<String> = w.approvals.iter().map(yes).collect();
+        let by = if by.is_empty() { "nobody".to_owned() } else { by.join(", ") };
+        format!(", {needed} must say yes: {by} so far")
+    });
+    let claimed = w.claimed_by.as_ref().map_or_else(String::new, |by| format!(", {by} works on it"));
+    let (id, role, joined) = (&w.wait_id, &w.role, w.joined);
+    format!("{id} {place} for {role} until {until}{late}, {joined} joined{choices}{approvers}{claimed}")
 }
 
 fn ended(a: &Answered) -> String {

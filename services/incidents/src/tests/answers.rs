@@ -1,7 +1,7 @@
 //! Answers that say more than yes: what becomes of them, and what the incident shows.
 use super::*;
 use crate::meant::{formed, meant};
-use atio_schemas::incident::{Answer, Answered};
+use atio_schemas::incident::{Answer, Answered, Rejected};
 
 fn choose(id: &str, choice: Option<&str>, ms: i64) -> Given {
     let ack = Ack { choice: choice.map(str::to_owned), ..said(id, AckAction::Acknowledge) };
@@ -96,6 +96,7 @@ fn ends_are_kept_within_a_limit_and_what_has_no_form_is_refused() {
         Ack { choice: Some(String::new()), ..base.clone() },
         Ack { choice: Some("x".repeat(257)), ..base.clone() },
         Ack { choice: Some("isolate".into()), ..said("x", AckAction::Comment) },
+        Ack { choice: Some("isolate".into()), ..said("x", AckAction::Reject) },
         Ack { comment: None, ..said("x", AckAction::Comment) },
         Ack { comment: Some("x".repeat(5000)), ..base.clone() },
         Ack { actor: String::new(), ..base.clone() },
@@ -104,6 +105,107 @@ fn ends_are_kept_within_a_limit_and_what_has_no_form_is_refused() {
     }
     let many = Wait { choices: vec!["x".into(); 17], ..choosing("w") };
     world.put(given("waits", "i", &many, 50));
-    assert_eq!((formed(&base), world.dead(Code::InvalidField)), (Ok(()), 1));
+    world.put(given("waits", "i", &Wait { approvers: Some(6), ..two("w") }, 51));
+    assert_eq!((formed(&base), world.dead(Code::InvalidField)), (Ok(()), 2));
     assert!(meant(&world.incident(), &base).unwrap().is_empty());
+}
+
+fn two(id: &str) -> Wait {
+    Wait { approvers: Some(2), ..waiting(id, "tell", Otherwise::Stop) }
+}
+
+fn by(actor: &str, id: &str, action: AckAction, ms: i64) -> Given {
+    given("acks", "i", &Ack { actor: actor.into(), ..said(id, action) }, ms)
+}
+
+#[test]
+fn two_people_must_say_yes_and_one_of_them_counts_once() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &two("w"), 1));
+    world.put(by("carol", "a", AckAction::Acknowledge, 2));
+    world.put(by("carol", "b", AckAction::Acknowledge, 3));
+    let open = world.incident().waits.remove(0);
+    let yes: Vec<_> = open.approvals.iter().map(|a| (a.by.as_str(), a.at)).collect();
+    assert_eq!((open.approvers, yes), (Some(2), vec![("carol", at(2))]));
+    assert_eq!((world.deliveries().len(), world.incident().acked_at), (0, Some(at(2))));
+    world.put(by("dave", "c", AckAction::Acknowledge, 4));
+    assert_eq!((world.deliveries().len(), world.harness.counts.held), (1, 0));
+    assert_eq!((last(&world).by, last(&world).at), (vec!["carol".to_owned(), "dave".to_owned()], at(4)));
+    // One that is read later is not answered by who answered before.
+    world.put(given("waits", "i", &two("late"), 1));
+    assert_eq!(world.harness.counts.held, 1);
+}
+
+#[test]
+fn two_people_must_choose_the_same() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &Wait { approvers: Some(2), ..choosing("w") }, 1));
+    let chooses = |actor: &str, id: &str, choice: &str, ms| {
+        let ack =
+            Ack { choice: Some(choice.into()), actor: actor.into(), ..said(id, AckAction::Acknowledge) };
+        given("acks", "i", &ack, ms)
+    };
+    world.put(chooses("carol", "a", "isolate", 2));
+    world.put(chooses("dave", "b", "monitor", 3));
+    assert_eq!(world.incident().waits[0].approvals.len(), 2);
+    // Carol changes her mind.
+    world.put(chooses("carol", "c", "monitor", 4));
+    assert_eq!((last(&world).choice.as_deref(), last(&world).by.len()), (Some("monitor"), 2));
+    assert_eq!((world.dropped(Code::When), world.harness.counts.held), (1, 0));
+}
+
+#[test]
+fn one_no_ends_a_wait_or_goes_on_as_one() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &two("w"), 1));
+    world.put(by("carol", "a", AckAction::Acknowledge, 2));
+    world.put(by("dave", "b", AckAction::Reject, 3));
+    assert_eq!((world.dropped(Code::Rejected), world.deliveries().len()), (1, 0));
+    assert_eq!((last(&world).answer, last(&world).by), (Answer::Rejected, vec!["dave".to_owned()]));
+    world.put(by("dave", "c", AckAction::Reject, 4));
+    assert_eq!(world.dead(Code::UnknownWait), 1, "nothing waits any more");
+
+    let mut on = World::new();
+    on.put(given("waits", "i", &Wait { rejected: Some(Rejected::Continue), ..two("w") }, 1));
+    on.put(by("dave", "b", AckAction::Reject, 3));
+    assert_eq!((on.deliveries().len(), on.incident().acked_at), (1, Some(at(3))));
+}
+
+#[test]
+fn who_works_on_it_is_shown_until_it_is_released_or_too_late() {
+    let mut world = World::new();
+    world.put(wait("w", Otherwise::Escalate, 0));
+    world.put(by("carol", "a", AckAction::Claim, 10));
+    let claimed = |world: &World| {
+        let open = world.incident().waits.remove(0);
+        (open.claimed_by, open.claimed_at)
+    };
+    assert_eq!(claimed(&world), (Some("carol".into()), Some(at(10))));
+    assert_eq!((world.incident().acked_at, world.harness.counts.held), (None, 1));
+    world.put(by("dave", "b", AckAction::Claim, 11));
+    assert_eq!(world.dead(Code::Claimed), 1);
+    world.put(by("dave", "c", AckAction::Release, 12));
+    assert_eq!(claimed(&world), (None, None));
+    world.put(by("dave", "d", AckAction::Release, 13));
+    assert_eq!(world.dead(Code::UnknownWait), 1);
+    world.put(by("dave", "e", AckAction::Claim, 14));
+    assert_eq!(world.fire(60_000), 1);
+    assert_eq!(claimed(&world), (None, None), "who did not answer in time works on it no more");
+    world.put(by("erin", "f", AckAction::Acknowledge, 70_000));
+    assert_eq!(world.deliveries().len(), 1);
+}
+
+#[test]
+fn comments_are_shown_the_newest_of_them() {
+    let mut world = World::new();
+    world.put(event("a", 1));
+    for n in 0..12 {
+        world.put(by("carol", &format!("c{n}"), AckAction::Comment, n + 2));
+    }
+    let comments = world.incident().comments;
+    assert_eq!((comments.len(), comments[9].at, comments[9].text.as_str()), (10, at(13), "seen"));
+    let long = Ack { comment: Some("x".repeat(4000)), ..said("long", AckAction::Acknowledge) };
+    world.put(given("acks", "i", &long, 20));
+    let bytes: Vec<usize> = world.incident().comments.iter().map(|c| c.text.len()).collect();
+    assert_eq!((bytes.iter().sum::<usize>() <= 4096, bytes.last()), (true, Some(&4000)));
 }

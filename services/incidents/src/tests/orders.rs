@@ -1,5 +1,6 @@
 //! Random orders of events, waits, answers, receipts and deadlines: the ledger stays balanced, each wait ends once and runs on at most once.
 use super::*;
+use atio_schemas::incident::Rejected;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -14,6 +15,9 @@ enum Step {
     /// One that offers a choice; what is chosen, and the answer's id.
     Choose(u8),
     Chosen(Option<&'static str>, u8),
+    /// One that takes two; who says yes, no, or works on it.
+    Two(u8),
+    By(bool, AckAction, u8),
     Close(u8),
     Comment(u8),
     Receipt,
@@ -25,6 +29,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let otherwise = prop_oneof![Just(Otherwise::Stop), Just(Otherwise::Continue), Just(Otherwise::Escalate)];
+    let action = prop_oneof![
+        4 => Just(AckAction::Acknowledge),
+        1 => Just(AckAction::Reject),
+        1 => Just(AckAction::Claim),
+        1 => Just(AckAction::Release),
+    ];
     prop_oneof![
         3 => Just(Step::Event),
         6 => (0..4_u8, otherwise).prop_map(|(id, otherwise)| Step::Wait(id, otherwise)),
@@ -32,6 +42,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_u8).prop_map(Step::Choose),
         3 => (proptest::option::of(prop_oneof![Just("isolate"), Just("monitor"), Just("shout")]), 0..12_u8)
             .prop_map(|(choice, id)| Step::Chosen(choice, id)),
+        2 => (0..3_u8).prop_map(Step::Two),
+        4 => (any::<bool>(), action, 0..20_u8).prop_map(|(who, action, id)| Step::By(who, action, id)),
         1 => (0..12_u8).prop_map(Step::Close),
         1 => (0..12_u8).prop_map(Step::Comment),
         1 => Just(Step::Receipt),
@@ -69,6 +81,16 @@ fn run(steps: &[Step]) -> World {
                 wait.original.event_id = format!("ec{id}");
                 wait.detection.event_id = format!("ec{id}");
                 given("waits", "i", &wait, now)
+            }
+            Step::Two(id) => {
+                let mut wait = named(10 + id, Otherwise::Stop);
+                wait.approvers = Some(2);
+                wait.rejected = (*id == 0).then_some(Rejected::Continue);
+                given("waits", "i", &wait, now)
+            }
+            Step::By(who, action, id) => {
+                let actor = if *who { "dave" } else { "carol" }.to_owned();
+                given("acks", "i", &Ack { actor, ..said(&format!("b{id}"), *action) }, now)
             }
             Step::Chosen(choice, id) => {
                 let choice = choice.map(str::to_owned);
