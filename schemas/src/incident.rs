@@ -55,6 +55,8 @@ pub struct Incident {
     /// What people said, newest last; a bounded number of them.
     #[serde(default)]
     pub comments: Vec<Comment>,
+    /// How often somebody else was asked because nobody answered in time; none = never.
+    pub escalations: Option<i64>,
 }
 
 impl Incident {
@@ -84,6 +86,7 @@ impl Incident {
             waits: vec![],
             answers: vec![],
             comments: vec![],
+            escalations: None,
         }
     }
 }
@@ -127,6 +130,10 @@ pub struct OpenWait {
     /// Who works on it.
     pub claimed_by: Option<String>,
     pub claimed_at: Option<Timestamp>,
+    /// Who is asked now, where somebody else was first; `role` may answer all the time.
+    pub asked: Option<String>,
+    /// How often it was escalated; none = never.
+    pub level: Option<i32>,
 }
 
 impl OpenWait {
@@ -147,6 +154,8 @@ impl OpenWait {
             approvals: vec![],
             claimed_by: None,
             claimed_at: None,
+            asked: None,
+            level: None,
         }
     }
 }
@@ -215,6 +224,34 @@ pub struct Wait {
     pub approvers: Option<i32>,
     /// What becomes of the branch when one says no; none = it stops.
     pub rejected: Option<Rejected>,
+    /// When `within_ms` counts; none = always.
+    pub hours: Option<Hours>,
+    /// Who is asked next when nobody answered in time; `otherwise` is what follows the last.
+    #[serde(default)]
+    pub escalate: Vec<Level>,
+}
+
+/// Hours of the week.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hours {
+    /// 1 = Monday to 7 = Sunday, each once.
+    pub days: Vec<i32>,
+    /// Minutes of the day, 0 to 1439.
+    pub from_minute: i32,
+    /// 1 to 1440; at or before `from_minute` it is that of the next day.
+    pub to_minute: i32,
+    /// A name of the IANA time zone database.
+    pub zone: String,
+}
+
+/// Who is asked next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    pub role: String,
+    /// Time for the answer, from when they are asked; ms.
+    pub within_ms: i64,
+    /// When it counts; none = always.
+    pub hours: Option<Hours>,
 }
 
 impl Wait {
@@ -239,6 +276,8 @@ impl Wait {
             choice: None,
             approvers: None,
             rejected: None,
+            hours: None,
+            escalate: vec![],
         }
     }
 }

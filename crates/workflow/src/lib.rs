@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod definitions;
+pub mod hours;
 pub mod index;
 pub mod machine;
 pub mod outputs;

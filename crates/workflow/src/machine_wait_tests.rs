@@ -1,6 +1,6 @@
 //! Branches that wait, and go on.
 use super::*;
-use atio_schemas::incident::{Answer, Otherwise};
+use atio_schemas::incident::{Answer, Hours, Level, Otherwise};
 use atio_stix::ids;
 
 const SITE: Site<'static> = Site { version: 3, home_networks: &[] };
@@ -134,6 +134,26 @@ fn a_wait_that_fits_no_step_runs_nothing() {
     let mut event = Event::new(&definition, branch, SITE, &d, Timestamp(0), &mut nothing);
     let flow = branch.steps[0].run(&mut event);
     assert!(matches!(flow, Flow::Wait(again) if again == wait));
+}
+
+/// Who is asked next goes with the wait; hours are those of the first, or a level's own.
+#[test]
+fn a_rota_goes_with_the_wait() {
+    let steps = "[{await: {ack: analyst, within: 15m, hours: {days: [mon-fri, sun], from: '8:30', to: '24:00', zone: Europe/Berlin}, \
+        escalate: [{role: analyst, within: 15m}, {role: engineer, within: 30m, hours: always}, \
+        {role: admin, within: 1h, hours: {days: fri-mon, from: '22:00', to: '06:00', zone: UTC}}]}}, {deliver: siem}]";
+    let wait = waiting(steps, &known_incident());
+    let office = Hours {
+        days: vec![1, 2, 3, 4, 5, 7],
+        from_minute: 510,
+        to_minute: 1440,
+        zone: "Europe/Berlin".into(),
+    };
+    assert_eq!((wait.hours.as_ref(), wait.escalate.len()), (Some(&office), 3));
+    assert_eq!(wait.escalate[0], Level { role: "analyst".into(), within_ms: 900_000, hours: Some(office) });
+    assert_eq!((wait.escalate[1].role.as_str(), wait.escalate[1].hours.as_ref()), ("engineer", None));
+    let night = wait.escalate[2].hours.as_ref().unwrap();
+    assert_eq!((night.days.as_slice(), night.from_minute, night.to_minute), (&[1, 5, 6, 7][..], 1320, 360));
 }
 
 /// What was chosen decides what follows, also behind a second wait; where nobody chose, no choice holds.

@@ -61,8 +61,8 @@ fn examples(text: &str) -> Vec<&str> {
 #[test]
 fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
-    let [whole, ways, counting, waits, said, steps, test] = examples(&text)[..] else {
-        panic!("seven examples")
+    let [whole, ways, counting, waits, rota, said, steps, test] = examples(&text)[..] else {
+        panic!("eight examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -80,6 +80,7 @@ fn the_documented_workflow_passes_its_tests() {
     passes("ways", &format!("{head}  b:\n{ways}"));
     assert!(passes("waits", &format!("{head}{waits}")).branches.iter().all(|b| b.awaits));
     assert!(passes("said", &format!("{head}  b:\n{said}")).branches[0].awaits);
+    assert!(passes("rota", &format!("{head}  b:\n{rota}")).branches[0].awaits);
     let counts = passes("counting", &format!("{head}{counting}tests:\n{test}"));
     assert!(counts.tests.len() == 1 && counts.branches.iter().all(|b| b.keeps));
 }

@@ -4,6 +4,7 @@ use atio_schemas::{
     Detection, Timestamp,
     incident::{Ack, Answered, Answerer, Approval, Comment, Incident, IncidentEvent, OpenWait, Wait},
 };
+use atio_workflow::hours;
 
 /// Ids of waits that have ended, and of answers, that are kept of an incident.
 const IDS_MAX: usize = 256;
@@ -77,6 +78,20 @@ impl IncidentState {
         }
     }
 
+    /// Nobody has answered an open wait in time, and it goes on waiting: for `asked`, where the rota has somebody. `late`: the deadline that passed.
+    pub(crate) fn escalate(&mut self, wait_id: &str, asked: Option<&str>, late: Timestamp, until: Timestamp) {
+        self.claim(wait_id, None);
+        if let Some(open) = self.open_mut(wait_id) {
+            open.level = Some(levels(open) + 1);
+            open.escalated = true;
+            open.deadline = until;
+            open.asked = asked.map(str::to_owned).or_else(|| open.asked.take());
+        }
+        let incident = &mut self.incident;
+        incident.escalated_at.get_or_insert(late);
+        incident.escalations = Some(incident.escalations.unwrap_or(0) + 1);
+    }
+
     pub(crate) fn comment(&mut self, by: &str, at: Timestamp, text: &str) {
         let comments = &mut self.incident.comments;
         comments.push(Comment { by: by.to_owned(), at, text: text.to_owned() });
@@ -138,11 +153,16 @@ impl IncidentState {
 pub(crate) fn open_wait(wait: &Wait, opened_at: Timestamp) -> OpenWait {
     let workflow = format!("{}@{}", wait.workflow, wait.version);
     OpenWait {
-        deadline: opened_at.plus_millis(wait.within_ms),
+        deadline: hours::deadline(opened_at, wait.within_ms, wait.hours.as_ref()),
         choices: wait.choices.clone(),
         approvers: wait.approvers,
         ..OpenWait::new(&wait.wait_id, &workflow, &wait.branch, &wait.role, opened_at)
     }
+}
+
+/// How often it was escalated.
+pub(crate) fn levels(open: &OpenWait) -> i32 {
+    open.level.unwrap_or_else(|| i32::from(open.escalated))
 }
 
 fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

@@ -2,7 +2,7 @@
 use crate::{
     Deps, INPUTS,
     answer::{Ending, Taken},
-    incident::open_wait,
+    incident::{levels, open_wait},
     meant::{Refused, formed},
     stores::{Early, EarlyRecord, EarlyWhat, IncidentState, Incidents, Waiting, Waits, held},
 };
@@ -10,13 +10,13 @@ use atio_schemas::{
     Code, Codec, CodecError, Timestamp, codec,
     delivery::ReceiptRecord,
     header,
-    incident::{Ack, Answer, Answerer, IncidentEvent, Otherwise, Wait},
+    incident::{Ack, Answer, Answerer, Hours, IncidentEvent, Otherwise, Wait},
 };
 use atio_stage::{
     Headers, NonEmpty, Outcome, Output, Part, Processor, Record, Reject, Replay, StageError, Store as _,
     Timer, Tx,
 };
-use atio_workflow::outputs;
+use atio_workflow::{hours, outputs};
 use ipnet::IpNet;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -35,6 +35,8 @@ pub(crate) const NAME_MAX: usize = 256;
 const CHOICES_MAX: usize = 16;
 /// People whose yes a wait may need.
 const APPROVERS_MAX: i32 = 5;
+/// Levels of a rota.
+const LEVELS_MAX: usize = 8;
 /// A wait's state as JSON: what its changelog takes.
 const STATE_MAX: usize = (8 << 20) - (64 << 10);
 
@@ -228,26 +230,30 @@ impl Joiner {
         let wait = &waiting.wait;
         let known = tx.store::<Incidents>().get(&wait.incident_id)?;
         let mut state = known.unwrap_or_else(|| IncidentState::of_wait(wait));
-        let escalated = state.open(&wait.wait_id).is_some_and(|open| open.escalated);
+        let level = state.open(&wait.wait_id).map_or(0, levels);
+        let level = usize::try_from(level).unwrap_or(usize::MAX);
         let now = tx.now();
         state.touch(now);
         let unanswered = Ending { answer: Answer::Unanswered, choice: None, by: &[], at };
-        let end = match wait.otherwise {
-            Otherwise::Escalate if !escalated => {
-                state.incident.escalated_at.get_or_insert(at);
-                if let Some(open) = state.open_mut(&wait.wait_id) {
-                    open.escalated = true;
-                }
-                state.claim(&wait.wait_id, None);
-                let key = held(Waits::NAME, &wait.incident_id, &wait.wait_id);
-                Outcome::Hold { key, until: at.plus_millis(ESCALATED_MS) }
+        let key_of = || held(Waits::NAME, &wait.incident_id, &wait.wait_id);
+        let end = match (wait.escalate.get(level), wait.otherwise) {
+            (Some(next), _) => {
+                // Their time runs from when they are asked.
+                let until = hours::deadline(now, next.within_ms, next.hours.as_ref());
+                state.escalate(&wait.wait_id, Some(&next.role), at, until);
+                Outcome::Hold { key: key_of(), until }
             }
-            Otherwise::Continue => {
+            (None, Otherwise::Escalate) if level == wait.escalate.len() => {
+                let until = at.plus_millis(ESCALATED_MS);
+                state.escalate(&wait.wait_id, None, at, until);
+                Outcome::Hold { key: key_of(), until }
+            }
+            (None, Otherwise::Continue) => {
                 let end = self.resume(&waiting, unanswered, tx)?;
                 state.acknowledged(now, None, Answerer::Policy);
                 end
             }
-            Otherwise::Escalate | Otherwise::Stop => Outcome::Drop(Code::Unanswered),
+            (None, Otherwise::Escalate | Otherwise::Stop) => Outcome::Drop(Code::Unanswered),
         };
         if !matches!(end, Outcome::Hold { .. }) {
             tx.store::<Waits>().delete(key);
@@ -397,7 +403,8 @@ fn wrong_wait(wait: &Wait) -> Option<Outcome> {
         ("role", &wait.role),
     ];
     let choices = wait.choices.iter().map(|choice| ("choices", choice));
-    let names: Vec<(&str, &String)> = names.into_iter().chain(choices).collect();
+    let roles = wait.escalate.iter().map(|level| ("escalate", &level.role));
+    let names: Vec<(&str, &String)> = names.into_iter().chain(choices).chain(roles).collect();
     wrong_name(&names).or_else(|| {
         if wait.choices.len() > CHOICES_MAX {
             let message = format!("choices: at most {CHOICES_MAX}");
@@ -407,9 +414,27 @@ fn wrong_wait(wait: &Wait) -> Option<Outcome> {
             let message = format!("approvers: 1 to {APPROVERS_MAX}");
             return Some(Outcome::dead_letter(Code::InvalidField, message));
         }
-        let within = !(0..=WITHIN_MAX_MS).contains(&wait.within_ms);
-        within.then(|| Outcome::dead_letter(Code::InvalidField, "within_ms: up to 365 days"))
+        wrong_time(wait.within_ms, wait.hours.as_ref()).or_else(|| {
+            let levels = wait.escalate.iter();
+            levels.clone().find_map(|level| wrong_time(level.within_ms, level.hours.as_ref())).or_else(|| {
+                let many = levels.len() > LEVELS_MAX;
+                many.then(|| {
+                    Outcome::dead_letter(Code::InvalidField, format!("escalate: at most {LEVELS_MAX} levels"))
+                })
+            })
+        })
     })
+}
+
+fn wrong_time(within_ms: i64, within: Option<&Hours>) -> Option<Outcome> {
+    let wrong = |message: &str| Some(Outcome::dead_letter(Code::InvalidField, message));
+    match within {
+        _ if !(0..=WITHIN_MAX_MS).contains(&within_ms) => wrong("within_ms: up to 365 days"),
+        Some(hours) if !hours::fits(hours, within_ms) => wrong(
+            "hours: days 1 to 7, minutes of a day, a zone of the tz database; up to a year with within_ms",
+        ),
+        _ => None,
+    }
 }
 
 fn wrong_ack(ack: &Ack) -> Option<Outcome> {

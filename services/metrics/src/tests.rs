@@ -70,6 +70,7 @@ fn each_timing_counts_once_however_often_its_incident_changes() {
     );
     assert_eq!(sample(&text, "atio_incident_waits_open"), Some("2"));
     assert_eq!(sample(&text, "atio_incidents_oldest_open_seconds"), Some("299999990"));
+    one.escalations = Some(2);
     (one.acked_at, one.acked_as, one.closed_at) = (at(50), Some(Answerer::Policy), at(60));
     one.waits.clear();
     for _ in 0..3 {
@@ -77,6 +78,7 @@ fn each_timing_counts_once_however_often_its_incident_changes() {
     }
     incidents.show(NOW);
     let text = metrics.text().unwrap();
+    assert_eq!(sample(&text, "atio_incident_escalations_total"), Some("2"));
     for (name, labels, sum) in
         [("detect", "", "10"), ("acknowledge", r#"by="policy","#, "30"), ("resolve", "", "50")]
     {

@@ -1,6 +1,6 @@
 //! `await: {ack: analyst, within: 15m, otherwise: escalate}`: the branch waits here until somebody answers for the incident.
 //! Owns how a wait is declared and what it holds. Must not know: who keeps waits, when a deadline passes.
-use super::{Flow, Step, span, span_schema};
+use super::{Flow, Step, rota, span, span_schema};
 use crate::{
     check::{self, Check},
     machine::{Event, Heard},
@@ -10,21 +10,22 @@ use crate::{
 };
 use atio_schemas::{
     Code,
-    incident::{Answer, Otherwise, Rejected, Wait},
+    incident::{Answer, Hours, Level, Otherwise, Rejected, Wait},
 };
 use atio_stix::ids;
 use atio_topics::units::Span;
 use atio_vrl::Beside;
 use serde_json::json;
 
-const FIELDS: &[&str] = &["ack", "within", "otherwise", "choices", "approvers", "rejected"];
+const FIELDS: &[&str] =
+    &["ack", "within", "otherwise", "choices", "approvers", "rejected", "hours", "escalate"];
 /// What an answer may be chosen from.
 const CHOICES: std::ops::RangeInclusive<usize> = 2..=16;
 const CHOICE_MAX: usize = 63;
 /// How many people must say yes.
 const APPROVERS: std::ops::RangeInclusive<i32> = 1..=5;
 /// Who may answer.
-const ROLES: &[&str] = &["analyst", "engineer", "admin"];
+pub(super) const ROLES: &[&str] = &["analyst", "engineer", "admin"];
 /// Keys may have these roles too, and must not answer.
 const ONLOOKERS: &[&str] = &["ingest", "viewer"];
 pub(crate) const EXAMPLE: &str = "await: {ack: analyst, within: 15m, otherwise: escalate}";
@@ -40,6 +41,8 @@ struct Await {
     /// None where one is enough.
     approvers: Option<i32>,
     rejected: Option<Rejected>,
+    hours: Option<Hours>,
+    escalate: Vec<Level>,
 }
 
 pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
@@ -58,8 +61,16 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         found
     };
     let (ack, within) = (needed("ack", "ack: analyst"), needed("within", "within: 15m"));
-    let role = ack.and_then(|node| role(node, check));
-    let within = within.and_then(|node| span(node, "within", "within: 15m", check));
+    let role = ack.and_then(|node| role(node, "`ack`", check));
+    let hours = field(entries, "hours").and_then(|node| rota::hours(node, check));
+    let time = within;
+    let within = time.and_then(|node| span(node, "within", "within: 15m", check));
+    if let Some((node, within)) = time.zip(within.as_ref()) {
+        rota::reachable(node, within.millis(), hours.as_ref(), check);
+    }
+    let escalate = field(entries, "escalate")
+        .map(|node| rota::levels(node, role.as_deref(), hours.as_ref(), check))
+        .unwrap_or_default();
     let otherwise = match field(entries, "otherwise") {
         None => Some(Otherwise::Escalate),
         Some(node) => otherwise(node, check),
@@ -75,6 +86,8 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
         choices,
         approvers,
         rejected,
+        hours,
+        escalate,
     };
     found.tell(&mut check.flow);
     Some(Box::new(found))
@@ -90,6 +103,8 @@ pub(super) fn schema() -> serde_json::Value {
             "ack": {"enum": ROLES, "description": "Whose answer it takes"},
             "within": span_schema("Time for the answer, 1s to 30d"),
             "otherwise": {"enum": Otherwise::NAMES, "default": "escalate", "description": "What becomes of it when nobody answered in time"},
+            "hours": rota::hours_schema("When `within` counts: business hours; always without them"),
+            "escalate": rota::levels_schema(),
             "approvers": {
                 "type": "integer",
                 "minimum": APPROVERS.start(),
@@ -110,8 +125,8 @@ pub(super) fn schema() -> serde_json::Value {
     })
 }
 
-fn role(node: &Node, check: &mut Check<'_>) -> Option<String> {
-    let role = spec::text(node, "`ack`", &mut check.problems)?;
+pub(super) fn role(node: &Node, what: &str, check: &mut Check<'_>) -> Option<String> {
+    let role = spec::text(node, what, &mut check.problems)?;
     if ROLES.contains(&role.text.as_str()) {
         return Some(role.text);
     }
@@ -241,6 +256,8 @@ impl Step for Await {
             choice: event.heard.choice.map(str::to_owned),
             approvers: self.approvers,
             rejected: self.rejected,
+            hours: self.hours.clone(),
+            escalate: self.escalate.clone(),
         })
     }
 }

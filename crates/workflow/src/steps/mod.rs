@@ -9,6 +9,7 @@ mod if_;
 mod key;
 mod objects;
 mod rate;
+mod rota;
 mod sanitize;
 mod set;
 mod when;

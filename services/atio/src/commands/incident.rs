@@ -157,7 +157,11 @@ fn claimed(i: &Incident) -> String {
 }
 
 fn waits(w: &OpenWait) -> String {
-    let late = if w.escalated { ", escalated" } else { "" };
+    let late = match (w.level, &w.asked) {
+        (Some(level), Some(asked)) => format!(", escalated {level} times, now to {asked}"),
+        _ if w.escalated => ", escalated".to_owned(),
+        _ => String::new(),
+    };
     let choices = match w.choices.as_slice() {
         [] => String::new(),
         choices => format!(", choices {}", choices.join(", ")),

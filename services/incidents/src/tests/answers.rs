@@ -1,7 +1,7 @@
 //! Answers that say more than yes: what becomes of them, and what the incident shows.
 use super::*;
 use crate::meant::{formed, meant};
-use atio_schemas::incident::{Answer, Answered, Rejected};
+use atio_schemas::incident::{Answer, Answered, Hours, Level, Rejected};
 
 fn choose(id: &str, choice: Option<&str>, ms: i64) -> Given {
     let ack = Ack { choice: choice.map(str::to_owned), ..said(id, AckAction::Acknowledge) };
@@ -208,4 +208,82 @@ fn comments_are_shown_the_newest_of_them() {
     world.put(given("acks", "i", &long, 20));
     let bytes: Vec<usize> = world.incident().comments.iter().map(|c| c.text.len()).collect();
     assert_eq!((bytes.iter().sum::<usize>() <= 4096, bytes.last()), (true, Some(&4000)));
+}
+
+fn level(role: &str, within_ms: i64, hours: Option<Hours>) -> Level {
+    Level { role: role.into(), within_ms, hours }
+}
+
+#[test]
+fn nobody_answers_along_a_rota_and_each_level_is_shown() {
+    let mut world = World::new();
+    let rota = vec![level("analyst", 30_000, None), level("engineer", 90_000, None)];
+    world.put(given("waits", "i", &Wait { escalate: rota, ..waiting("w", "tell", Otherwise::Stop) }, 0));
+    let shown = |world: &World| {
+        let incident = world.incident();
+        let open = &incident.waits[0];
+        (open.level, open.asked.clone(), open.deadline, incident.escalations, incident.escalated_at)
+    };
+    assert_eq!(shown(&world), (None, None, at(60_000), None, None));
+    // The service was away: their time runs from when they are asked.
+    assert_eq!(world.fire(61_000), 1);
+    let first = Some(at(60_000));
+    assert_eq!(shown(&world), (Some(1), Some("analyst".into()), at(91_000), Some(1), first));
+    world.put(by("carol", "a", AckAction::Claim, 62_000));
+    assert_eq!((world.fire(90_999), world.fire(91_000)), (0, 1));
+    assert_eq!(shown(&world), (Some(2), Some("engineer".into()), at(181_000), Some(2), first));
+    let open = world.incident().waits.remove(0);
+    assert_eq!((open.role.as_str(), open.claimed_by, open.escalated), ("analyst", None, true));
+    // Its end is that of `otherwise`.
+    assert_eq!(world.fire(181_000), 1);
+    assert_eq!((world.dropped(Code::Unanswered), world.harness.counts.held), (1, 0));
+    assert_eq!((last(&world).answer, world.incident().escalations), (Answer::Unanswered, Some(2)));
+}
+
+#[test]
+fn whoever_is_asked_last_is_asked_for_long_and_a_late_answer_goes_on() {
+    let mut world = World::new();
+    let rota = vec![level("engineer", 30_000, None)];
+    world.put(given("waits", "i", &Wait { escalate: rota, ..waiting("w", "tell", Otherwise::Escalate) }, 0));
+    assert_eq!((world.fire(60_000), world.fire(90_000), world.fire(200_000)), (1, 1, 0));
+    let open = world.incident().waits.remove(0);
+    assert_eq!((open.level, open.asked.as_deref()), (Some(2), Some("engineer")));
+    assert_eq!(
+        (open.deadline, world.incident().escalations),
+        (at(90_000 + crate::stage::ESCALATED_MS), Some(2))
+    );
+    world.put(by("carol", "a", AckAction::Acknowledge, 300_000));
+    assert_eq!((world.deliveries().len(), world.harness.counts.held), (1, 0));
+}
+
+/// Friday evening to Monday morning; the second level is asked at any hour.
+#[test]
+fn time_counts_within_hours_only() {
+    let office =
+        Hours { days: vec![1, 2, 3, 4, 5], from_minute: 480, to_minute: 1080, zone: "Europe/Berlin".into() };
+    let ms = |text: &str| Timestamp::parse(text).unwrap().millis();
+    let (friday, monday) = (ms("2026-06-05T15:45:00Z"), ms("2026-06-08T06:45:00Z"));
+    let asked = Wait {
+        within_ms: 3_600_000,
+        hours: Some(office.clone()),
+        escalate: vec![level("engineer", 1000, None)],
+        ..waiting("w", "tell", Otherwise::Stop)
+    };
+    let mut world = World::new();
+    world.put(given("waits", "i", &asked, friday));
+    assert_eq!(world.incident().waits[0].deadline, at(monday));
+    assert_eq!((world.fire(monday - 1), world.fire(monday), world.fire(monday + 1000)), (0, 1, 1));
+    assert_eq!(world.dropped(Code::Unanswered), 1);
+
+    let wrong = |wait: Wait| {
+        let mut world = World::new();
+        world.put(given("waits", "i", &wait, 1));
+        world.dead(Code::InvalidField)
+    };
+    let mars = Hours { zone: "Mars".into(), ..office.clone() };
+    assert_eq!(wrong(Wait { hours: Some(mars.clone()), ..asked.clone() }), 1);
+    assert_eq!(wrong(Wait { escalate: vec![level("admin", 1, Some(mars))], ..asked.clone() }), 1);
+    assert_eq!(wrong(Wait { escalate: vec![level("admin", -1, None)], ..asked.clone() }), 1);
+    assert_eq!(wrong(Wait { escalate: vec![level("", 1, None)], ..asked.clone() }), 1);
+    assert_eq!(wrong(Wait { escalate: vec![level("admin", 1, None); 9], ..asked }), 1);
 }

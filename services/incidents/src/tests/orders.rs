@@ -1,6 +1,6 @@
 //! Random orders of events, waits, answers, receipts and deadlines: the ledger stays balanced, each wait ends once and runs on at most once.
 use super::*;
-use atio_schemas::incident::Rejected;
+use atio_schemas::incident::{Level, Rejected};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -86,6 +86,8 @@ fn run(steps: &[Step]) -> World {
                 let mut wait = named(10 + id, Otherwise::Stop);
                 wait.approvers = Some(2);
                 wait.rejected = (*id == 0).then_some(Rejected::Continue);
+                let level = |within_ms| Level { role: "engineer".into(), within_ms, hours: None };
+                wait.escalate = (0..*id).map(|n| level(30_000 * (i64::from(n) + 1))).collect();
                 given("waits", "i", &wait, now)
             }
             Step::By(who, action, id) => {
@@ -116,7 +118,7 @@ fn run(steps: &[Step]) -> World {
         world.put(record);
     }
     // Nothing is held for ever: what is early, what waits, what was escalated.
-    for _ in 0..3 {
+    for _ in 0..5 {
         now += 31 * DAY_MS;
         world.fire(now);
     }
