@@ -57,6 +57,11 @@ pub struct Incident {
     pub comments: Vec<Comment>,
     /// How often somebody else was asked because nobody answered in time; none = never.
     pub escalations: Option<i64>,
+    /// Who is to work on it.
+    pub assignee: Option<String>,
+    pub severity: Option<Severity>,
+    /// Who said how severe it is; a policy does not say otherwise than a person.
+    pub severity_as: Option<Answerer>,
 }
 
 impl Incident {
@@ -87,6 +92,9 @@ impl Incident {
             answers: vec![],
             comments: vec![],
             escalations: None,
+            assignee: None,
+            severity: None,
+            severity_as: None,
         }
     }
 }
@@ -96,7 +104,9 @@ Verdict { TruePositive = "true_positive", FalsePositive = "false_positive", Beni
 text_enum! { /// Who answered.
 Answerer { Human = "human", Policy = "policy" } }
 text_enum! { /// What a person does with an incident.
-AckAction { Acknowledge = "acknowledge", Close = "close", Comment = "comment", Reject = "reject", Claim = "claim", Release = "release" } }
+AckAction { Acknowledge = "acknowledge", Close = "close", Comment = "comment", Reject = "reject", Claim = "claim", Release = "release", Update = "update" } }
+text_enum! { /// How severe an incident is, as somebody says.
+Severity { Low = "low", Medium = "medium", High = "high", Critical = "critical" } }
 text_enum! { /// What becomes of a branch whose deadline passes without an answer.
 Otherwise { Escalate = "escalate", Continue = "continue", Stop = "stop" } }
 
@@ -299,6 +309,12 @@ pub struct Ack {
     pub sent_at: Timestamp,
     /// What is chosen, where the wait has choices.
     pub choice: Option<String>,
+    /// Who is to work on the incident, for `update` and `close`.
+    pub assignee: Option<String>,
+    /// For `update` and `close`.
+    pub severity: Option<Severity>,
+    /// Who says it; none = a person. A policy's `actor` is its workflow, `name@version`.
+    pub answerer: Option<Answerer>,
 }
 
 impl Ack {
@@ -315,6 +331,9 @@ impl Ack {
             comment: None,
             sent_at,
             choice: None,
+            assignee: None,
+            severity: None,
+            answerer: None,
         }
     }
 }

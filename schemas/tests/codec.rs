@@ -198,6 +198,7 @@ fn enums_have_the_schemas_symbols() {
         ("LetterAction", texts(letter::LetterAction::ALL, letter::LetterAction::as_str)),
         ("Otherwise", texts(incident::Otherwise::ALL, incident::Otherwise::as_str)),
         ("Rejected", texts(incident::Rejected::ALL, incident::Rejected::as_str)),
+        ("Severity", texts(incident::Severity::ALL, incident::Severity::as_str)),
         ("Verdict", texts(incident::Verdict::ALL, incident::Verdict::as_str)),
         ("ChangeType", texts(definition::ChangeType::ALL, definition::ChangeType::as_str)),
     ];

@@ -39,6 +39,8 @@ pub struct Reach {
     pub sinks: BTreeSet<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
+    /// It may tell incidents something.
+    pub commands: bool,
     /// It keeps something between events.
     pub keeps: bool,
     /// It may hold events.
@@ -112,6 +114,7 @@ impl Definitions {
                     let reach = branches.entry(&branch.name).or_default();
                     reach.sinks.extend(branch.sinks.iter().cloned());
                     reach.awaits |= branch.awaits;
+                    reach.commands |= branch.commands;
                     reach.keeps |= branch.keeps;
                     reach.delays |= branch.delays;
                 }

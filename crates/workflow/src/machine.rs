@@ -8,7 +8,7 @@ use crate::{
 use atio_schemas::{
     Code, Detection, Timestamp,
     delivery::Delivery,
-    incident::{Answer, Wait},
+    incident::{Ack, Answer, Wait},
 };
 use atio_stage::{Reject, StageError};
 use ipnet::IpNet;
@@ -31,6 +31,8 @@ pub struct End {
     pub outputs: Vec<Delivered>,
     /// Where it came to wait, to `waits`: at most one. [`resume`] runs the steps behind it.
     pub waits: Vec<Wait>,
+    /// What it tells the event's incident, to `acks`.
+    pub commands: Vec<Ack>,
     /// Where it is held; then there are no outputs. [`go_on`] runs the steps behind it.
     pub delayed: Option<Delay>,
     /// Why parts of it could not be delivered: `above_clearance`, `convert_failed`, `step_failed`.
@@ -57,14 +59,16 @@ pub struct Heard<'a> {
     pub answer: Option<Answer>,
     /// What was chosen, at the last wait that has choices.
     pub choice: Option<&'a str>,
+    /// When the last wait ended.
+    pub at: Timestamp,
 }
 
 impl<'a> Heard<'a> {
-    /// Behind this wait.
+    /// Behind this wait, which ended at this time.
     #[must_use]
-    pub fn of(wait: &'a Wait, answer: Answer, choice: Option<&'a str>) -> Self {
+    pub fn of(wait: &'a Wait, answer: Answer, choice: Option<&'a str>, at: Timestamp) -> Self {
         let choice = if wait.choices.is_empty() { wait.choice.as_deref() } else { choice };
-        Self { answer: Some(answer), choice }
+        Self { answer: Some(answer), choice, at }
     }
     /// Beside the columns of the detection.
     #[must_use]
@@ -190,7 +194,7 @@ pub fn resume(
 ) -> End {
     // No step with state stands behind a wait.
     let mut nothing = Nothing;
-    let mut event = Event::new(definition, branch, site, &wait.original, Timestamp::default(), &mut nothing);
+    let mut event = Event::new(definition, branch, site, &wait.original, heard.at, &mut nothing);
     event.detection = Cow::Borrowed(&wait.detection);
     event.unaligned = wait.unaligned;
     event.heard = heard;
@@ -246,8 +250,9 @@ fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
             Flow::Fail(error) => return Err(error),
         }
     }
-    let End { outputs, waits, delayed, rejected, .. } = &event.end;
-    if outputs.is_empty() && waits.is_empty() && delayed.is_none() && rejected.is_empty() {
+    let End { outputs, waits, commands, delayed, rejected, .. } = &event.end;
+    let nothing = outputs.is_empty() && waits.is_empty() && commands.is_empty();
+    if nothing && delayed.is_none() && rejected.is_empty() {
         // An `if` without `else` was the last step, and did not hold.
         event.end.dropped.get_or_insert(Code::When);
     }

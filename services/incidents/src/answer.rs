@@ -46,6 +46,7 @@ impl Joiner {
         if state.acks.contains(&ack.ack_id) {
             return Ok(Taken::Before);
         }
+        let who = ack.answerer.unwrap_or(Answerer::Human);
         let meant: Vec<String> = match meant(&state.incident, ack) {
             Ok(waits) => waits.into_iter().map(|w| w.wait_id.clone()).collect(),
             Err(refused) => return Ok(Taken::No(refused)),
@@ -58,7 +59,7 @@ impl Joiner {
         let by = [ack.actor.clone()];
         let ending = |answer| Ending { answer, choice: None, by: &by, at };
         match ack.action {
-            AckAction::Comment => {}
+            AckAction::Comment | AckAction::Update => {}
             AckAction::Claim => meant.iter().for_each(|id| state.claim(id, Some((&ack.actor, at)))),
             AckAction::Release => meant.iter().for_each(|id| state.claim(id, None)),
             AckAction::Reject => {
@@ -83,11 +84,12 @@ impl Joiner {
                 for id in &meant {
                     self.end(id, ending(Answer::Closed), state, tx)?;
                 }
-                state.acknowledged(at, Some(&ack.actor), Answerer::Human);
+                state.acknowledged(at, Some(&ack.actor), who);
                 state.incident.closed_at = Some(at);
                 state.incident.verdict = ack.verdict;
             }
         }
+        state.update(ack, who);
         if let Some(text) = &ack.comment {
             state.comment(&ack.actor, at, text);
         }
@@ -133,7 +135,7 @@ impl Joiner {
             return Ok(Outcome::Drop(Code::NotInVersion));
         };
         let site = Site { version: wait.version, home_networks: &self.home_networks };
-        let heard = Heard::of(wait, ending.answer, ending.choice);
+        let heard = Heard::of(wait, ending.answer, ending.choice, ending.at);
         let end = resume(definition, branch, wait, heard, site);
         let from = outputs::restored(&waiting.carried);
         let outputs = match outputs(&self.codec, &self.prefix, &from, &wait.original, &end) {

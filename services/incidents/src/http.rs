@@ -21,7 +21,7 @@ use atio_runtime::{
 };
 use atio_schemas::{
     Code, Codec, CodecError, header,
-    incident::{Ack, AckAction, Incident, Verdict},
+    incident::{Ack, AckAction, Incident, Severity, Verdict},
 };
 use atio_stage::{Headers, Output};
 use atio_stream::publish::Publish;
@@ -125,6 +125,8 @@ struct Said {
     comment: Option<String>,
     wait_id: Option<String>,
     choice: Option<String>,
+    assignee: Option<String>,
+    severity: Option<Severity>,
 }
 
 async fn answer(
@@ -143,6 +145,8 @@ async fn answer(
             verdict: said.verdict,
             comment: said.comment,
             choice: said.choice,
+            assignee: said.assignee,
+            severity: said.severity,
             ..Ack::new(&ack_id, &id, said.action, &key.id, clock::now())
         };
         allowed(&ack, &incident, key.role)?;

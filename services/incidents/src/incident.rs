@@ -92,8 +92,23 @@ impl IncidentState {
         incident.escalations = Some(incident.escalations.unwrap_or(0) + 1);
     }
 
+    /// Whose it is and how severe; a policy says nothing otherwise than a person did.
+    pub(crate) fn update(&mut self, ack: &Ack, who: Answerer) {
+        let incident = &mut self.incident;
+        let policy = who == Answerer::Policy;
+        if !(policy && incident.assignee.is_some()) {
+            incident.assignee = ack.assignee.clone().or_else(|| incident.assignee.take());
+        }
+        if ack.severity.is_some() && !(policy && incident.severity_as == Some(Answerer::Human)) {
+            incident.severity = ack.severity;
+            incident.severity_as = Some(who);
+        }
+    }
+
+    /// Said once more by the same it is not shown once more: a policy says it of each event.
     pub(crate) fn comment(&mut self, by: &str, at: Timestamp, text: &str) {
         let comments = &mut self.incident.comments;
+        comments.retain(|c| c.by != by || c.text != text);
         comments.push(Comment { by: by.to_owned(), at, text: text.to_owned() });
         let mut bytes = 0;
         let kept = comments.iter().rev().take(COMMENTS_MAX).take_while(|c| {

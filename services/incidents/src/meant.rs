@@ -3,7 +3,7 @@
 use crate::stage::NAME_MAX;
 use atio_schemas::{
     Code,
-    incident::{Ack, AckAction, Incident, OpenWait},
+    incident::{Ack, AckAction, Answerer, Incident, OpenWait},
 };
 
 /// Longest comment, bytes.
@@ -25,11 +25,13 @@ fn refused<T>(code: Code, message: impl Into<String>) -> Result<T, Refused> {
 /// # Errors
 /// `invalid_field`: a name or text is missing or too long, or does not go with the action.
 pub fn formed(ack: &Ack) -> Result<(), Refused> {
+    let policy = ack.answerer == Some(Answerer::Policy);
     let names = [
         ("ack_id", Some(&ack.ack_id)),
         ("actor", Some(&ack.actor)),
         ("wait_id", ack.wait_id.as_ref()),
         ("choice", ack.choice.as_ref()),
+        ("assignee", ack.assignee.as_ref()),
     ];
     for (name, text) in names {
         if text.is_some_and(|text| text.is_empty() || text.len() > NAME_MAX) {
@@ -43,6 +45,19 @@ pub fn formed(ack: &Ack) -> Result<(), Refused> {
         (AckAction::Close, None) => return refused(Code::InvalidField, "verdict: closing needs one"),
         (AckAction::Close, Some(_)) | (_, None) => {}
         (_, Some(_)) => return refused(Code::InvalidField, "verdict: only with action close"),
+    }
+    let says = ack.assignee.is_some() || ack.severity.is_some();
+    match ack.action {
+        AckAction::Close => {}
+        AckAction::Update if says || ack.comment.is_some() => {}
+        AckAction::Update => {
+            return refused(Code::InvalidField, "update: an assignee, a severity or a comment");
+        }
+        _ if says => {
+            return refused(Code::InvalidField, "assignee, severity: only with action update or close");
+        }
+        _ if policy => return refused(Code::InvalidField, "answerer: a policy only updates or closes"),
+        _ => {}
     }
     if ack.action == AckAction::Comment && ack.comment.is_none() {
         return refused(Code::InvalidField, "comment: a comment needs one");
@@ -66,7 +81,7 @@ pub fn meant<'i>(incident: &'i Incident, ack: &Ack) -> Result<Vec<&'i OpenWait>,
     let open: Vec<&OpenWait> =
         incident.waits.iter().filter(|w| one.is_none_or(|id| id == w.wait_id)).collect();
     match ack.action {
-        AckAction::Comment => Ok(vec![]),
+        AckAction::Comment | AckAction::Update => Ok(vec![]),
         AckAction::Close => Ok(incident.waits.iter().collect()),
         AckAction::Acknowledge => chosen(open, ack.choice.as_ref()),
         AckAction::Reject | AckAction::Claim | AckAction::Release if open.is_empty() => {

@@ -168,6 +168,9 @@ impl Joiner {
         match self.answer(&ack, record.timestamp, &mut state, tx)? {
             Taken::Yes => self.emit(&state, &ack.ack_id, record.headers, tx),
             Taken::Before => Ok(Outcome::Drop(Code::Duplicate)),
+            Taken::No(Refused { code: Code::Closed, .. }) if is_policy(&ack) => {
+                Ok(Outcome::Drop(Code::Closed))
+            }
             Taken::No(Refused { code, message }) => Ok(Outcome::dead_letter(code, message)),
         }
     }
@@ -208,6 +211,9 @@ impl Joiner {
                 EarlyWhat::Ack(ack) => match self.answer(ack, record.at, state, tx)? {
                     Taken::Yes => Outcome::emit(self.output(state, &ack.ack_id, headers)?),
                     Taken::Before => Outcome::Drop(Code::Duplicate),
+                    Taken::No(Refused { code: Code::Closed, .. }) if is_policy(ack) => {
+                        Outcome::Drop(Code::Closed)
+                    }
                     Taken::No(Refused { code, message }) => self.rejected(ack, code, message)?,
                 },
                 EarlyWhat::Receipt(_) if state.incident.handed_over_at.is_some() => {
@@ -378,6 +384,11 @@ fn ahead(incident_id: &str, record: EarlyRecord, tx: &mut Tx<'_>) -> Result<Outc
 /// By those who answered all that waited, whoever they were.
 const fn acknowledged(at: Timestamp) -> Ending<'static> {
     Ending { answer: Answer::Acknowledged, choice: None, by: &[], at }
+}
+
+/// What a policy says of each event comes late at times: that is no mistake.
+fn is_policy(ack: &Ack) -> bool {
+    ack.answerer == Some(Answerer::Policy)
 }
 
 /// Whether a yes from anybody is its answer: then it need not be known to whoever answers all.

@@ -113,7 +113,10 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
             dead_letters: deps.topic("workflow-dlq"),
             ..Input::new(&deps.topic(&format!("workflow.{workflow}")))
         }],
-        outputs: deliveries.chain(reach.awaits.then(|| deps.topic("waits"))).collect(),
+        outputs: deliveries
+            .chain(reach.awaits.then(|| deps.topic("waits")))
+            .chain(reach.commands.then(|| deps.topic("acks")))
+            .collect(),
         stores: stores(deps, workflow, branch, reach),
         tables: vec![deps.table.clone()],
         pace: Pace::Interactive,

@@ -73,6 +73,8 @@ pub struct Branch {
     pub sinks: Vec<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
+    /// It tells incidents something.
+    pub commands: bool,
     /// It has steps that keep something between events.
     pub keeps: bool,
     /// One of them holds events.
@@ -97,6 +99,9 @@ impl Definition {
         topics.insert(format!("workflow.{}", self.name));
         if self.branches.iter().any(|b| b.awaits) {
             topics.insert("waits".to_owned());
+        }
+        if self.branches.iter().any(|b| b.commands) {
+            topics.insert("acks".to_owned());
         }
         for branch in &self.branches {
             let state = format!("state.routing.{}.{}", self.name, branch.name);
@@ -159,6 +164,8 @@ pub struct Flow {
     pub awaits: bool,
     /// What its answers are beside the columns, for expressions behind it.
     pub heard: Vec<Beside>,
+    /// A step tells incidents something.
+    pub commands: bool,
     /// A step with state does, and one that holds events.
     pub keeps: bool,
     pub delays: bool,
@@ -186,6 +193,7 @@ impl Flow {
             reach: before.reach.behind(&one.reach, &other.reach),
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
+            commands: one.commands || other.commands,
             heard: one_of_both(one.heard, other.heard),
             keeps: one.keeps || other.keeps,
             delays: one.delays || other.delays,
@@ -227,6 +235,7 @@ fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Optio
         steps,
         sinks,
         awaits: check.flow.awaits,
+        commands: check.flow.commands,
         keeps: check.flow.keeps,
         delays: check.flow.delays,
     })
@@ -255,15 +264,22 @@ pub(crate) fn steps(written: &[spec::Step], check: &mut Check<'_>) -> Vec<Box<dy
     found
 }
 
-/// A branch ends with a delivery, and nothing stands behind it; so does each way of an `if` that ends it.
+/// Steps that have an effect outside of the branch.
+const EFFECTS: &[&str] = &["deliver", "incident"];
+
+fn acts(step: &spec::Step) -> bool {
+    EFFECTS.iter().any(|name| step.has(name))
+}
+
+/// A branch ends with a delivery or a word to its incident, and nothing stands behind it; so does each way of an `if` that ends it.
 fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bool) {
     let Some(last) = written.last() else { return };
-    if last.name.text == "deliver" {
+    if EFFECTS.contains(&last.name.text.as_str()) {
         return;
     }
-    if last.name.text == "if" && last.has("deliver") {
+    if last.name.text == "if" && acts(last) {
         for (way, steps) in [("then", &last.then), ("else", &last.otherwise)] {
-            if !steps.is_empty() && !steps.iter().any(|s| s.has("deliver")) {
+            if !steps.is_empty() && !steps.iter().any(acts) {
                 let message =
                     format!("the way of `{way}` has no effect: nothing is delivered on it, nor behind it");
                 let place = steps.first().map_or(&last.name.place, |s| &s.name.place).clone();
@@ -283,7 +299,7 @@ fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bo
         check.problem(&last.name.place, message, Some("`- deliver: <sink>` behind it".to_owned()));
         return;
     }
-    match written.iter().rposition(|s| s.has("deliver")) {
+    match written.iter().rposition(acts) {
         Some(at) => {
             let place = written.get(at + 1).map_or(&last.name.place, |s| &s.name.place).clone();
             let message = "what stands behind the last `deliver` has no effect";

@@ -6,6 +6,7 @@ mod dedup;
 mod delay;
 mod deliver;
 mod if_;
+mod incident;
 mod key;
 mod objects;
 mod rate;
@@ -88,6 +89,7 @@ static STEPS: &[Kind] = &[
     Kind { name: "deliver", read: Read::One(deliver::read), schema: deliver::schema },
     Kind { name: "filter", read: Read::One(objects::read_filter), schema: objects::schema },
     Kind { name: "if", read: Read::Row(if_::read), schema: if_::schema },
+    Kind { name: "incident", read: Read::One(incident::read), schema: incident::schema },
     Kind { name: "rate", read: Read::One(rate::read), schema: rate::schema },
     Kind { name: "remove", read: Read::One(objects::read_remove), schema: objects::schema },
     Kind { name: "sanitize", read: Read::One(sanitize::read), schema: sanitize::schema },
@@ -96,8 +98,7 @@ static STEPS: &[Kind] = &[
 ];
 
 /// Steps of the language that this version does not know yet.
-const LATER: &[&str] =
-    &["call", "each", "enrich", "gather", "incident", "merge", "parallel", "retry", "split", "wait"];
+const LATER: &[&str] = &["call", "each", "enrich", "gather", "merge", "parallel", "retry", "split", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {

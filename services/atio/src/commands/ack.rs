@@ -12,7 +12,7 @@ use atio_incidents::{http::ack_output, meant};
 use atio_runtime::{Config, clock};
 use atio_schemas::{
     Codec, header,
-    incident::{Ack, AckAction, Incident, Verdict},
+    incident::{Ack, AckAction, Incident, Severity, Verdict},
 };
 use atio_stream::{
     Kafka,
@@ -54,6 +54,12 @@ pub struct Args {
     /// Nobody works on what waits any more
     #[arg(long, conflicts_with_all = ["choice", "close", "reject", "claim"])]
     release: bool,
+    /// Who is to work on the incident; what waits goes on waiting
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["choice", "reject", "claim", "release"])]
+    assign: Option<String>,
+    /// How severe it is
+    #[arg(long, value_name = "LEVEL", value_parser = Severity::NAMES.to_vec(), conflicts_with_all = ["choice", "reject", "claim", "release"])]
+    severity: Option<String>,
     /// Close the incident: what still waits is stopped
     #[arg(long, value_name = "VERDICT", value_parser = Verdict::NAMES.to_vec(), conflicts_with = "wait")]
     close: Option<String>,
@@ -100,6 +106,7 @@ fn said(args: &Args, incident: &Incident) -> anyhow::Result<Ack> {
         (args.reject, AckAction::Reject),
         (args.claim, AckAction::Claim),
         (args.release, AckAction::Release),
+        (args.assign.is_some() || args.severity.is_some(), AckAction::Update),
     ];
     let action = asked.into_iter().find(|(asked, _)| *asked).map_or(AckAction::Acknowledge, |(_, a)| a);
     let ack_id = uuid::Uuid::new_v4().to_string();
@@ -108,6 +115,8 @@ fn said(args: &Args, incident: &Incident) -> anyhow::Result<Ack> {
         verdict: args.close.as_deref().and_then(Verdict::parse),
         comment: args.comment.clone(),
         choice: args.choice.clone(),
+        assignee: args.assign.clone(),
+        severity: args.severity.as_deref().and_then(Severity::parse),
         ..Ack::new(&ack_id, &incident.incident_id, action, &actor, clock::now())
     };
     let refused = meant::formed(&ack).and_then(|()| meant::meant(incident, &ack).map(drop));

@@ -103,13 +103,17 @@ fn list(look: &Look, state: Option<State>, limit: usize, format: Format) -> anyh
             i.events.to_string(),
             time(i.detected_at),
             i.waits.len().to_string(),
+            i.assignee.clone().unwrap_or_else(|| "-".to_owned()),
             claimed(i),
             i.asset.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
     let cells: Vec<Vec<String>> = found.iter().map(cells).collect();
     render::table(
-        &["INCIDENT", "STATE", "KIND", "SCORE", "EVENTS", "DETECTED", "WAITS", "CLAIMED", "ASSET"],
+        &[
+            "INCIDENT", "STATE", "KIND", "SCORE", "EVENTS", "DETECTED", "WAITS", "ASSIGNEE", "CLAIMED",
+            "ASSET",
+        ],
         &cells,
     )
 }
@@ -129,6 +133,8 @@ pub fn show(i: &Incident, format: Format) -> anyhow::Result<()> {
         ("kind", i.kind.to_string()),
         ("asset", text(i.asset.as_deref())),
         ("rule", text(i.rule_id.as_deref())),
+        ("severity", i.severity.map_or_else(|| "-".to_owned(), |s| s.to_string())),
+        ("assignee", text(i.assignee.as_deref())),
         ("events", i.events.to_string()),
         ("occurred", time(i.occurred_at)),
         ("detected", time(i.detected_at)),

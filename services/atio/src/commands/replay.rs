@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::Context;
 use atio_schemas::{
-    Code, Detection,
+    Code, Detection, Timestamp,
     delivery::Delivery,
     header,
     incident::{Answer, Wait},
@@ -365,7 +365,7 @@ fn behind(subject: Subject<'_>, wait: &Wait) -> Vec<Delivery> {
     };
     let mut found: Vec<Delivery> = vec![];
     for choice in choices {
-        let heard = Heard::of(wait, Answer::Acknowledged, choice);
+        let heard = Heard::of(wait, Answer::Acknowledged, choice, Timestamp::default());
         let end = resume(subject.definition, subject.branch, wait, heard, subject.site);
         for delivery in end.outputs {
             if !found.iter().any(|d| d.idempotency_key == delivery.idempotency_key) {

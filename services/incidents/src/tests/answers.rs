@@ -1,7 +1,7 @@
 //! Answers that say more than yes: what becomes of them, and what the incident shows.
 use super::*;
 use crate::meant::{formed, meant};
-use atio_schemas::incident::{Answer, Answered, Hours, Level, Rejected};
+use atio_schemas::incident::{Answer, Answered, Answerer, Hours, Level, Rejected, Severity};
 
 fn choose(id: &str, choice: Option<&str>, ms: i64) -> Given {
     let ack = Ack { choice: choice.map(str::to_owned), ..said(id, AckAction::Acknowledge) };
@@ -200,10 +200,12 @@ fn comments_are_shown_the_newest_of_them() {
     let mut world = World::new();
     world.put(event("a", 1));
     for n in 0..12 {
-        world.put(by("carol", &format!("c{n}"), AckAction::Comment, n + 2));
+        let comment = Some(format!("seen {}", n % 11));
+        let ack = Ack { comment, ..said(&format!("c{n}"), AckAction::Comment) };
+        world.put(given("acks", "i", &ack, n + 2));
     }
     let comments = world.incident().comments;
-    assert_eq!((comments.len(), comments[9].at, comments[9].text.as_str()), (10, at(13), "seen"));
+    assert_eq!((comments.len(), comments[9].at, comments[9].text.as_str()), (10, at(13), "seen 0"));
     let long = Ack { comment: Some("x".repeat(4000)), ..said("long", AckAction::Acknowledge) };
     world.put(given("acks", "i", &long, 20));
     let bytes: Vec<usize> = world.incident().comments.iter().map(|c| c.text.len()).collect();
@@ -286,4 +288,78 @@ fn time_counts_within_hours_only() {
     assert_eq!(wrong(Wait { escalate: vec![level("admin", -1, None)], ..asked.clone() }), 1);
     assert_eq!(wrong(Wait { escalate: vec![level("", 1, None)], ..asked.clone() }), 1);
     assert_eq!(wrong(Wait { escalate: vec![level("admin", 1, None); 9], ..asked }), 1);
+}
+
+fn policy(id: &str, action: AckAction, ms: i64) -> (Ack, i64) {
+    let base = said(id, action);
+    (Ack { actor: "triage@2".into(), answerer: Some(Answerer::Policy), comment: None, ..base }, ms)
+}
+
+#[test]
+fn a_policy_assigns_and_judges_where_no_person_has() {
+    let mut world = World::new();
+    world.put(event("a", 1));
+    let (told, ms) = policy("p1", AckAction::Update, 2);
+    let told = Ack {
+        assignee: Some("soc".into()),
+        severity: Some(Severity::High),
+        comment: Some("triaged".into()),
+        ..told
+    };
+    world.put(given("acks", "i", &told, ms));
+    // The same command once more, as after a crash, and the same words for another event.
+    world.put(given("acks", "i", &told, 3));
+    world.put(given("acks", "i", &Ack { ack_id: "p2".into(), ..told.clone() }, 4));
+    let incident = world.incident();
+    assert_eq!((incident.assignee.as_deref(), incident.severity), (Some("soc"), Some(Severity::High)));
+    assert_eq!((incident.severity_as, incident.acked_at), (Some(Answerer::Policy), None));
+    assert_eq!((world.dropped(Code::Duplicate), incident.comments.len()), (1, 1));
+    assert_eq!(incident.comments[0].by, "triage@2");
+    let person =
+        Ack { assignee: Some("dave".into()), severity: Some(Severity::Low), ..said("h", AckAction::Update) };
+    world.put(given("acks", "i", &person, 5));
+    world.put(given("acks", "i", &Ack { ack_id: "p3".into(), ..told }, 6));
+    let incident = world.incident();
+    assert_eq!((incident.assignee.as_deref(), incident.severity), (Some("dave"), Some(Severity::Low)));
+    assert_eq!(incident.severity_as, Some(Answerer::Human));
+}
+
+#[test]
+fn a_policy_closes_and_what_it_says_too_late_is_no_mistake() {
+    let mut world = World::new();
+    world.put(event("a", 1));
+    world.put(wait("w", Otherwise::Stop, 2));
+    let (close, ms) = policy("p1", AckAction::Close, 3);
+    world.put(given("acks", "i", &close, ms));
+    let incident = world.incident();
+    assert_eq!((incident.closed_at, incident.acked_as), (Some(at(3)), Some(Answerer::Policy)));
+    assert_eq!((incident.acked_by.as_deref(), last(&world).answer), (Some("triage@2"), Answer::Closed));
+    world.put(given("acks", "i", &Ack { ack_id: "p2".into(), ..close.clone() }, 4));
+    assert_eq!((world.dropped(Code::Closed), world.dead(Code::Closed)), (2, 0));
+    for wrong in [
+        Ack { action: AckAction::Acknowledge, verdict: None, ..close.clone() },
+        Ack { action: AckAction::Update, verdict: None, ..close },
+        Ack { assignee: Some("x".into()), ..said("x", AckAction::Claim) },
+        Ack { assignee: Some(String::new()), ..said("x", AckAction::Update) },
+    ] {
+        assert_eq!(formed(&wrong).unwrap_err().code, Code::InvalidField, "{wrong:?}");
+    }
+}
+
+/// A branch tells its incident something behind a wait: the command goes to the topic of answers, and is taken from there.
+#[test]
+fn a_branch_tells_its_incident_behind_a_wait() {
+    let mut world = World::new();
+    world.put(given("waits", "i", &waiting("w", "close", Otherwise::Stop), 1));
+    world.put(ack("x", AckAction::Acknowledge, 2));
+    let told = world.harness.outputs.iter().find(|o| &*o.topic == "t.acks").expect("a command").clone();
+    let command: Ack = deps().codec.decode(told.value.as_ref().unwrap()).unwrap();
+    assert_eq!((command.actor.as_str(), command.answerer), ("respond@3", Some(Answerer::Policy)));
+    assert_eq!(
+        (told.key.as_deref(), told.headers.text(header::CE_ID)),
+        (Some(&b"i"[..]), Some(&*command.ack_id))
+    );
+    assert_eq!(told.headers.text(header::RUN), Some(header::LIVE));
+    world.put(given("acks", "i", &command, 3));
+    assert_eq!(world.incident().closed_at, Some(at(3)));
 }

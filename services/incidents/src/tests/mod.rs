@@ -27,6 +27,7 @@ use atio_workflow::SinkFacts;
 const RESPOND: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: respond}\non: detection\nmatch: {kind: threat}\n\
     branches:\n  tell:\n    - WAIT\n    - deliver: tool\n  drop:\n    - WAIT\n    - when: .confidence > 100\n    - deliver: tool\n  \
     secret:\n    - WAIT\n    - deliver: public\n  twice:\n    - WAIT\n    - WAIT\n    - deliver: tool\n  \
+    close:\n    - WAIT\n    - incident: {close: {verdict: benign}}\n  \
     choose:\n    - await: {ack: analyst, within: 1m, otherwise: continue, choices: [isolate, monitor]}\n    \
     - when: .choice == \"isolate\" || .answer == \"unanswered\"\n    - deliver: tool\n";
 
