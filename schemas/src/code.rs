@@ -20,7 +20,7 @@ text_enum! {
         Replay = "not_live", OtherStage = "replayed_for_another_stage", Revoked = "revoked", Internal = "internal",
         // incidents
         Joined = "joined", NoIncident = "no_incident", Unanswered = "unanswered", UnknownIncident = "unknown_incident", UnknownWait = "unknown_wait",
-        Closed = "closed", NotAllowed = "not_allowed",
+        UnknownChoice = "unknown_choice", Rejected = "rejected", Claimed = "claimed", Closed = "closed", NotAllowed = "not_allowed",
         // sinks
         SinkRejected = "sink_rejected", UnknownSink = "unknown_sink",
         // commands

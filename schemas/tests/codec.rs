@@ -193,9 +193,12 @@ fn enums_have_the_schemas_symbols() {
         ("Action", texts(command::Action::ALL, command::Action::as_str)),
         ("ObjectKind", texts(command::ObjectKind::ALL, command::ObjectKind::as_str)),
         ("AckAction", texts(incident::AckAction::ALL, incident::AckAction::as_str)),
+        ("Answer", texts(incident::Answer::ALL, incident::Answer::as_str)),
         ("Answerer", texts(incident::Answerer::ALL, incident::Answerer::as_str)),
         ("LetterAction", texts(letter::LetterAction::ALL, letter::LetterAction::as_str)),
         ("Otherwise", texts(incident::Otherwise::ALL, incident::Otherwise::as_str)),
+        ("Rejected", texts(incident::Rejected::ALL, incident::Rejected::as_str)),
+        ("Severity", texts(incident::Severity::ALL, incident::Severity::as_str)),
         ("Verdict", texts(incident::Verdict::ALL, incident::Verdict::as_str)),
         ("ChangeType", texts(definition::ChangeType::ALL, definition::ChangeType::as_str)),
     ];

@@ -126,35 +126,16 @@ fn wait(n: usize, within_ms: i64, otherwise: Otherwise) -> (String, Wait) {
     original.incident_id = Some(incident.clone());
     original.confidence = Some(90);
     let wait = Wait {
-        wait_id: format!("wait-{n}"),
-        incident_id: incident.clone(),
-        tenant: "default".into(),
-        workflow: "respond".into(),
-        version: 1,
-        branch: "tell".into(),
-        step: 0,
-        role: "analyst".into(),
         within_ms,
         otherwise,
-        detection: original.clone(),
-        original,
-        unaligned: false,
+        ..Wait::new(&format!("wait-{n}"), &incident, "respond", "tell", original)
     };
     (incident, wait)
 }
 
 fn ack(n: usize) -> (String, Ack) {
     let incident = format!("incident-{n}");
-    let ack = Ack {
-        ack_id: format!("ack-{n}"),
-        incident_id: incident.clone(),
-        wait_id: None,
-        action: AckAction::Acknowledge,
-        verdict: None,
-        actor: "trial".into(),
-        comment: None,
-        sent_at: clock::now(),
-    };
+    let ack = Ack::new(&format!("ack-{n}"), &incident, AckAction::Acknowledge, "trial", clock::now());
     (incident, ack)
 }
 

@@ -57,16 +57,7 @@ fn records() -> Vec<Incident> {
     (closed.closed_at, closed.verdict) = (at(100), Some(Verdict::TruePositive));
     let mut waiting = incident(2);
     waiting.notified_at = at(21);
-    waiting.waits.push(OpenWait {
-        wait_id: "w".into(),
-        workflow: "triage@1".into(),
-        branch: "siem".into(),
-        role: "analyst".into(),
-        opened_at: Timestamp(0),
-        deadline: Timestamp(1),
-        escalated: false,
-        joined: 0,
-    });
+    waiting.waits.push(OpenWait::new("w", "triage@1", "siem", "analyst", Timestamp(0)));
     let mut wrong = incident(3);
     (wrong.notified_at, wrong.acked_at, wrong.acked_as) = (at(31), at(40), Some(Answerer::Policy));
     (wrong.closed_at, wrong.verdict) = (at(50), Some(Verdict::FalsePositive));

@@ -5,6 +5,7 @@ mod kill;
 mod metrics;
 mod normalize;
 mod pause;
+mod people;
 mod replay;
 mod steps;
 mod system;
@@ -25,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(steps::trials());
     trials.extend(metrics::trials());
     trials.extend(pause::trials());
+    trials.extend(people::trials());
     trials.extend(replay::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());

@@ -8,10 +8,15 @@ use std::{
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// In lower case, with the values as they came.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -22,6 +27,10 @@ impl Answer {
 
 pub fn get(url: &str) -> Answer {
     request("GET", url, &[], &[])
+}
+
+pub fn get_as(key: &str, url: &str) -> Answer {
+    request("GET", url, &[("authorization", &format!("Bearer {key}"))], &[])
 }
 
 pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -50,8 +59,13 @@ fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> An
 
 fn parse(all: &[u8]) -> Option<Answer> {
     let end = all.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(all.get(..end)?).ok()?.to_ascii_lowercase();
-    assert!(!head.contains("transfer-encoding: chunked"), "not needed so far: {head}");
+    let head = std::str::from_utf8(all.get(..end)?).ok()?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, body: all.get(end + 4..)?.to_vec() })
+    let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    let headers: Vec<_> = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    assert!(
+        !headers.iter().any(|(n, v)| n == "transfer-encoding" && v == "chunked"),
+        "not needed so far: {head}"
+    );
+    Some(Answer { status, headers, body: all.get(end + 4..)?.to_vec() })
 }

@@ -125,7 +125,7 @@ impl Expression {
         let named = scan::scan(source, scope)?;
         let parsed = parser::parse(source)
             .map_err(|e| refused(&DiagnosticList::from(vec![Box::new(e) as Box<_>]), source))?;
-        symbols::check(&parsed)?;
+        symbols::check(&parsed, scope)?;
         let types = types(&named, scope);
         let plain = run_compiler(parsed.clone(), &types, source)?;
         if plain.program.info().abortable {

@@ -249,3 +249,36 @@ fn nothing_known_never_panics() {
     }
     assert!(compiled > 1000, "only {compiled} expressions compiled");
 }
+
+/// What a person chose stands beside the columns: unknown where nothing was, and never what can't be chosen.
+#[test]
+fn what_stands_beside_the_columns() {
+    let scope = Scope { choices: vec!["isolate".into(), "monitor".into()], ..Scope::default() };
+    let compile = |source: &str| Expression::compile_in(source, Purpose::When, &scope);
+    let isolate = compile(r#".choice == "isolate" && .confidence > 10"#).unwrap();
+    let mut detection = Detection::new("e".into(), DetectionKind::Threat, "t", "s");
+    detection.confidence = Some(80);
+    let seen = |choice| Seen { choice, ..Seen::from(&detection) };
+    for (said, holds) in [(Some("isolate"), true), (Some("monitor"), false), (None, false)] {
+        assert_eq!(isolate.test(seen(said)), Ok(holds), "{said:?}");
+    }
+    assert_eq!(isolate.test(&detection), Ok(false));
+    assert_eq!(isolate.columns(), [atio_schemas::column::position("confidence").unwrap()]);
+    let named = Expression::compile_in(
+        r#"push(.labels, "chose-" + .choice)"#,
+        Purpose::Set(column("labels").unwrap()),
+        &scope,
+    );
+    let labels = named.unwrap().value(seen(Some("monitor"))).unwrap();
+    assert_eq!(labels, NewCell::Texts(vec!["chose-monitor".into()]));
+
+    let error = compile(r#"exists(.choice) && "isolat" != .choice"#).unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.offset()), ("`choice` is never `isolat`", 19));
+    assert_eq!(error.suggestion(), Some("one of isolate, monitor"));
+    assert!(matches!(compile(".choice > 3").unwrap_err(), CompileError::Refused { .. }));
+    assert!(matches!(compile(".chioce == \"x\"").unwrap_err(), CompileError::UnknownColumn { .. }));
+    for source in [r#".choice == "isolate""#, r#".answer == "acknowledged""#] {
+        let without = Expression::compile(source, Purpose::When).unwrap_err();
+        assert!(without.to_string().ends_with("is not known here"), "{without}");
+    }
+}

@@ -1,5 +1,5 @@
-//! What an expression may name beside the detection's columns: the row of a table, an element of a list, what went wrong, variables. Owns their
-//! names and types. Must not know: where their values come from.
+//! What an expression may name beside the detection's columns: the row of a table, an element of a list, what went wrong, what people said,
+//! variables. Owns their names and types. Must not know: where their values come from.
 use crate::CompileError;
 use atio_schemas::Detection;
 use std::{collections::BTreeMap, sync::Arc};
@@ -116,6 +116,10 @@ pub struct Scope {
     pub item: Option<ScalarType>,
     /// `.error.code`, `.error.message`.
     pub error: bool,
+    /// `.answer`: all that it can be; nothing: it is not known here.
+    pub answers: Vec<String>,
+    /// `.choice`, likewise.
+    pub choices: Vec<String>,
     /// `.vars.<name>`.
     pub vars: Arc<BTreeMap<String, Constant>>,
 }
@@ -137,11 +141,13 @@ pub struct Seen<'a> {
     pub row: Option<&'a Row>,
     pub item: Option<&'a Scalar>,
     pub error: Option<Failure<'a>>,
+    pub answer: Option<&'a str>,
+    pub choice: Option<&'a str>,
 }
 
 impl<'a> From<&'a Detection> for Seen<'a> {
     fn from(detection: &'a Detection) -> Self {
-        Self { detection, row: None, item: None, error: None }
+        Self { detection, row: None, item: None, error: None, answer: None, choice: None }
     }
 }
 
@@ -152,11 +158,13 @@ pub(crate) enum Name {
     Item,
     Code,
     Message,
+    Answer,
+    Choice,
     Variable(String),
 }
 
 /// What follows such a name's first word.
-pub(crate) const HEADS: &[&str] = &["row", "item", "error", "vars"];
+pub(crate) const HEADS: &[&str] = &["row", "item", "error", "answer", "choice", "vars"];
 
 impl Scope {
     /// The name `.<head>.<field>`; how many words of it are taken stands beside it.
@@ -185,6 +193,16 @@ impl Scope {
             "row" => Ok((Name::Row(field.to_owned()), 2)),
             "item" if self.item.is_none() => Err(absent("an element is known in the `do` of an `each`")),
             "item" => Ok((Name::Item, 1)),
+            "answer" if self.answers.is_empty() => Err(refused(
+                "`.answer` is not known here",
+                "how a wait ended is known behind an `await`".to_owned(),
+            )),
+            "answer" => Ok((Name::Answer, 1)),
+            "choice" if self.choices.is_empty() => Err(refused(
+                "`.choice` is not known here",
+                "what was chosen is known behind an `await` that has `choices`".to_owned(),
+            )),
+            "choice" => Ok((Name::Choice, 1)),
             "error" if !self.error => Err(absent("what went wrong is known in `on_error`")),
             "error" => match field {
                 "code" => Ok((Name::Code, 2)),
@@ -219,6 +237,11 @@ impl Scope {
                         .insert("item".into(), self.item.map_or_else(Kind::bytes, ScalarType::kind));
                     continue;
                 }
+                Name::Answer | Name::Choice => {
+                    let word = if *name == Name::Answer { "answer" } else { "choice" };
+                    root.known_mut().insert(word.into(), Kind::bytes());
+                    continue;
+                }
                 Name::Row(column) => ("row", column.as_str(), Kind::bytes()),
                 Name::Code => ("error", "code", Kind::bytes()),
                 Name::Message => ("error", "message", Kind::bytes()),
@@ -231,6 +254,33 @@ impl Scope {
             if let Some(object) = object.as_object_mut() {
                 object.known_mut().insert(field.into(), kind);
             }
+        }
+    }
+
+    /// All that a name can be, where that is a fixed list.
+    pub(crate) fn values(&self, name: &Name) -> Option<&[String]> {
+        match name {
+            Name::Answer => Some(&self.answers),
+            Name::Choice => Some(&self.choices),
+            _ => None,
+        }
+    }
+
+    /// Where two ways come together: what can be said on either, and what is known on both.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        let both = |mut one: Vec<String>, other: Vec<String>| {
+            let new: Vec<String> = other.into_iter().filter(|value| !one.contains(value)).collect();
+            one.extend(new);
+            one
+        };
+        Self {
+            row: self.row && other.row,
+            item: self.item.and(other.item),
+            error: self.error && other.error,
+            answers: both(self.answers, other.answers),
+            choices: both(self.choices, other.choices),
+            vars: self.vars,
         }
     }
 

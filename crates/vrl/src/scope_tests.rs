@@ -24,7 +24,13 @@ fn scope() -> Scope {
         ("hosts", Constant::List(vec![text("web-1"), text("web-2")])),
     ];
     let vars = vars.map(|(name, value)| (name.to_owned(), value));
-    Scope { row: true, item: Some(ScalarType::Text), error: true, vars: Arc::new(vars.into()) }
+    Scope {
+        row: true,
+        item: Some(ScalarType::Text),
+        error: true,
+        vars: Arc::new(vars.into()),
+        ..Scope::default()
+    }
 }
 
 fn when(source: &str) -> bool {

@@ -124,6 +124,8 @@ impl<'a> Lent<'a> {
             }
             Source::Beside(Name::Item) => self.seen.item.map_or(Value::Null, Scalar::value),
             Source::Beside(Name::Code) => text(self.seen.error.map(|e| e.code)),
+            Source::Beside(Name::Answer) => text(self.seen.answer),
+            Source::Beside(Name::Choice) => text(self.seen.choice),
             Source::Beside(Name::Message) => text(self.seen.error.map(|e| e.message)),
             // Constants are put in by the compiler.
             Source::Beside(Name::Variable(_)) => Value::Null,

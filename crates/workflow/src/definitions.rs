@@ -43,6 +43,8 @@ pub struct Reach {
     pub tables: BTreeSet<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
+    /// It may tell incidents something.
+    pub commands: bool,
     /// It keeps something between events.
     pub keeps: bool,
     /// It may hold events.
@@ -54,6 +56,7 @@ impl Reach {
         self.sinks.extend(branch.sinks.iter().cloned());
         self.tables.extend(branch.tables.iter().cloned());
         self.awaits |= branch.awaits;
+        self.commands |= branch.commands;
         self.keeps |= branch.keeps;
         self.delays |= branch.delays;
     }

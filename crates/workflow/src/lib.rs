@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod definitions;
+pub mod hours;
 pub mod index;
 pub mod machine;
 pub mod outputs;
@@ -28,6 +29,6 @@ pub mod yaml;
 pub use check::{Branch, Definition, Known, SinkFacts, compile};
 pub use definitions::Definitions;
 pub use index::{Index, Predicate};
-pub use machine::{Delivered, End, Site, go_on, resume, run};
+pub use machine::{Delivered, End, Heard, Site, go_on, resume, run};
 pub use outputs::outputs;
 pub use trigger::Trigger;

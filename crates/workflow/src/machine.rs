@@ -5,7 +5,11 @@ use crate::{
     state::{Delayed, Memory, Nothing},
     steps::{self, Converted, Flow, Step},
 };
-use atio_schemas::{Code, Detection, Timestamp, delivery::Delivery, incident::Wait};
+use atio_schemas::{
+    Code, Detection, Timestamp,
+    delivery::Delivery,
+    incident::{Ack, Answer, Wait},
+};
 use atio_stage::{Reject, StageError};
 use atio_vrl::{Failure, Scalar, Seen};
 use ipnet::IpNet;
@@ -28,6 +32,8 @@ pub struct End {
     pub outputs: Vec<Delivered>,
     /// Where it came to wait, to `waits`: at most one. [`resume`] runs the steps behind it.
     pub waits: Vec<Wait>,
+    /// What it tells the event's incident, to `acks`.
+    pub commands: Vec<Ack>,
     /// Where it is held; then there are no outputs. [`go_on`] runs the steps behind it.
     pub delayed: Option<Delay>,
     /// Why parts of it could not be delivered: `above_clearance`, `convert_failed`, `step_failed`.
@@ -47,6 +53,26 @@ pub struct Delay {
     pub unaligned: bool,
 }
 
+/// What was said at the waits of a branch so far: what `.answer` and `.choice` are in its expressions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard<'a> {
+    /// How the last wait ended.
+    pub answer: Option<Answer>,
+    /// What was chosen, at the last wait that has choices.
+    pub choice: Option<&'a str>,
+    /// When the last wait ended.
+    pub at: Timestamp,
+}
+
+impl<'a> Heard<'a> {
+    /// Behind this wait, which ended at this time.
+    #[must_use]
+    pub fn of(wait: &'a Wait, answer: Answer, choice: Option<&'a str>, at: Timestamp) -> Self {
+        let choice = if wait.choices.is_empty() { wait.choice.as_deref() } else { choice };
+        Self { answer: Some(answer), choice, at }
+    }
+}
+
 /// The event on its way through a branch.
 pub struct Event<'a> {
     pub definition: &'a Definition,
@@ -59,6 +85,7 @@ pub struct Event<'a> {
     /// Columns were changed since the bundle was last brought in line with them.
     pub unaligned: bool,
     pub converted: Option<Converted>,
+    pub heard: Heard<'a>,
     /// When it came to the step: its record's time, and behind a delay when that was due.
     pub at: Timestamp,
     pub memory: &'a mut dyn Memory,
@@ -102,6 +129,7 @@ impl<'a> Event<'a> {
             detection: Cow::Borrowed(original),
             unaligned: false,
             converted: None,
+            heard: Heard::default(),
             at,
             memory,
             item: None,
@@ -125,7 +153,9 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn seen(&self) -> Seen<'_> {
         let error = self.error.as_ref().map(|e| Failure { code: e.code.as_str(), message: &e.message });
-        Seen { item: self.item.as_ref(), error, ..Seen::from(&*self.detection) }
+        let Heard { answer, choice, .. } = self.heard;
+        let answer = answer.map(Answer::as_str);
+        Seen { item: self.item.as_ref(), error, answer, choice, ..Seen::from(&*self.detection) }
     }
     /// `name@version`.
     #[must_use]
@@ -180,12 +210,19 @@ pub fn go_on(
 /// Runs the steps behind a wait, up to the end of the branch or to where it waits again. Definition, branch and site's version are
 /// those that the wait names.
 #[must_use]
-pub fn resume(definition: &Definition, branch: &Branch, wait: &Wait, site: Site<'_>) -> End {
+pub fn resume(
+    definition: &Definition,
+    branch: &Branch,
+    wait: &Wait,
+    heard: Heard<'_>,
+    site: Site<'_>,
+) -> End {
     // No step with state stands behind a wait.
     let mut nothing = Nothing;
-    let mut event = Event::new(definition, branch, site, &wait.original, Timestamp::default(), &mut nothing);
+    let mut event = Event::new(definition, branch, site, &wait.original, heard.at, &mut nothing);
     event.detection = Cow::Borrowed(&wait.detection);
     event.unaligned = wait.unaligned;
+    event.heard = heard;
     behind(usize::try_from(wait.step).ok(), event).unwrap_or_else(|error| End {
         rejected: vec![Reject::whole(error.code, error.message)],
         ..End::default()
@@ -206,8 +243,9 @@ fn behind(step: Option<usize>, mut event: Event<'_>) -> Result<End, StageError> 
 fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
     let branch = event.branch;
     walk(&branch.steps, first, &mut event)?;
-    let End { outputs, waits, delayed, rejected, .. } = &event.end;
-    if outputs.is_empty() && waits.is_empty() && delayed.is_none() && rejected.is_empty() {
+    let End { outputs, waits, commands, delayed, rejected, .. } = &event.end;
+    let nothing = outputs.is_empty() && waits.is_empty() && commands.is_empty();
+    if nothing && delayed.is_none() && rejected.is_empty() {
         // An `if` without `else` was the last step, and did not hold; or an `each`, and there was nothing.
         event.end.dropped.get_or_insert(Code::When);
     }
@@ -216,21 +254,22 @@ fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
 
 /// How steps ended that ran aside.
 pub(crate) struct Aside {
-    /// Deliveries that they made.
-    pub(crate) delivered: usize,
+    /// Deliveries that they made, and what they told the incident.
+    pub(crate) acts: usize,
     pub(crate) rejected: Vec<Reject>,
 }
 
 /// Steps that work on a copy of the event: what they deliver counts, what they change, and that they end, does not.
 pub(crate) fn aside(steps: &[Box<dyn Step>], event: &mut Event<'_>) -> Result<Aside, StageError> {
     let before = event.copy();
-    let (delivered, rejected) = (event.end.outputs.len(), event.end.rejected.len());
+    let acts = |end: &End| end.outputs.len() + end.commands.len();
+    let (before_acts, rejected) = (acts(&event.end), event.end.rejected.len());
     let dropped = event.end.dropped.take();
     walk(steps, 0, event)?;
     event.restore(before);
     event.end.dropped = dropped;
     let rejected = event.end.rejected.split_off(rejected);
-    Ok(Aside { delivered: event.end.outputs.len() - delivered, rejected })
+    Ok(Aside { acts: acts(&event.end) - before_acts, rejected })
 }
 
 fn walk(steps: &[Box<dyn Step>], first: usize, event: &mut Event<'_>) -> Result<(), StageError> {

@@ -99,7 +99,7 @@ fn delivered(definition: &Definition, d: &Detection) -> (Vec<Delivered>, Option<
     let mut end = run_here(definition, branch, d, SITE);
     let mut outputs = std::mem::take(&mut end.outputs);
     while let Some(wait) = end.waits.pop() {
-        end = resume(definition, branch, &wait, SITE);
+        end = resume(definition, branch, &wait, Heard::default(), SITE);
         outputs.append(&mut end.outputs);
     }
     assert_eq!(end.rejected, []);

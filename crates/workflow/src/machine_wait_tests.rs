@@ -1,6 +1,6 @@
 //! Branches that wait, and go on.
 use super::*;
-use atio_schemas::incident::Otherwise;
+use atio_schemas::incident::{AckAction, Answer, Answerer, Hours, Level, Otherwise, Severity, Verdict};
 use atio_stix::ids;
 
 const SITE: Site<'static> = Site { version: 3, home_networks: &[] };
@@ -17,8 +17,12 @@ fn waiting(steps: &str, d: &Detection) -> Wait {
 }
 
 fn after(steps: &str, wait: &Wait) -> End {
+    heard(steps, wait, Heard::of(wait, Answer::Acknowledged, None, Timestamp(7)))
+}
+
+fn heard(steps: &str, wait: &Wait, heard: Heard<'_>) -> End {
     let definition = definition(steps);
-    resume(&definition, &definition.branches[0], wait, SITE)
+    resume(&definition, &definition.branches[0], wait, heard, SITE)
 }
 
 #[test]
@@ -130,4 +134,75 @@ fn a_wait_that_fits_no_step_runs_nothing() {
     let mut event = Event::new(&definition, branch, SITE, &d, Timestamp(0), &mut nothing);
     let flow = branch.steps[0].run(&mut event);
     assert!(matches!(flow, Flow::Wait(again) if again == wait));
+}
+
+/// Who is asked next goes with the wait; hours are those of the first, or a level's own.
+#[test]
+fn a_rota_goes_with_the_wait() {
+    let steps = "[{await: {ack: analyst, within: 15m, hours: {days: [mon-fri, sun], from: '8:30', to: '24:00', zone: Europe/Berlin}, \
+        escalate: [{role: analyst, within: 15m}, {role: engineer, within: 30m, hours: always}, \
+        {role: admin, within: 1h, hours: {days: fri-mon, from: '22:00', to: '06:00', zone: UTC}}]}}, {deliver: siem}]";
+    let wait = waiting(steps, &known_incident());
+    let office = Hours {
+        days: vec![1, 2, 3, 4, 5, 7],
+        from_minute: 510,
+        to_minute: 1440,
+        zone: "Europe/Berlin".into(),
+    };
+    assert_eq!((wait.hours.as_ref(), wait.escalate.len()), (Some(&office), 3));
+    assert_eq!(wait.escalate[0], Level { role: "analyst".into(), within_ms: 900_000, hours: Some(office) });
+    assert_eq!((wait.escalate[1].role.as_str(), wait.escalate[1].hours.as_ref()), ("engineer", None));
+    let night = wait.escalate[2].hours.as_ref().unwrap();
+    assert_eq!((night.days.as_slice(), night.from_minute, night.to_minute), (&[1, 5, 6, 7][..], 1320, 360));
+}
+
+/// What was chosen decides what follows, also behind a second wait; where nobody chose, no choice holds.
+#[test]
+fn a_choice_is_heard_by_what_follows() {
+    let steps = "[{await: {ack: analyst, within: 15m, otherwise: continue, choices: [isolate, monitor]}}, \
+        {if: '.choice == \"isolate\"', then: [{deliver: siem}], else: [{when: '.answer == \"acknowledged\"'}]}, \
+        {await: {ack: admin, within: 1h}}, {set: {labels: 'push(.labels, .choice || \"none\")'}}, {deliver: stix}]";
+    let d = known_incident();
+    let first = waiting(steps, &d);
+    assert_eq!((first.choices.len(), first.choice.as_deref()), (2, None));
+    let sinks = |end: &End| end.outputs.iter().map(|o| o.sink.clone()).collect::<Vec<_>>();
+    for (choice, at_once) in [(Some("isolate"), vec!["siem".to_owned()]), (Some("monitor"), vec![])] {
+        let end = heard(steps, &first, Heard::of(&first, Answer::Acknowledged, choice, Timestamp(7)));
+        assert_eq!((sinks(&end), end.waits.len()), (at_once, 1), "{choice:?}");
+        let second = &end.waits[0];
+        assert_eq!((second.choice.as_deref(), second.choices.len()), (choice, 0));
+        let rest = after(steps, second);
+        let said = String::from_utf8_lossy(&rest.outputs[0].payload).into_owned();
+        assert!(said.contains(choice.unwrap()), "{said}");
+    }
+    let silent = heard(steps, &first, Heard::of(&first, Answer::Unanswered, None, Timestamp(7)));
+    assert_eq!((silent.dropped, silent.waits.len()), (Some(Code::When), 0));
+}
+
+/// What an incident is told is the same command however often the event is worked on; behind a wait it is told when that ended.
+#[test]
+fn an_incident_is_told() {
+    let steps = "[{incident: {assign: soc, severity: high}}, {await: {ack: analyst, within: 15m}}, \
+        {incident: {comment: 'contained, as approved', close: {verdict: true_positive}}}]";
+    let d = known_incident();
+    let end = run_on(steps, &d);
+    assert_eq!((end.commands.len(), end.waits.len(), end.dropped), (1, 1, None));
+    let command = &end.commands[0];
+    assert_eq!((command.incident_id.as_str(), command.action), ("i1", AckAction::Update));
+    assert_eq!((command.actor.as_str(), command.answerer), ("w@3", Some(Answerer::Policy)));
+    assert_eq!((command.assignee.as_deref(), command.severity), (Some("soc"), Some(Severity::High)));
+    let rest = after(steps, &end.waits[0]);
+    assert_eq!((rest.commands.len(), rest.outputs.len(), rest.dropped), (1, 0, None));
+    let close = &rest.commands[0];
+    assert_eq!(
+        (close.action, close.verdict, close.sent_at),
+        (AckAction::Close, Some(Verdict::TruePositive), Timestamp(7))
+    );
+    assert_ne!(close.ack_id, command.ack_id);
+    assert_eq!(run_on(steps, &d).commands, end.commands);
+    let other = Detection { event_id: "another".into(), ..d.clone() };
+    assert_ne!(run_on(steps, &other).commands[0].ack_id, command.ack_id);
+    let stranger = Detection { incident_id: None, ..d };
+    let end = run_on("[{incident: {assign: soc}}]", &stranger);
+    assert_eq!((end.commands.len(), end.rejected[0].code), (0, Code::NoIncident));
 }

@@ -1,11 +1,15 @@
 //! The records that a branch's end becomes, whoever runs the branch. Owns their topics, keys and headers. Must not know: stages, groups.
 use crate::{Delivered, End};
-use atio_schemas::{Codec, CodecError, Detection, header, incident::Wait};
+use atio_schemas::{
+    Codec, CodecError, Detection, header,
+    incident::{Ack, Wait},
+};
 use atio_stage::{Headers, Output};
 
 /// What a delivery says of itself in `ce_type`.
 const DELIVERY: &str = "atio.delivery";
 const WAIT: &str = "atio.wait";
+const ACK: &str = "atio.ack";
 
 /// Headers of what a workflow makes of a record with headers `from`: what is carried on, the event, the workflow (`name@version`), the
 /// type of what it is (`ce_type`).
@@ -55,7 +59,22 @@ fn wait_output(codec: &Codec, prefix: &str, from: &Headers, wait: &Wait) -> Resu
     Ok(Output::new(format!("{prefix}waits"), wait.incident_id.as_bytes(), codec.encode(wait)?, headers))
 }
 
-/// All that a branch's end says is to be written: its deliveries, then where it waits.
+/// A command to the incident on `<prefix>acks`, keyed by it. `from`: headers of the record that the branch was run for.
+fn command_output(
+    codec: &Codec,
+    prefix: &str,
+    from: &Headers,
+    original: &Detection,
+    command: &Ack,
+) -> Result<Output, CodecError> {
+    // Whoever says it is its workflow, `name@version`.
+    let mut headers = headers(from, original, &command.actor, ACK);
+    let source = format!("/atio/{}/acks", original.tenant);
+    headers.describe(ACK, &command.ack_id, source, Some(command.sent_at));
+    Ok(Output::new(format!("{prefix}acks"), command.incident_id.as_bytes(), codec.encode(command)?, headers))
+}
+
+/// All that a branch's end says is to be written: its deliveries, what it tells the incident, then where it waits.
 ///
 /// # Errors
 /// What the codec says: a schema that is not registered yet, or a value that does not fit it.
@@ -67,5 +86,6 @@ pub fn outputs(
     end: &End,
 ) -> Result<Vec<Output>, CodecError> {
     let deliveries = end.outputs.iter().map(|d| delivery_output(codec, prefix, from, original, d));
-    deliveries.chain(end.waits.iter().map(|w| wait_output(codec, prefix, from, w))).collect()
+    let commands = end.commands.iter().map(|c| command_output(codec, prefix, from, original, c));
+    deliveries.chain(commands).chain(end.waits.iter().map(|w| wait_output(codec, prefix, from, w))).collect()
 }

@@ -224,6 +224,7 @@ fn expectation() -> Value {
         "properties": {
             "awaiting": {"enum": ["ack"], "description": "This branch must come to wait"},
             "delivered": {"type": "integer", "minimum": 0, "description": "Events of which something must be delivered"},
+            "incident": {"type": "integer", "minimum": 0, "description": "Events for which the incident must be told something"},
             "dropped": counts("Events that must end so, by reason"),
             "rejected": counts("Dead letters that there must be, by reason"),
         },

@@ -28,6 +28,8 @@ impl Snapshot {
             |w| json!({"step": w.step, "role": w.role, "within_ms": w.within_ms, "otherwise": w.otherwise}),
         );
         put("waits", waits.collect());
+        let told = |c: &atio_schemas::incident::Ack| json!({"action": c.action, "assignee": c.assignee, "severity": c.severity, "comment": c.comment, "verdict": c.verdict});
+        put("incident", end.commands.iter().map(told).collect());
         put("rejected", end.rejected.iter().map(|r| json!({"code": r.code, "message": r.message})).collect());
         if let Some(code) = end.dropped {
             entry.insert("dropped".to_owned(), json!(code));

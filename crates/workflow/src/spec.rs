@@ -98,6 +98,8 @@ pub enum Given {
 pub struct Totals {
     pub branch: Key,
     pub delivered: Option<u64>,
+    /// Events for which the incident is told something.
+    pub incident: Option<u64>,
     /// By reason; no others.
     pub dropped: Option<BTreeMap<Code, u64>>,
     pub rejected: Option<BTreeMap<Code, u64>>,

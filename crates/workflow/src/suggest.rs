@@ -1,6 +1,7 @@
 //! What to write instead of a name that is none: as declarations suggest it, and columns.
 use atio_schemas::column::COLUMNS;
 pub(crate) use atio_topics::suggest::help;
+pub(crate) use atio_topics::suggest::nearest as near;
 use atio_topics::suggest::nearest;
 
 /// For the name of a column: there are too many to list.

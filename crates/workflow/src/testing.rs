@@ -130,6 +130,8 @@ fn stand_in(detection: &Detection) -> Result<Arc<[u8]>, graph::GraphError> {
 struct Ends {
     /// Events of which something was delivered.
     delivered: u64,
+    /// Events for which the incident was told something.
+    incident: u64,
     waiting: u64,
     dropped: BTreeMap<Code, u64>,
     rejected: BTreeMap<Code, u64>,
@@ -140,6 +142,7 @@ struct Ends {
 impl Ends {
     fn count(&mut self, end: &End) {
         self.delivered += u64::from(!end.outputs.is_empty());
+        self.incident += u64::from(!end.commands.is_empty());
         self.waiting += u64::from(!end.waits.is_empty());
         if let Some(code) = end.dropped {
             *self.dropped.entry(code).or_default() += 1;
@@ -227,8 +230,14 @@ fn differences(expected: &Totals, found: &Ends) -> Vec<String> {
         counts.iter().map(|(code, n)| format!("{code}: {n}")).collect::<Vec<_>>().join(", ")
     };
     let mut wrong = vec![];
-    if let Some(wanted) = expected.delivered.filter(|wanted| *wanted != found.delivered) {
-        wrong.push(format!("{branch} delivered {}, expected {wanted}", found.delivered));
+    let counts = [
+        ("delivered", expected.delivered, found.delivered),
+        ("told the incident", expected.incident, found.incident),
+    ];
+    for (what, wanted, found) in counts {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+            wrong.push(format!("{branch} {what} {found}, expected {wanted}"));
+        }
     }
     let reasons =
         [("dropped", &expected.dropped, &found.dropped), ("rejected", &expected.rejected, &found.rejected)];

@@ -61,10 +61,10 @@ fn examples(text: &str) -> Vec<&str> {
 #[test]
 fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
-    let [whole, named, ways, merged, elements, failing, counting, tables, waits, steps, test] =
+    let [whole, named, ways, merged, elements, failing, counting, tables, waits, rota, said, steps, test] =
         examples(&text)[..]
     else {
-        panic!("eleven examples")
+        panic!("thirteen examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -86,6 +86,8 @@ fn the_documented_workflow_passes_its_tests() {
     passes("failing", &format!("{head}  b:\n{failing}"));
     assert_eq!(passes("tables", &format!("{head}{tables}")).branches[0].tables.len(), 1);
     assert!(passes("waits", &format!("{head}{waits}")).branches.iter().all(|b| b.awaits));
+    assert!(passes("said", &format!("{head}  b:\n{said}")).branches[0].awaits);
+    assert!(passes("rota", &format!("{head}  b:\n{rota}")).branches[0].awaits);
     let counts = passes("counting", &format!("{head}{counting}tests:\n{test}"));
     assert!(counts.tests.len() == 1 && counts.branches.iter().all(|b| b.keeps));
 }

@@ -1,8 +1,7 @@
 //! Incidents over HTTP: looking at them, and answering. 202 only after the broker has the answer. Owns what a request may say; what an answer
 //! does is the stage's.
 use crate::{
-    SERVICE,
-    stage::COMMENT_MAX,
+    SERVICE, meant,
     view::{State as Where, View},
 };
 use atio_runtime::{
@@ -22,7 +21,7 @@ use atio_runtime::{
 };
 use atio_schemas::{
     Code, Codec, CodecError, header,
-    incident::{Ack, AckAction, Incident, Verdict},
+    incident::{Ack, AckAction, Incident, Severity, Verdict},
 };
 use atio_stage::{Headers, Output};
 use atio_stream::publish::Publish;
@@ -125,6 +124,9 @@ struct Said {
     verdict: Option<Verdict>,
     comment: Option<String>,
     wait_id: Option<String>,
+    choice: Option<String>,
+    assignee: Option<String>,
+    severity: Option<Severity>,
 }
 
 async fn answer(
@@ -137,48 +139,39 @@ async fn answer(
         let key = checked(&deps, &headers, Role::Analyst)?;
         let said: Said = serde_json::from_slice(&body).map_err(|e| wrong(&e.to_string()))?;
         let incident = found(&deps, &id)?;
-        if incident.closed_at.is_some() {
-            let closed = refuse(StatusCode::CONFLICT, Code::Closed.as_str(), "the incident is closed");
-            return Err(Box::new(closed));
-        }
-        allowed(&said, &incident, key.role)?;
+        let ack_id = uuid::Uuid::new_v4().to_string();
         let ack = Ack {
-            ack_id: uuid::Uuid::new_v4().to_string(),
-            incident_id: id,
             wait_id: said.wait_id,
-            action: said.action,
             verdict: said.verdict,
-            actor: key.id,
             comment: said.comment,
-            sent_at: clock::now(),
+            choice: said.choice,
+            assignee: said.assignee,
+            severity: said.severity,
+            ..Ack::new(&ack_id, &id, said.action, &key.id, clock::now())
         };
+        allowed(&ack, &incident, key.role)?;
         publish(&deps, &ack, &incident.tenant).await
     };
     answer.await.unwrap_or_else(|refused: Refused| *refused)
 }
 
 /// Whether this may be said of the incident, by somebody with this role.
-fn allowed(said: &Said, incident: &Incident, role: Role) -> Result<(), Refused> {
-    match (said.action, said.verdict) {
-        (AckAction::Close, None) => return Err(wrong("verdict: closing needs one")),
-        (AckAction::Acknowledge | AckAction::Comment, Some(_)) => {
-            return Err(wrong("verdict: only with action close"));
-        }
-        _ => {}
-    }
-    if said.action == AckAction::Comment && said.comment.is_none() {
-        return Err(wrong("comment: a comment needs one"));
-    }
-    if said.comment.as_ref().is_some_and(|c| c.len() > COMMENT_MAX) {
-        return Err(wrong(&format!("comment: at most {COMMENT_MAX} bytes")));
-    }
-    let wait_id = said.wait_id.as_deref();
+fn allowed(ack: &Ack, incident: &Incident, role: Role) -> Result<(), Refused> {
+    let refusal = |r: meant::Refused| {
+        let status = match r.code {
+            Code::Closed | Code::Claimed => StatusCode::CONFLICT,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Box::new(refuse(status, r.code.as_str(), &r.message))
+    };
+    meant::formed(ack).map_err(refusal)?;
+    let waits = meant::meant(incident, ack).map_err(refusal)?;
+    let wait_id = ack.wait_id.as_deref();
     if wait_id.is_some_and(|id| !incident.waits.iter().any(|w| w.wait_id == id)) {
         return Err(wrong("wait_id: the incident has no such open wait"));
     }
-    let answered = incident.waits.iter().filter(|w| wait_id.is_none_or(|id| id == w.wait_id));
     let above = |needed: &str| Role::parse(needed).is_some_and(|needed| !role.may(needed));
-    if said.action != AckAction::Comment && answered.into_iter().any(|w| above(&w.role)) {
+    if waits.into_iter().any(|w| above(&w.role)) {
         let message = "a branch waits for the answer of a higher role than this key's";
         return Err(Box::new(refuse(StatusCode::FORBIDDEN, Code::NotAllowed.as_str(), message)));
     }

@@ -7,6 +7,7 @@
 mod answer;
 pub mod http;
 mod incident;
+pub mod meant;
 mod stage;
 mod stores;
 pub mod view;
@@ -68,8 +69,12 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
         service: SERVICE,
         group: format!("{}{SERVICE}", deps.prefix),
         inputs: INPUTS.iter().map(|name| Input::new(&deps.topic(name))).collect(),
-        // A branch that goes on may come to wait again.
-        outputs: [deps.topic("incidents"), deps.topic("waits")].into_iter().chain(sinks).collect(),
+        // A branch that goes on may come to wait again, or tell the incident something.
+        outputs: ["incidents", "waits", "acks"]
+            .map(|name| deps.topic(name))
+            .into_iter()
+            .chain(sinks)
+            .collect(),
         stores: vec![
             StoreSpec::of::<stores::Early>(&deps.prefix, SERVICE),
             StoreSpec::of::<stores::Incidents>(&deps.prefix, SERVICE),

@@ -1,21 +1,22 @@
 //! The stage: what each record does to its incident, and how it ends. Owns outcomes and what is held; what an answer does is in `answer`.
 use crate::{
     Deps, INPUTS,
-    answer::Answer,
-    incident::open_wait,
+    answer::{Ending, Taken},
+    incident::{levels, open_wait},
+    meant::{Refused, formed},
     stores::{Early, EarlyRecord, EarlyWhat, IncidentState, Incidents, Waiting, Waits, held},
 };
 use atio_schemas::{
     Code, Codec, CodecError, Timestamp, codec,
     delivery::ReceiptRecord,
     header,
-    incident::{Ack, Answerer, IncidentEvent, Otherwise, Wait},
+    incident::{Ack, Answer, Answerer, Hours, IncidentEvent, Otherwise, Wait},
 };
 use atio_stage::{
     Headers, NonEmpty, Outcome, Output, Part, Processor, Record, Reject, Replay, StageError, Store as _,
     Timer, Tx,
 };
-use atio_workflow::outputs;
+use atio_workflow::{hours, outputs};
 use ipnet::IpNet;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -29,9 +30,13 @@ const WITHIN_MAX_MS: i64 = 365 * 24 * 3600 * 1000;
 pub(crate) const WAITS_MAX: usize = 200;
 pub(crate) const EARLY_MAX: usize = 100;
 /// Longest id, name or role.
-const NAME_MAX: usize = 256;
-/// Longest comment, bytes.
-pub(crate) const COMMENT_MAX: usize = 4096;
+pub(crate) const NAME_MAX: usize = 256;
+/// Choices of a wait.
+const CHOICES_MAX: usize = 16;
+/// People whose yes a wait may need.
+const APPROVERS_MAX: i32 = 5;
+/// Levels of a rota.
+const LEVELS_MAX: usize = 8;
 /// A wait's state as JSON: what its changelog takes.
 const STATE_MAX: usize = (8 << 20) - (64 << 10);
 
@@ -87,9 +92,13 @@ impl Joiner {
         if known.as_ref().is_some_and(|s| s.ended.contains(&wait.wait_id)) {
             // It was answered, and what came after failed: that is done again.
             let is_open = known.as_ref().is_some_and(|s| s.incident.closed_at.is_none());
+            let ended = known.as_ref().and_then(|s| s.ending(&wait.wait_id));
+            let ending = ended.unwrap_or_else(|| acknowledged(record.timestamp));
             return match Replay::of(record.headers).filter(|replay| replay.is_anew()) {
                 Some(_) if !is_open => Ok(Outcome::Drop(Code::Closed)),
-                Some(_) => self.resume(&Waiting { wait, carried: outputs::carried(record.headers) }, tx),
+                Some(_) => {
+                    self.resume(&Waiting { wait, carried: outputs::carried(record.headers) }, ending, tx)
+                }
                 None => Ok(Outcome::Drop(Code::Joined)),
             };
         }
@@ -123,10 +132,14 @@ impl Joiner {
             Outcome::Drop(Code::Joined)
         } else if state.incident.closed_at.is_some() {
             Outcome::Drop(Code::Closed)
-        } else if state.answered_all_at.is_some_and(|answered| answered >= at) {
+        } else if let Some(answered) =
+            state.answered_all_at.filter(|answered| *answered >= at && is_plain(wait))
+        {
             // It lay on its topic when all were answered.
-            let end = self.resume(&waiting, tx)?;
-            state.end(&wait.wait_id);
+            let ending = acknowledged(answered);
+            let end = self.resume(&waiting, ending, tx)?;
+            state.incident.waits.push(open_wait(wait, at));
+            state.end(&wait.wait_id, ending);
             end
         } else {
             let open = open_wait(wait, at);
@@ -153,9 +166,12 @@ impl Joiner {
             return ahead(&incident_id, EarlyRecord { at: record.timestamp, what: EarlyWhat::Ack(ack) }, tx);
         };
         match self.answer(&ack, record.timestamp, &mut state, tx)? {
-            Answer::Taken => self.emit(&state, &ack.ack_id, record.headers, tx),
-            Answer::Duplicate => Ok(Outcome::Drop(Code::Duplicate)),
-            Answer::Refused(code, message) => Ok(Outcome::dead_letter(code, message)),
+            Taken::Yes => self.emit(&state, &ack.ack_id, record.headers, tx),
+            Taken::Before => Ok(Outcome::Drop(Code::Duplicate)),
+            Taken::No(Refused { code: Code::Closed, .. }) if is_policy(&ack) => {
+                Ok(Outcome::Drop(Code::Closed))
+            }
+            Taken::No(Refused { code, message }) => Ok(Outcome::dead_letter(code, message)),
         }
     }
 
@@ -193,9 +209,12 @@ impl Joiner {
         for record in early {
             let end = match &record.what {
                 EarlyWhat::Ack(ack) => match self.answer(ack, record.at, state, tx)? {
-                    Answer::Taken => Outcome::emit(self.output(state, &ack.ack_id, headers)?),
-                    Answer::Duplicate => Outcome::Drop(Code::Duplicate),
-                    Answer::Refused(code, message) => self.rejected(ack, code, message)?,
+                    Taken::Yes => Outcome::emit(self.output(state, &ack.ack_id, headers)?),
+                    Taken::Before => Outcome::Drop(Code::Duplicate),
+                    Taken::No(Refused { code: Code::Closed, .. }) if is_policy(ack) => {
+                        Outcome::Drop(Code::Closed)
+                    }
+                    Taken::No(Refused { code, message }) => self.rejected(ack, code, message)?,
                 },
                 EarlyWhat::Receipt(_) if state.incident.handed_over_at.is_some() => {
                     Outcome::Drop(Code::Filtered)
@@ -217,28 +236,34 @@ impl Joiner {
         let wait = &waiting.wait;
         let known = tx.store::<Incidents>().get(&wait.incident_id)?;
         let mut state = known.unwrap_or_else(|| IncidentState::of_wait(wait));
-        let escalated = state.open(&wait.wait_id).is_some_and(|open| open.escalated);
+        let level = state.open(&wait.wait_id).map_or(0, levels);
+        let level = usize::try_from(level).unwrap_or(usize::MAX);
         let now = tx.now();
         state.touch(now);
-        let end = match wait.otherwise {
-            Otherwise::Escalate if !escalated => {
-                state.incident.escalated_at.get_or_insert(at);
-                if let Some(open) = state.open_mut(&wait.wait_id) {
-                    open.escalated = true;
-                }
-                let key = held(Waits::NAME, &wait.incident_id, &wait.wait_id);
-                Outcome::Hold { key, until: at.plus_millis(ESCALATED_MS) }
+        let unanswered = Ending { answer: Answer::Unanswered, choice: None, by: &[], at };
+        let key_of = || held(Waits::NAME, &wait.incident_id, &wait.wait_id);
+        let end = match (wait.escalate.get(level), wait.otherwise) {
+            (Some(next), _) => {
+                // Their time runs from when they are asked.
+                let until = hours::deadline(now, next.within_ms, next.hours.as_ref());
+                state.escalate(&wait.wait_id, Some(&next.role), at, until);
+                Outcome::Hold { key: key_of(), until }
             }
-            Otherwise::Continue => {
-                let end = self.resume(&waiting, tx)?;
+            (None, Otherwise::Escalate) if level == wait.escalate.len() => {
+                let until = at.plus_millis(ESCALATED_MS);
+                state.escalate(&wait.wait_id, None, at, until);
+                Outcome::Hold { key: key_of(), until }
+            }
+            (None, Otherwise::Continue) => {
+                let end = self.resume(&waiting, unanswered, tx)?;
                 state.acknowledged(now, None, Answerer::Policy);
                 end
             }
-            Otherwise::Escalate | Otherwise::Stop => Outcome::Drop(Code::Unanswered),
+            (None, Otherwise::Escalate | Otherwise::Stop) => Outcome::Drop(Code::Unanswered),
         };
         if !matches!(end, Outcome::Hold { .. }) {
             tx.store::<Waits>().delete(key);
-            state.end(&wait.wait_id);
+            state.end(&wait.wait_id, unanswered);
         }
         self.show(&state, &format!("{}/{}", wait.wait_id, at.0), &outputs::restored(&waiting.carried), tx)?;
         Ok(end)
@@ -356,6 +381,21 @@ fn ahead(incident_id: &str, record: EarlyRecord, tx: &mut Tx<'_>) -> Result<Outc
     Ok(Outcome::Hold { key: held(Early::NAME, incident_id, &id), until })
 }
 
+/// By those who answered all that waited, whoever they were.
+const fn acknowledged(at: Timestamp) -> Ending<'static> {
+    Ending { answer: Answer::Acknowledged, choice: None, by: &[], at }
+}
+
+/// What a policy says of each event comes late at times: that is no mistake.
+fn is_policy(ack: &Ack) -> bool {
+    ack.answerer == Some(Answerer::Policy)
+}
+
+/// Whether a yes from anybody is its answer: then it need not be known to whoever answers all.
+fn is_plain(wait: &Wait) -> bool {
+    wait.choices.is_empty() && wait.approvers.is_none_or(|n| n <= 1)
+}
+
 /// State moves with the partition: under another key a record would be held against another's state.
 fn misplaced(record: &Record<'_>, incident_id: &str) -> Option<Outcome> {
     if incident_id.is_empty() || incident_id.len() > NAME_MAX || incident_id.contains('/') {
@@ -373,21 +413,43 @@ fn wrong_wait(wait: &Wait) -> Option<Outcome> {
         ("branch", &wait.branch),
         ("role", &wait.role),
     ];
+    let choices = wait.choices.iter().map(|choice| ("choices", choice));
+    let roles = wait.escalate.iter().map(|level| ("escalate", &level.role));
+    let names: Vec<(&str, &String)> = names.into_iter().chain(choices).chain(roles).collect();
     wrong_name(&names).or_else(|| {
-        let within = !(0..=WITHIN_MAX_MS).contains(&wait.within_ms);
-        within.then(|| Outcome::dead_letter(Code::InvalidField, "within_ms: up to 365 days"))
+        if wait.choices.len() > CHOICES_MAX {
+            let message = format!("choices: at most {CHOICES_MAX}");
+            return Some(Outcome::dead_letter(Code::InvalidField, message));
+        }
+        if wait.approvers.is_some_and(|n| !(1..=APPROVERS_MAX).contains(&n)) {
+            let message = format!("approvers: 1 to {APPROVERS_MAX}");
+            return Some(Outcome::dead_letter(Code::InvalidField, message));
+        }
+        wrong_time(wait.within_ms, wait.hours.as_ref()).or_else(|| {
+            let levels = wait.escalate.iter();
+            levels.clone().find_map(|level| wrong_time(level.within_ms, level.hours.as_ref())).or_else(|| {
+                let many = levels.len() > LEVELS_MAX;
+                many.then(|| {
+                    Outcome::dead_letter(Code::InvalidField, format!("escalate: at most {LEVELS_MAX} levels"))
+                })
+            })
+        })
     })
 }
 
+fn wrong_time(within_ms: i64, within: Option<&Hours>) -> Option<Outcome> {
+    let wrong = |message: &str| Some(Outcome::dead_letter(Code::InvalidField, message));
+    match within {
+        _ if !(0..=WITHIN_MAX_MS).contains(&within_ms) => wrong("within_ms: up to 365 days"),
+        Some(hours) if !hours::fits(hours, within_ms) => wrong(
+            "hours: days 1 to 7, minutes of a day, a zone of the tz database; up to a year with within_ms",
+        ),
+        _ => None,
+    }
+}
+
 fn wrong_ack(ack: &Ack) -> Option<Outcome> {
-    let mut names = vec![("ack_id", &ack.ack_id), ("actor", &ack.actor)];
-    names.extend(ack.wait_id.as_ref().map(|id| ("wait_id", id)));
-    wrong_name(&names).or_else(|| {
-        let long = ack.comment.as_ref().is_some_and(|c| c.len() > COMMENT_MAX);
-        long.then(|| {
-            Outcome::dead_letter(Code::InvalidField, format!("comment: at most {COMMENT_MAX} bytes"))
-        })
-    })
+    formed(ack).err().map(|refused| Outcome::dead_letter(refused.code, refused.message))
 }
 
 fn wrong_name(names: &[(&str, &String)]) -> Option<Outcome> {

@@ -32,6 +32,7 @@ struct Kept {
     /// Bits of the timings that were observed.
     observed: u8,
     waits: u32,
+    escalations: u64,
     since: Option<Timestamp>,
 }
 
@@ -106,7 +107,10 @@ impl Incidents {
             self.metrics.untracked.inc(&[]);
             return;
         }
-        let mut observed = self.forget(id).map_or(0, |k| k.observed);
+        let before = self.forget(id);
+        let mut observed = before.map_or(0, |k| k.observed);
+        let escalations = times.escalations.saturating_sub(before.map_or(0, |k| k.escalations));
+        self.metrics.escalations.add(&[times.kind.as_str()], escalations);
         for timing in Timing::ALL {
             let is_new = observed & timing.bit() == 0;
             if is_new && self.metrics.observe(times, tenant, timing) {
@@ -119,6 +123,7 @@ impl Incidents {
             false_positive: times.false_positive,
             observed,
             waits: times.waits,
+            escalations: times.escalations,
             since: times.since(),
         };
         self.count(id, &kept, 1);

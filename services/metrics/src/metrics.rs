@@ -36,6 +36,7 @@ pub struct IncidentMetrics {
     pub open: Gauge,
     pub oldest: Gauge,
     pub waits: Gauge,
+    pub escalations: Counter,
     pub false_positives: Gauge,
     pub unreadable: Counter,
     pub untracked: Counter,
@@ -93,6 +94,11 @@ impl IncidentMetrics {
                 "atio_incident_waits_open",
                 "Branches of workflows that wait for an answer.",
                 &[],
+            )?,
+            escalations: service.counter(
+                "atio_incident_escalations_total",
+                "How often somebody else was asked because nobody had answered in time.",
+                &["kind"],
             )?,
             false_positives: service.gauge(
                 "atio_incidents_false_positive",

@@ -35,16 +35,7 @@ fn incident(id: &str) -> Incident {
 }
 
 fn wait(id: &str) -> OpenWait {
-    OpenWait {
-        wait_id: id.into(),
-        workflow: "w@1".into(),
-        branch: "b".into(),
-        role: "analyst".into(),
-        opened_at: Timestamp(0),
-        deadline: Timestamp(1),
-        escalated: false,
-        joined: 0,
-    }
+    OpenWait::new(id, "w@1", "b", "analyst", Timestamp(0))
 }
 
 /// The text of `/metrics` after these records, caught up at the end.
@@ -79,6 +70,7 @@ fn each_timing_counts_once_however_often_its_incident_changes() {
     );
     assert_eq!(sample(&text, "atio_incident_waits_open"), Some("2"));
     assert_eq!(sample(&text, "atio_incidents_oldest_open_seconds"), Some("299999990"));
+    one.escalations = Some(2);
     (one.acked_at, one.acked_as, one.closed_at) = (at(50), Some(Answerer::Policy), at(60));
     one.waits.clear();
     for _ in 0..3 {
@@ -86,6 +78,7 @@ fn each_timing_counts_once_however_often_its_incident_changes() {
     }
     incidents.show(NOW);
     let text = metrics.text().unwrap();
+    assert_eq!(sample(&text, "atio_incident_escalations_total"), Some("2"));
     for (name, labels, sum) in
         [("detect", "", "10"), ("acknowledge", r#"by="policy","#, "30"), ("resolve", "", "50")]
     {

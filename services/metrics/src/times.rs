@@ -72,6 +72,8 @@ pub struct Times {
     pub false_positive: bool,
     /// Branches that wait for an answer.
     pub waits: u32,
+    /// How often it was escalated.
+    pub escalations: u64,
 }
 
 impl Times {
@@ -91,6 +93,7 @@ impl Times {
             escalated: incident.escalated_at.is_some(),
             false_positive: incident.verdict == Some(Verdict::FalsePositive),
             waits: u32::try_from(incident.waits.len()).unwrap_or(u32::MAX),
+            escalations: u64::try_from(incident.escalations.unwrap_or(0)).unwrap_or(0),
         }
     }
 

@@ -146,7 +146,10 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
             dead_letters: deps.topic("workflow-dlq"),
             ..Input::new(&deps.topic(&format!("workflow.{workflow}")))
         }],
-        outputs: deliveries.chain(reach.awaits.then(|| deps.topic("waits"))).collect(),
+        outputs: deliveries
+            .chain(reach.awaits.then(|| deps.topic("waits")))
+            .chain(reach.commands.then(|| deps.topic("acks")))
+            .collect(),
         stores: stores(deps, workflow, branch, reach),
         tables: std::iter::once(deps.table.clone())
             .chain(reach.tables.iter().map(|name| deps.reference(name)))

@@ -83,6 +83,8 @@ pub struct Branch {
     pub tables: BTreeSet<String>,
     /// It may come to wait for somebody.
     pub awaits: bool,
+    /// It tells incidents something.
+    pub commands: bool,
     /// It has steps that keep something between events.
     pub keeps: bool,
     /// One of them holds events.
@@ -107,6 +109,9 @@ impl Definition {
         topics.insert(format!("workflow.{}", self.name));
         if self.branches.iter().any(|b| b.awaits) {
             topics.insert("waits".to_owned());
+        }
+        if self.branches.iter().any(|b| b.commands) {
+            topics.insert("acks".to_owned());
         }
         for branch in &self.branches {
             let state = format!("state.routing.{}.{}", self.name, branch.name);
@@ -184,6 +189,8 @@ pub struct Flow {
     pub types: Option<BTreeSet<String>>,
     /// An `await` stands in this branch.
     pub awaits: bool,
+    /// A step tells incidents something.
+    pub commands: bool,
     /// A step with state does, and one that holds events.
     pub keeps: bool,
     pub delays: bool,
@@ -214,17 +221,14 @@ impl Flow {
             undelivered: one.undelivered.or(other.undelivered),
             sinks,
             tables: one.tables.union(&other.tables).cloned().collect(),
-            scope: Scope {
-                item: one.scope.item.and(other.scope.item),
-                error: one.scope.error && other.scope.error,
-                ..before.scope
-            },
+            scope: one.scope.join(other.scope),
             aside: before.aside,
             in_each: before.in_each,
             otherwise: one.otherwise.union(&other.otherwise).cloned().collect(),
             reach: before.reach.behind(&one.reach, &other.reach),
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
+            commands: one.commands || other.commands,
             keeps: one.keeps || other.keeps,
             delays: one.delays || other.delays,
             counting: other.counting,
@@ -246,6 +250,7 @@ impl Flow {
             self.otherwise.extend(all);
         }
         self.tables.extend(aside.tables);
+        self.commands |= aside.commands;
         self.keeps |= aside.keeps;
         self.counting = aside.counting;
         self
@@ -274,6 +279,7 @@ fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Optio
         sinks,
         tables: std::mem::take(&mut check.flow.tables),
         awaits: check.flow.awaits,
+        commands: check.flow.commands,
         keeps: check.flow.keeps,
         delays: check.flow.delays,
     })
@@ -313,7 +319,7 @@ pub(crate) fn aside(
     let found = steps(written, check);
     let unsound = check.problems.len() > problems;
     if let Some(first) = written.first().filter(|_| !unsound) {
-        if written.iter().any(|s| s.has("deliver")) {
+        if written.iter().any(acts) {
             ending(written, &first.name, check, unsound);
         } else {
             let message = format!("`{what}` delivers nothing, and what it changes ends with it");
@@ -326,16 +332,23 @@ pub(crate) fn aside(
     found
 }
 
-/// A branch ends with a delivery, and nothing stands behind it; so does each way of an `if` that ends it.
+/// Steps that have an effect outside of the branch.
+const EFFECTS: &[&str] = &["deliver", "incident"];
+
+fn acts(step: &spec::Step) -> bool {
+    EFFECTS.iter().any(|name| step.has(name))
+}
+
+/// A branch ends with a delivery or a word to its incident, and nothing stands behind it; so does each way of an `if` that ends it.
 fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bool) {
     let Some(last) = written.last() else { return };
     // Of an `each` this is told where it is read.
-    if last.name.text == "deliver" || last.name.text == "each" && last.has("deliver") {
+    if EFFECTS.contains(&last.name.text.as_str()) || last.name.text == "each" && acts(last) {
         return;
     }
-    if last.name.text == "if" && last.has("deliver") {
+    if last.name.text == "if" && acts(last) {
         for (way, steps) in [("then", &last.then), ("else", &last.otherwise)] {
-            if !steps.is_empty() && !steps.iter().any(|s| s.has("deliver")) {
+            if !steps.is_empty() && !steps.iter().any(acts) {
                 let message =
                     format!("the way of `{way}` has no effect: nothing is delivered on it, nor behind it");
                 let place = steps.first().map_or(&last.name.place, |s| &s.name.place).clone();
@@ -355,7 +368,7 @@ fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bo
         check.problem(&last.name.place, message, Some("`- deliver: <sink>` behind it".to_owned()));
         return;
     }
-    match written.iter().rposition(|s| s.has("deliver")) {
+    match written.iter().rposition(acts) {
         Some(at) => {
             let place = written.get(at + 1).map_or(&last.name.place, |s| &s.name.place).clone();
             let message = "what stands behind the last `deliver` has no effect";

@@ -150,7 +150,33 @@ fn mistakes() {
         "[{await: {ack: analyst, within: 15m, otherwise: page}}, {deliver: siem}]",
         "[{await: {ack: analyst, withn: 15m}}, {deliver: siem}]",
         "[{await: {choices: [isolate, leave], within: 15m}}, {deliver: siem}]",
-        "[{await: {ack: analyst, approvers: 2, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, choices: isolate}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, choices: [isolate]}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, choices: [isolate, Isolate!, isolate]}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, choices: [isolate, leave]}}, {when: '.choice == \"isolat\"'}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m}}, {when: '.choice == \"isolate\"'}, {deliver: siem}]",
+        "[{when: '.answer == \"acknowledged\"'}, {await: {ack: analyst, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m}}, {when: '.answer == \"unanswered\"'}, {deliver: siem}]",
+        "[{incident: close}]",
+        "[{incident: {}}]",
+        "[{incident: {asign: soc, severity: hgih, comment: '', close: {}}}]",
+        "[{incident: {close: {verdict: done, comment: x}}}, {deliver: siem}]",
+        "[{incident: {assign: soc}}, {delay: 1m}, {deliver: siem}]",
+        "[{incident: {assign: soc}}, {set: {importance: 1}}]",
+        "[{await: {ack: analyst, within: 15m, hours: office}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, hours: {days: [mon-fri], from: '08:00'}}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, hours: {days: [mo, mon-wed, tue], from: '25:00', to: '18:60', zone: Europe/Berlim}}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, hours: {days: [], from: 8am, to: '24:01', zone: Mars}}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, hours: {days: fri-mon, from: '08:00', to: '08:00', zone: UTC}}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 1h, hours: {days: sun, from: '08:00', to: '08:01', zone: UTC}}}, {deliver: siem}]",
+        "[{await: {ack: engineer, within: 15m, escalate: [{role: analyst, within: 1h}]}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, escalate: [{role: boss, within: 1h, untill: x}, {role: admin}, {within: 1h, role: viewer}]}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, escalate: engineer}}, {deliver: siem}]",
+        "[{await: {ack: analyst, within: 15m, escalate: []}}, {deliver: siem}]",
+        "[{await: {ack: analyst, approvers: 6, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analyst, approvers: two, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analyst, rejected: escalate, within: 15m}}, {deliver: siem}]",
+        "[{await: {ack: analyst, approvers: 2, within: 15m}}, {when: '.answer == \"rejected\"'}, {deliver: siem}]",
         "[{await: analyst}, {deliver: siem}]",
         "[{await: {ack: analyst, within: 15m}}]",
         "[{deliver: siem}, {await: {ack: analyst, within: 15m}}]",
@@ -404,6 +430,22 @@ fn a_branch_that_waits() {
     assert_eq!(eager[1].as_deref(), Some("waiting in [], expected [ask]; ask: when_false"));
     let elsewhere = WAITING.replace("ask, siem], ask", "siem], ask");
     assert_eq!(failures(&elsewhere)[0].as_deref(), Some("delivered by [ask, siem], expected [siem]"));
+}
+
+/// A branch may do no more than tell its incident something; its topic is in the footprint, and tests count it.
+#[test]
+fn a_branch_that_tells_its_incident() {
+    let text = WAITING
+        .replace("    - deliver: siem\ntests:", "    - incident: {assign: soc, severity: high}\ntests:");
+    let text = text.replace("branches: [ask, siem], ask", "branches: [ask], siem: {incident: 1}, ask");
+    let text = text.replace("branches: [siem]}", "branches: [], siem: {incident: 2}}");
+    let definition = compile("w.yaml", &text, &known()).unwrap();
+    let topics: Vec<String> = definition.footprint().topics.into_iter().collect();
+    assert_eq!(topics, ["acks", "delivery.report", "delivery.siem", "waits", "workflow.w"]);
+    let site = crate::Site { version: 1, home_networks: &[] };
+    let verdicts = crate::testing::run(&definition, site, &|_| Err(String::new()));
+    let failures: Vec<Option<&str>> = verdicts.iter().map(|v| v.failure.as_deref()).collect();
+    assert_eq!(failures, [None, Some("siem told the incident 1, expected 2; ask: when_false")]);
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn one(node: &Node, problems: &mut Vec<Problem>) -> Option<Given> {
     }
 }
 
-const EXPECTATIONS: &[&str] = &["awaiting", "delivered", "dropped", "rejected"];
+const EXPECTATIONS: &[&str] = &["awaiting", "delivered", "dropped", "incident", "rejected"];
 
 /// `then.<branch>: {awaiting: ack, delivered: 2, dropped: {duplicate: 1}}`.
 fn of_branch(
@@ -172,14 +172,15 @@ fn of_branch(
         if what.text == "ack" {
             awaiting.push(branch.clone());
         } else {
-            problems.push(unknown(&what, &["ack"], &["approvers", "choices"], "answer"));
+            problems.push(unknown(&what, &["ack"], &[], "answer"));
         }
     }
     let delivered = field(entries, "delivered").and_then(|n| number(n, "`delivered`", problems));
+    let incident = field(entries, "incident").and_then(|n| number(n, "`incident`", problems));
     let [dropped, rejected] =
         ["dropped", "rejected"].map(|name| Some(reasons(field(entries, name)?, name, problems)));
-    if delivered.is_some() || dropped.is_some() || rejected.is_some() {
-        totals.push(Totals { branch: branch.clone(), delivered, dropped, rejected });
+    if delivered.is_some() || incident.is_some() || dropped.is_some() || rejected.is_some() {
+        totals.push(Totals { branch: branch.clone(), delivered, incident, dropped, rejected });
     }
 }
 

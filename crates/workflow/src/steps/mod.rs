@@ -8,11 +8,13 @@ mod deliver;
 mod each;
 mod enrich;
 mod if_;
+mod incident;
 mod key;
 mod merge;
 mod objects;
 mod on_error;
 mod rate;
+mod rota;
 mod sanitize;
 mod set;
 mod when;
@@ -97,6 +99,7 @@ static STEPS: &[Kind] = &[
     Kind { name: "enrich", read: Read::One(enrich::read), schema: enrich::schema },
     Kind { name: "filter", read: Read::One(objects::read_filter), schema: objects::schema },
     Kind { name: "if", read: Read::Row(if_::read), schema: if_::schema },
+    Kind { name: "incident", read: Read::One(incident::read), schema: incident::schema },
     Kind { name: "merge", read: Read::One(merge::read), schema: merge::schema },
     Kind { name: "rate", read: Read::One(rate::read), schema: rate::schema },
     Kind { name: "remove", read: Read::One(objects::read_remove), schema: objects::schema },
@@ -106,7 +109,7 @@ static STEPS: &[Kind] = &[
 ];
 
 /// Steps of the language that this version does not know yet.
-const LATER: &[&str] = &["call", "gather", "incident", "parallel", "retry", "split", "wait"];
+const LATER: &[&str] = &["call", "gather", "parallel", "retry", "split", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {

@@ -60,7 +60,7 @@ impl Step for Guarded {
         match ended {
             Err(error) => Flow::Fail(error),
             // Nothing took its place: it is a dead letter after all, one for both.
-            Ok(ended) if ended.delivered == 0 => {
+            Ok(ended) if ended.acts == 0 => {
                 let and = ended.rejected.first().map(|r| format!("; on_error: {}", r.message));
                 Flow::Reject(code, message + &and.unwrap_or_default())
             }

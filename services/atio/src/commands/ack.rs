@@ -8,11 +8,11 @@ use crate::{
     system,
 };
 use anyhow::Context;
-use atio_incidents::http::ack_output;
+use atio_incidents::{http::ack_output, meant};
 use atio_runtime::{Config, clock};
 use atio_schemas::{
     Codec, header,
-    incident::{Ack, AckAction, Incident, Verdict},
+    incident::{Ack, AckAction, Incident, Severity, Verdict},
 };
 use atio_stream::{
     Kafka,
@@ -30,10 +30,11 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Answer an incident: branches that wait for it go on
 ///
-/// Without --wait every open wait of the incident is answered. An answer that was refused is in acks.dlq with its reason.
+/// Without --wait every open wait of the incident is answered; with --choice those that offer it, without one those that offer none. An answer
+/// that was refused is in acks.dlq with its reason.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  atio ack 9a3d2b1c --comment 'on it'\n  atio ack 9a3d2b1c --close false_positive"
+    after_help = "Examples:\n  atio ack 9a3d2b1c --comment 'on it'\n  atio ack 9a3d2b1c --choice isolate\n  atio ack 9a3d2b1c --close false_positive"
 )]
 pub struct Args {
     /// Its id, or how the id starts
@@ -41,6 +42,24 @@ pub struct Args {
     /// Answer this wait alone
     #[arg(long, value_name = "ID")]
     wait: Option<String>,
+    /// What is chosen, where a wait has choices: `atio incident show` has them
+    #[arg(long, value_name = "NAME", conflicts_with = "close")]
+    choice: Option<String>,
+    /// Say no: what waits ends, or goes on as its `rejected` says
+    #[arg(long, conflicts_with_all = ["choice", "close"])]
+    reject: bool,
+    /// Say that you work on what waits; it goes on waiting
+    #[arg(long, conflicts_with_all = ["choice", "close", "reject"])]
+    claim: bool,
+    /// Nobody works on what waits any more
+    #[arg(long, conflicts_with_all = ["choice", "close", "reject", "claim"])]
+    release: bool,
+    /// Who is to work on the incident; what waits goes on waiting
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["choice", "reject", "claim", "release"])]
+    assign: Option<String>,
+    /// How severe it is
+    #[arg(long, value_name = "LEVEL", value_parser = Severity::NAMES.to_vec(), conflicts_with_all = ["choice", "reject", "claim", "release"])]
+    severity: Option<String>,
     /// Close the incident: what still waits is stopped
     #[arg(long, value_name = "VERDICT", value_parser = Verdict::NAMES.to_vec(), conflicts_with = "wait")]
     close: Option<String>,
@@ -73,9 +92,6 @@ fn known(target: &Target, id: &str) -> anyhow::Result<Incident> {
 
 /// What the arguments say of the incident as it is.
 fn said(args: &Args, incident: &Incident) -> anyhow::Result<Ack> {
-    if incident.closed_at.is_some() {
-        return Err(Failure::with(Exit::Refused, "the incident is closed"));
-    }
     if let Some(id) = args.wait.as_ref().filter(|id| !incident.waits.iter().any(|w| w.wait_id == **id)) {
         let open: Vec<&str> = incident.waits.iter().map(|w| w.wait_id.as_str()).collect();
         return Err(Failure::usage(format!(
@@ -84,16 +100,30 @@ fn said(args: &Args, incident: &Incident) -> anyhow::Result<Ack> {
         )));
     }
     let actor = args.actor.clone().filter(|a| !a.is_empty());
-    Ok(Ack {
-        ack_id: uuid::Uuid::new_v4().to_string(),
-        incident_id: incident.incident_id.clone(),
+    let actor = actor.ok_or_else(|| Failure::usage("who answers? give --as NAME"))?;
+    let asked = [
+        (args.close.is_some(), AckAction::Close),
+        (args.reject, AckAction::Reject),
+        (args.claim, AckAction::Claim),
+        (args.release, AckAction::Release),
+        (args.assign.is_some() || args.severity.is_some(), AckAction::Update),
+    ];
+    let action = asked.into_iter().find(|(asked, _)| *asked).map_or(AckAction::Acknowledge, |(_, a)| a);
+    let ack_id = uuid::Uuid::new_v4().to_string();
+    let ack = Ack {
         wait_id: args.wait.clone(),
-        action: if args.close.is_some() { AckAction::Close } else { AckAction::Acknowledge },
         verdict: args.close.as_deref().and_then(Verdict::parse),
-        actor: actor.ok_or_else(|| Failure::usage("who answers? give --as NAME"))?,
         comment: args.comment.clone(),
-        sent_at: clock::now(),
-    })
+        choice: args.choice.clone(),
+        assignee: args.assign.clone(),
+        severity: args.severity.as_deref().and_then(Severity::parse),
+        ..Ack::new(&ack_id, &incident.incident_id, action, &actor, clock::now())
+    };
+    let refused = meant::formed(&ack).and_then(|()| meant::meant(incident, &ack).map(drop));
+    match refused {
+        Ok(()) => Ok(ack),
+        Err(refused) => Err(Failure::with(Exit::Refused, format!("{}: {}", refused.code, refused.message))),
+    }
 }
 
 struct Place<'a> {

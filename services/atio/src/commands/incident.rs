@@ -6,7 +6,10 @@ use crate::{
     render::{self, Format},
 };
 use atio_incidents::view::State;
-use atio_schemas::{Timestamp, incident::Incident};
+use atio_schemas::{
+    Timestamp,
+    incident::{Answered, Approval, Incident, OpenWait},
+};
 
 /// Look at incidents: what waits for an answer, who answered, and how long it took
 #[derive(Debug, clap::Args)]
@@ -100,11 +103,19 @@ fn list(look: &Look, state: Option<State>, limit: usize, format: Format) -> anyh
             i.events.to_string(),
             time(i.detected_at),
             i.waits.len().to_string(),
+            i.assignee.clone().unwrap_or_else(|| "-".to_owned()),
+            claimed(i),
             i.asset.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
     let cells: Vec<Vec<String>> = found.iter().map(cells).collect();
-    render::table(&["INCIDENT", "STATE", "KIND", "SCORE", "EVENTS", "DETECTED", "WAITS", "ASSET"], &cells)
+    render::table(
+        &[
+            "INCIDENT", "STATE", "KIND", "SCORE", "EVENTS", "DETECTED", "WAITS", "ASSIGNEE", "CLAIMED",
+            "ASSET",
+        ],
+        &cells,
+    )
 }
 
 /// One incident, for people or as JSON.
@@ -122,6 +133,8 @@ pub fn show(i: &Incident, format: Format) -> anyhow::Result<()> {
         ("kind", i.kind.to_string()),
         ("asset", text(i.asset.as_deref())),
         ("rule", text(i.rule_id.as_deref())),
+        ("severity", i.severity.map_or_else(|| "-".to_owned(), |s| s.to_string())),
+        ("assignee", text(i.assignee.as_deref())),
         ("events", i.events.to_string()),
         ("occurred", time(i.occurred_at)),
         ("detected", time(i.detected_at)),
@@ -132,19 +145,53 @@ pub fn show(i: &Incident, format: Format) -> anyhow::Result<()> {
         ("closed", time(i.closed_at) + &i.verdict.map_or_else(String::new, |v| format!(" as {v}"))),
     ];
     rows.iter().try_for_each(|(name, value)| render::line(&format!("{name:<13} {value}")))?;
-    i.waits.iter().try_for_each(|w| {
-        let late = if w.escalated { ", escalated" } else { "" };
-        render::line(&format!(
-            "{:<13} {} {}.{} for {} until {}{late}, {} joined",
-            "waits",
-            w.wait_id,
-            w.workflow,
-            w.branch,
-            w.role,
-            w.deadline.rfc3339_millis(),
-            w.joined
-        ))
+    i.waits.iter().try_for_each(|w| render::line(&format!("{:<13} {}", "waits", waits(w))))?;
+    i.answers.iter().try_for_each(|a| render::line(&format!("{:<13} {}", "answered", ended(a))))?;
+    i.comments.iter().try_for_each(|c| {
+        // One line a comment: what people type may hold anything.
+        let text: String = c.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        render::line(&format!("{:<13} {} by {}: {text}", "comment", c.at.rfc3339_millis(), c.by))
     })
+}
+
+/// Who works on what waits.
+fn claimed(i: &Incident) -> String {
+    let mut by: Vec<&str> = i.waits.iter().filter_map(|w| w.claimed_by.as_deref()).collect();
+    by.sort_unstable();
+    by.dedup();
+    if by.is_empty() { "-".to_owned() } else { by.join(",") }
+}
+
+fn waits(w: &OpenWait) -> String {
+    let late = match (w.level, &w.asked) {
+        (Some(level), Some(asked)) => format!(", escalated {level} times, now to {asked}"),
+        _ if w.escalated => ", escalated".to_owned(),
+        _ => String::new(),
+    };
+    let choices = match w.choices.as_slice() {
+        [] => String::new(),
+        choices => format!(", choices {}", choices.join(", ")),
+    };
+    let (until, place) = (w.deadline.rfc3339_millis(), format!("{}.{}", w.workflow, w.branch));
+    let approvers = w.approvers.map_or_else(String::new, |needed| {
+        let yes = |a: &Approval| match &a.choice {
+            Some(choice) => format!("{} for {choice}", a.by),
+            None => a.by.clone(),
+        };
+        let by: Vec<String> = w.approvals.iter().map(yes).collect();
+        let by = if by.is_empty() { "nobody".to_owned() } else { by.join(", ") };
+        format!(", {needed} must say yes: {by} so far")
+    });
+    let claimed = w.claimed_by.as_ref().map_or_else(String::new, |by| format!(", {by} works on it"));
+    let (id, role, joined) = (&w.wait_id, &w.role, w.joined);
+    format!("{id} {place} for {role} until {until}{late}, {joined} joined{choices}{approvers}{claimed}")
+}
+
+fn ended(a: &Answered) -> String {
+    let choice = a.choice.as_ref().map_or_else(String::new, |choice| format!(", chose {choice}"));
+    let by = if a.by.is_empty() { String::new() } else { format!(" by {}", a.by.join(", ")) };
+    let (at, place) = (a.at.rfc3339_millis(), format!("{}.{}", a.workflow, a.branch));
+    format!("{} {place} {}{by} at {at}{choice}", a.wait_id, a.answer)
 }
 
 fn time(at: Option<Timestamp>) -> String {

@@ -15,12 +15,19 @@ use crate::{
     system::{self, declared},
 };
 use anyhow::Context;
-use atio_schemas::{Code, Detection, delivery::Delivery, header, reference::ReferenceRow, routed::Routed};
+use atio_schemas::{
+    Code, Detection, Timestamp,
+    delivery::Delivery,
+    header,
+    incident::{Answer, Wait},
+    reference::ReferenceRow,
+    routed::Routed,
+};
 use atio_stage::{Headers, Tables};
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
 use atio_topics::Footprint;
 use atio_workflow::{
-    Definition, End, Known, Site, Trigger, compile,
+    Definition, End, Heard, Known, Site, Trigger, compile,
     rehearsal::{Rehearsal, Subject},
     resume, tables,
 };
@@ -364,10 +371,9 @@ impl Sum<'_> {
         self.made(headers, detection, end.outputs, false)?;
         count(&mut self.dropped, end.dropped);
         count(&mut self.rejected, end.rejected.iter().map(|r| r.code));
-        // Whether somebody answers is open: what would be delivered then is held against what was.
+        // Whether somebody answers is open, and what they choose: what would be delivered then is held against what was.
         for wait in &end.waits {
-            let after = resume(subject.definition, subject.branch, wait, subject.site);
-            self.made(headers, detection, after.outputs, true)?;
+            self.made(headers, detection, behind(subject, wait), true)?;
         }
         Ok(())
     }
@@ -388,6 +394,25 @@ impl Sum<'_> {
         }
         Ok(())
     }
+}
+
+/// What would be delivered after a yes, whatever is chosen.
+fn behind(subject: Subject<'_>, wait: &Wait) -> Vec<Delivery> {
+    let choices: Vec<Option<&str>> = match wait.choices.as_slice() {
+        [] => vec![None],
+        choices => choices.iter().map(|choice| Some(choice.as_str())).collect(),
+    };
+    let mut found: Vec<Delivery> = vec![];
+    for choice in choices {
+        let heard = Heard::of(wait, Answer::Acknowledged, choice, Timestamp::default());
+        let end = resume(subject.definition, subject.branch, wait, heard, subject.site);
+        for delivery in end.outputs {
+            if !found.iter().any(|d| d.idempotency_key == delivery.idempotency_key) {
+                found.push(delivery);
+            }
+        }
+    }
+    found
 }
 
 fn of(delivery: Delivery) -> Made {

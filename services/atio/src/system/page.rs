@@ -1,4 +1,5 @@
-//! The status page: what runs, what came in, what went out. Open on loopback; from elsewhere a viewer's key is needed.
+//! The status page: what runs, what came in, what went out; open on loopback, from elsewhere a viewer's key is needed. And the page of incidents, which
+//! looks and answers by `/v1/incidents` with a key that is entered there. Must not know: what incidents are.
 use crate::system::System;
 use atio_runtime::http::{
     auth::Keys,
@@ -21,21 +22,25 @@ struct Page {
     keys: Keys,
 }
 
-/// The page holds no data of its own: a script of its own origin fetches them and writes them as text.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Pages hold no data of their own: a script of their own origin fetches them and writes them as text.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub fn router(system: &System) -> Router {
     let page = Page { system: system.clone(), keys: system.keys.clone() };
     Router::new()
         .route("/", get(|| async { secured(Html(include_str!("page.html"))) }))
-        .route(
-            "/page.js",
-            get(|| async {
-                secured(([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("page.js")))
-            }),
-        )
+        .route("/incidents", get(|| async { secured(Html(include_str!("incidents.html"))) }))
+        .route("/page.css", get(|| async { asset("text/css; charset=utf-8", include_str!("page.css")) }))
+        .route("/page.js", get(|| async { asset(SCRIPT, include_str!("page.js")) }))
+        .route("/incidents.js", get(|| async { asset(SCRIPT, include_str!("incidents.js")) }))
         .route("/status.json", get(status))
         .with_state(page)
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    secured(([(header::CONTENT_TYPE, kind)], text))
 }
 
 fn secured(body: impl IntoResponse) -> Response {

@@ -90,6 +90,11 @@ async fn open(down: bool) -> Door {
         100,
     ));
     view.put("i", Some(waiting_one.incident()));
+    let mut choosing_one = World::new();
+    choosing_one.put(given("waits", "i", &choosing("w"), 100));
+    view.put("chooses", Some(Incident { incident_id: "chooses".into(), ..choosing_one.incident() }));
+    choosing_one.put(given("acks", "i", &said("c", AckAction::Claim), 101));
+    view.put("claimed", Some(Incident { incident_id: "claimed".into(), ..choosing_one.incident() }));
     view.put("closed", Some(Incident { closed_at: Some(at(1)), ..incident("closed", 5) }));
     let deps = http::Deps {
         prefix: "t.".into(),
@@ -126,8 +131,8 @@ impl Door {
 async fn incidents_are_listed_by_state_and_shown() {
     let door = open(false).await;
     let (status, all) = door.get("?state=waiting&limit=5", &door.viewer).await;
-    assert_eq!((status, all["incidents"].as_array().unwrap().len()), (200, 1));
-    assert_eq!(all["incidents"][0]["waits"][0]["wait_id"], "w");
+    assert_eq!((status, all["incidents"].as_array().unwrap().len()), (200, 3));
+    assert_eq!(all["incidents"][0]["waits"][0]["claimed_by"], "carol");
     assert_eq!(door.get("/i", &door.viewer).await.1["incident_id"], "i");
     assert_eq!(door.get("/none", &door.viewer).await.0, 404);
     for wrong in ["?state=lost", "?limit=0", "?limit=1001", "?limit=x", "?sate=open"] {
@@ -162,13 +167,27 @@ async fn an_answer_is_published_under_the_key_and_what_can_not_be_said_is_refuse
         ("i", 422, r#"{"action":"acknowledge","verdict":"benign"}"#),
         ("i", 422, r#"{"action":"comment"}"#),
         ("i", 422, r#"{"action":"acknowledge","wait_id":"w9"}"#),
+        ("i", 422, r#"{"action":"acknowledge","wait_id":"w","choice":"isolate"}"#),
+        ("chooses", 422, r#"{"action":"acknowledge"}"#),
+        ("chooses", 422, r#"{"action":"acknowledge","choice":"shout"}"#),
+        ("claimed", 409, r#"{"action":"claim"}"#),
+        ("i", 422, r#"{"action":"update"}"#),
+        ("i", 422, r#"{"action":"update","severity":"hgih"}"#),
+        ("i", 422, r#"{"action":"update","assignee":"x","answerer":"policy"}"#),
+        ("chooses", 422, r#"{"action":"release"}"#),
         ("i", 403, r#"{"action":"acknowledge"}"#),
+        ("i", 403, r#"{"action":"reject","wait_id":"w2"}"#),
+        ("i", 403, r#"{"action":"claim"}"#),
     ] {
         let (status, answer) = door.say(id, &analyst, body).await;
         assert_eq!(status, wanted, "{body}: {answer}");
     }
     assert_eq!(door.say("i", &door.viewer, r#"{"action":"acknowledge","wait_id":"w"}"#).await.0, 403);
     assert_eq!(door.broker.got.lock().unwrap().len(), 1, "what is refused is not published");
+    assert_eq!(door.say("chooses", &analyst, r#"{"action":"acknowledge","choice":"monitor"}"#).await.0, 202);
+    let output = door.broker.got.lock().unwrap()[1].clone();
+    let ack: Ack = super::deps().codec.decode(output.value.as_ref().unwrap()).unwrap();
+    assert_eq!(ack.choice.as_deref(), Some("monitor"));
     door.close().await;
 }
 

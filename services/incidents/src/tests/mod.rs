@@ -1,4 +1,5 @@
 //! The stage in the harness: what the tests of rules and of orders share.
+mod answers;
 mod doors;
 mod orders;
 mod rules;
@@ -22,10 +23,22 @@ use atio_stage::{
 use atio_topics::Audience;
 use atio_workflow::SinkFacts;
 
-/// Branches by what comes of an answer; `twice` waits again.
+/// Branches by what comes of an answer; `twice` waits again, `choose` goes on with one of its choices.
 const RESPOND: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: respond}\non: detection\nmatch: {kind: threat}\n\
     branches:\n  tell:\n    - WAIT\n    - deliver: tool\n  drop:\n    - WAIT\n    - when: .confidence > 100\n    - deliver: tool\n  \
-    secret:\n    - WAIT\n    - deliver: public\n  twice:\n    - WAIT\n    - WAIT\n    - deliver: tool\n";
+    secret:\n    - WAIT\n    - deliver: public\n  twice:\n    - WAIT\n    - WAIT\n    - deliver: tool\n  \
+    close:\n    - WAIT\n    - incident: {close: {verdict: benign}}\n  \
+    choose:\n    - await: {ack: analyst, within: 1m, otherwise: continue, choices: [isolate, monitor]}\n    \
+    - when: .choice == \"isolate\" || .answer == \"unanswered\"\n    - deliver: tool\n";
+
+/// What the branch `choose` waits for.
+fn choosing(id: &str) -> Wait {
+    Wait {
+        choices: vec!["isolate".into(), "monitor".into()],
+        otherwise: Otherwise::Continue,
+        ..waiting(id, "choose", Otherwise::Continue)
+    }
+}
 
 fn deps() -> Deps {
     let sink = |clearance| SinkFacts { format: "report".into(), audience: Audience::Internal, clearance };
@@ -143,21 +156,7 @@ fn waiting(id: &str, branch: &str, otherwise: Otherwise) -> Wait {
     let mut original = Detection::new("e1".into(), Kind::Threat, "default", "suricata");
     original.incident_id = Some("i".into());
     original.confidence = Some(80);
-    Wait {
-        wait_id: id.into(),
-        incident_id: "i".into(),
-        tenant: "default".into(),
-        workflow: "respond".into(),
-        version: 3,
-        branch: branch.into(),
-        step: 0,
-        role: "analyst".into(),
-        within_ms: 60_000,
-        otherwise,
-        detection: original.clone(),
-        original,
-        unaligned: false,
-    }
+    Wait { version: 3, within_ms: 60_000, otherwise, ..Wait::new(id, "i", "respond", branch, original) }
 }
 
 fn wait(id: &str, otherwise: Otherwise, ms: i64) -> Given {
@@ -165,16 +164,9 @@ fn wait(id: &str, otherwise: Otherwise, ms: i64) -> Given {
 }
 
 fn said(id: &str, action: AckAction) -> Ack {
-    Ack {
-        ack_id: id.into(),
-        incident_id: "i".into(),
-        wait_id: None,
-        action,
-        verdict: (action == AckAction::Close).then_some(Verdict::FalsePositive),
-        actor: "carol".into(),
-        comment: None,
-        sent_at: at(0),
-    }
+    let verdict = (action == AckAction::Close).then_some(Verdict::FalsePositive);
+    let comment = (action == AckAction::Comment).then(|| "seen".to_owned());
+    Ack { verdict, comment, ..Ack::new(id, "i", action, "carol", at(0)) }
 }
 
 fn ack(id: &str, action: AckAction, ms: i64) -> Given {

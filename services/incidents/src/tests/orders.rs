@@ -1,5 +1,6 @@
 //! Random orders of events, waits, answers, receipts and deadlines: the ledger stays balanced, each wait ends once and runs on at most once.
 use super::*;
+use atio_schemas::incident::{Level, Rejected};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -11,6 +12,12 @@ enum Step {
     Wait(u8, Otherwise),
     /// Which wait (none = all), and under which id.
     Ack(Option<u8>, u8),
+    /// One that offers a choice; what is chosen, and the answer's id.
+    Choose(u8),
+    Chosen(Option<&'static str>, u8),
+    /// One that takes two; who says yes, no, or works on it.
+    Two(u8),
+    By(bool, AckAction, u8),
     Close(u8),
     Comment(u8),
     Receipt,
@@ -22,10 +29,21 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let otherwise = prop_oneof![Just(Otherwise::Stop), Just(Otherwise::Continue), Just(Otherwise::Escalate)];
+    let action = prop_oneof![
+        4 => Just(AckAction::Acknowledge),
+        1 => Just(AckAction::Reject),
+        1 => Just(AckAction::Claim),
+        1 => Just(AckAction::Release),
+    ];
     prop_oneof![
         3 => Just(Step::Event),
         6 => (0..4_u8, otherwise).prop_map(|(id, otherwise)| Step::Wait(id, otherwise)),
         4 => (proptest::option::of(0..5_u8), 0..12_u8).prop_map(|(wait, id)| Step::Ack(wait, id)),
+        3 => (0..4_u8).prop_map(Step::Choose),
+        3 => (proptest::option::of(prop_oneof![Just("isolate"), Just("monitor"), Just("shout")]), 0..12_u8)
+            .prop_map(|(choice, id)| Step::Chosen(choice, id)),
+        2 => (0..3_u8).prop_map(Step::Two),
+        4 => (any::<bool>(), action, 0..20_u8).prop_map(|(who, action, id)| Step::By(who, action, id)),
         1 => (0..12_u8).prop_map(Step::Close),
         1 => (0..12_u8).prop_map(Step::Comment),
         1 => Just(Step::Receipt),
@@ -58,6 +76,28 @@ fn run(steps: &[Step]) -> World {
                 let wait_id = wait.map(|w| format!("w{w}"));
                 given("acks", "i", &Ack { wait_id, ..said(&format!("a{id}"), AckAction::Acknowledge) }, now)
             }
+            Step::Choose(id) => {
+                let mut wait = choosing(&format!("c{id}"));
+                wait.original.event_id = format!("ec{id}");
+                wait.detection.event_id = format!("ec{id}");
+                given("waits", "i", &wait, now)
+            }
+            Step::Two(id) => {
+                let mut wait = named(10 + id, Otherwise::Stop);
+                wait.approvers = Some(2);
+                wait.rejected = (*id == 0).then_some(Rejected::Continue);
+                let level = |within_ms| Level { role: "engineer".into(), within_ms, hours: None };
+                wait.escalate = (0..*id).map(|n| level(30_000 * (i64::from(n) + 1))).collect();
+                given("waits", "i", &wait, now)
+            }
+            Step::By(who, action, id) => {
+                let actor = if *who { "dave" } else { "carol" }.to_owned();
+                given("acks", "i", &Ack { actor, ..said(&format!("b{id}"), *action) }, now)
+            }
+            Step::Chosen(choice, id) => {
+                let choice = choice.map(str::to_owned);
+                given("acks", "i", &Ack { choice, ..said(&format!("a{id}"), AckAction::Acknowledge) }, now)
+            }
             Step::Close(id) => ack(&format!("a{id}"), AckAction::Close, now),
             Step::Comment(id) => ack(&format!("a{id}"), AckAction::Comment, now),
             Step::Receipt => receipt("tool", "delivered", now),
@@ -78,7 +118,7 @@ fn run(steps: &[Step]) -> World {
         world.put(record);
     }
     // Nothing is held for ever: what is early, what waits, what was escalated.
-    for _ in 0..3 {
+    for _ in 0..5 {
         now += 31 * DAY_MS;
         world.fire(now);
     }

@@ -30,16 +30,7 @@ fn of(incident: &Incident) -> Given {
 }
 
 fn wait() -> OpenWait {
-    OpenWait {
-        wait_id: "w".into(),
-        workflow: "x@1".into(),
-        branch: "b".into(),
-        role: "analyst".into(),
-        opened_at: Timestamp(0),
-        deadline: Timestamp(1),
-        escalated: false,
-        joined: 0,
-    }
+    OpenWait::new("w", "x@1", "b", "analyst", Timestamp(0))
 }
 
 #[test]
