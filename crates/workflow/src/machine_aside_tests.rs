@@ -151,3 +151,21 @@ fn sinks_of_paths_are_the_branchs() {
     sinks.sort();
     assert_eq!(sinks, ["open", "siem", "stix"]);
 }
+
+/// A wait stands at its place among the branch's own steps: what runs aside has none.
+#[test]
+fn a_branch_waits_behind_what_ran_aside() {
+    let path = "on_error: [{set: {labels: '[\"y\"]'}}, {deliver: open}]";
+    let each = "{each: .cves, do: [{set: {cves: '[.item]'}}, {deliver: siem}]}";
+    let steps = format!(
+        "[{each}, {{set: {{labels: '[\"x\"]'}}, {path}}}, {{await: {{ack: analyst, within: 1h}}}}, {{deliver: stix}}]"
+    );
+    let definition = definition(&steps);
+    let site = Site { version: 3, home_networks: &[] };
+    let d = Detection { incident_id: Some("i1".into()), ..with_cves(&["CVE-1"]) };
+    let end = run_here(&definition, &definition.branches[0], &d, site);
+    assert_eq!((end.outputs.len(), end.waits[0].step), (1, 2));
+    let rest = resume(&definition, &definition.branches[0], &end.waits[0], site);
+    assert_eq!(rest.outputs.iter().map(|o| o.sink.as_str()).collect::<Vec<_>>(), ["stix"]);
+    assert!(String::from_utf8_lossy(&rest.outputs[0].payload).contains("\"x\""));
+}

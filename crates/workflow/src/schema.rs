@@ -32,6 +32,12 @@ pub fn schema() -> Value {
             },
             "on": {"enum": Trigger::NAMES, "description": "What triggers it"},
             "variables": variables(),
+            "fragments": {
+                "type": "object",
+                "description": "Steps that several branches `call`",
+                "propertyNames": name("The fragment's name"),
+                "additionalProperties": {"$ref": "#/definitions/steps"},
+            },
             "match": {
                 "type": "object",
                 "description": "Column and what it must be; all of them must hold. {} is every detection",

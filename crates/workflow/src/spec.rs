@@ -1,5 +1,6 @@
 //! The shape of a definition file: fields, names, places. Owns which fields exist, and which will exist later.
 //! Must not know: columns, sinks, what a step means (`check` and `steps` do).
+mod fragments;
 mod steps;
 mod testing;
 
@@ -15,11 +16,13 @@ use atio_topics::{
 };
 use std::collections::BTreeMap;
 
-const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "variables", "match", "branches", "tests"];
+const FIELDS: &[&str] =
+    &["apiVersion", "kind", "metadata", "on", "variables", "fragments", "match", "branches", "tests"];
 const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
 const TRIGGERS_LATER: &[&str] = &["silence", "schedule", "manual"];
 /// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
+use fragments::Fragments;
 pub use steps::MAX_STEPS;
 pub(crate) use testing::{MAX_GIVEN, MAX_TESTS};
 
@@ -131,7 +134,13 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     };
     let variables = field(entries, "variables").and_then(|node| mapping(node, "`variables`", &mut problems));
     let variables = variables.map(<[_]>::to_vec).unwrap_or_default();
-    let branches = branches(entries, &root.place, &mut problems);
+    let written = field(entries, "fragments").and_then(|node| mapping(node, "`fragments`", &mut problems));
+    let mut fragments = Fragments::read(written.unwrap_or_default(), &mut problems);
+    let branches = branches(entries, &root.place, &mut fragments, &mut problems);
+    // Where something is refused, not all calls are known.
+    if problems.is_empty() {
+        fragments.unused(&mut problems);
+    }
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head.zip(on) {
         Some(((name, owner, criticality), on)) if problems.is_empty() => {
@@ -288,7 +297,12 @@ fn like(text: &str) -> String {
     }
 }
 
-fn branches(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) -> Vec<Branch> {
+fn branches(
+    entries: &[(Key, Node)],
+    place: &Place,
+    fragments: &mut Fragments,
+    problems: &mut Vec<Problem>,
+) -> Vec<Branch> {
     let Some(node) = field(entries, "branches") else {
         missing(place, "branches", "branches: {siem: [{deliver: siem}]}", problems);
         return vec![];
@@ -302,10 +316,12 @@ fn branches(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
     let mut branches = vec![];
     for (key, node) in found {
         let name = name(key.clone(), problems);
-        let steps = steps::steps(node, problems);
+        let written = steps::steps(node, problems);
+        let steps = fragments.put(written, problems);
         let count: usize = steps.iter().map(Step::count).sum();
-        if count > MAX_STEPS && steps.len() <= MAX_STEPS {
-            let message = format!("at most {MAX_STEPS} steps, with those within others here are {count}");
+        if count > MAX_STEPS && node.items().len() <= MAX_STEPS {
+            let message =
+                format!("at most {MAX_STEPS} steps, with those within others and of fragments here are more");
             let help = "write a second branch".to_owned();
             problems.push(Problem::new(&node.place, message).help(Some(help)));
         }

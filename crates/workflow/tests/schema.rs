@@ -8,12 +8,14 @@ const GOOD: &str = "apiVersion: atio/v1
 kind: Workflow
 metadata: {name: w, owner: soc, criticality: high}
 on: detection
+fragments: {urgent: [{set: {kev: 'true'}}]}
 variables: {least: 60, hosts: [web-1, web-2]}
 match: {kind: threat, code: 4625, confidence: {gte: {var: least}, lte: 90}, process: {in: {var: hosts}}, src.ip: {in: [10.0.0.0/8]}, cves: {any: {prefix: [CVE-2021, CVE-2022]}, none: CVE-2021-1},
   host: {regex: ^web, not: {suffix: x}}, tlp: {not: [red]}, users: [root], src.port: {ne: 5}, sensor: {exists: false}}
 branches:
   b:
     - when: '.importance >= 70'
+    - call: urgent
     - set: {importance: 99, labels: '[\"seen\"]'}
     - remove: {type: [process, x-ours], labels: {none: [real]}, confidence: {lt: 50}}
     - if: .kev
@@ -116,6 +118,8 @@ fn mistakes_are_found() {
         ("confidence: {lt: 50}", "confidence: {prefix: a}"),
         ("labels: {none", "label: {none"),
         ("given: {kind: threat", "given: {kind: thread"),
+        ("call: urgent", "call: [urgent]"),
+        ("{urgent: [", "{My Name: ["),
         ("      do:\n", "      doo:\n"),
         ("each: .cves", "each: [a]"),
         ("          on_error:\n", "          on_eror:\n"),

@@ -61,10 +61,24 @@ fn examples(text: &str) -> Vec<&str> {
 #[test]
 fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
-    let [whole, named, ways, merged, elements, failing, counting, tables, waits, rota, said, steps, test] =
-        examples(&text)[..]
+    let [
+        whole,
+        named,
+        ways,
+        merged,
+        called,
+        elements,
+        failing,
+        counting,
+        tables,
+        waits,
+        rota,
+        said,
+        steps,
+        test,
+    ] = examples(&text)[..]
     else {
-        panic!("thirteen examples")
+        panic!("fourteen examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -82,6 +96,8 @@ fn the_documented_workflow_passes_its_tests() {
     passes("expressions", &format!("{head}  b:\n{steps}    - deliver: siem\n"));
     passes("ways", &format!("{head}  b:\n{ways}"));
     passes("merged", &format!("{head}  b:\n{merged}    - deliver: siem\n"));
+    let calls = passes("called", &head.replace("branches:\n", called));
+    assert!(calls.branches.iter().all(|b| b.steps.len() == 3));
     passes("elements", &format!("{head}  b:\n{elements}    - deliver: siem\n"));
     passes("failing", &format!("{head}  b:\n{failing}"));
     assert_eq!(passes("tables", &format!("{head}{tables}")).branches[0].tables.len(), 1);

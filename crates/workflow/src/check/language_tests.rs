@@ -84,6 +84,29 @@ const VARIABLES: &[&str] = &[
     "variables: {a: [1, b]}",
     "variables: {a: 18446744073709551615}",
 ];
+/// Fragments, and the steps that call them.
+const FRAGMENTS: &[(&str, &str)] = &[
+    ("[a]", "[{deliver: siem}]"),
+    ("{a: []}", "[{call: a}, {deliver: siem}]"),
+    ("{a: [{when: .kev}]}", "[{deliver: siem}]"),
+    ("{a: [{when: .kev}]}", "[{call: aa}, {deliver: siem}]"),
+    ("{}", "[{call: a}, {deliver: siem}]"),
+    ("{a: [{when: .kev}]}", "[{call: [a]}, {deliver: siem}]"),
+    ("{a: [{when: .kev}]}", "[{call: a, on_error: [{deliver: report}]}, {deliver: siem}]"),
+    ("{A b: [{when: .kev}]}", "[{call: A b}, {deliver: siem}]"),
+    ("{a: [{call: b}], b: [{if: .kev, then: [{call: c}]}], c: [{call: a}]}", "[{call: a}, {deliver: siem}]"),
+    ("{a: [{call: a}]}", "[{call: a}, {deliver: siem}]"),
+    ("{a: [{deliver: siem}]}", "[{call: a}, {call: a}]"),
+    ("{a: [{when: .kevv}]}", "[{call: a}, {deliver: siem}]"),
+    (
+        "{a: [{call: b}, {call: b}, {call: b}, {call: b}], b: [{call: c}, {call: c}, {call: c}, {call: c}], c: [{call: d}, {call: d}, {call: d}, {call: d}], d: [{call: e}, {call: e}, {call: e}], e: [{set: {kev: 'true'}}]}",
+        "[{call: a}, {deliver: siem}]",
+    ),
+    (
+        "{a: [{call: b}, {call: b}], b: [{call: c}, {call: c}], c: [{call: d}, {call: d}], d: [{call: e}, {call: e}], e: [{call: f}, {call: f}], f: [{call: g}, {call: g}], g: [{call: h}, {call: h}], h: [{call: i}, {call: i}], i: [{call: j}, {call: j}], j: []}",
+        "[{call: a}, {deliver: siem}]",
+    ),
+];
 const TESTS: &[&str] = &[
     "[{given: {kind: threat}, then: {branches: [b], snapshot: ../a.json}}]",
     "[{given: {kind: threat}, then: {branches: [b], snapshot: a.yaml}}]",
@@ -123,6 +146,10 @@ pub(super) fn cases() -> Vec<(String, String)> {
         let text = with(matches, steps).replace("match:", &format!("variables: {variables}\nmatch:"));
         cases.push((format!("variables: {variables} {matches} {steps}"), text));
     }
+    for (fragments, steps) in FRAGMENTS {
+        let text = with(good, steps).replace("match:", &format!("fragments: {fragments}\nmatch:"));
+        cases.push((format!("fragments: {fragments} {steps}"), text));
+    }
     let tests = TESTS.iter().map(|test| (format!("tests: {test}"), format!("{base}tests: {test}\n")));
     cases.extend(tests);
     cases
@@ -146,6 +173,17 @@ fn variables_stand_for_their_values() {
         assert_eq!(verdict.failure, None, "{}", verdict.place);
     }
     assert_eq!(definition.trigger.len(), 4);
+}
+
+/// A branch that calls does what one does in which the steps stand; fragments may call fragments, also within ways.
+#[test]
+fn fragments_stand_for_their_steps() {
+    let fragments = "fragments: {urgent: [{when: '.importance >= 70'}, {call: named}], named: [{set: {labels: '[\"urgent\"]'}}]}";
+    let calls = "[{if: .kev, then: [{call: urgent}, {deliver: report}]}, {call: urgent}, {deliver: siem}]";
+    let text = with("{kind: threat}", calls).replace("match:", &format!("{fragments}\nmatch:"));
+    let definition = compile("w.yaml", &text, &known()).unwrap_or_else(|p| panic!("{text} {p:?}"));
+    let steps: Vec<&str> = definition.branches[0].steps.iter().map(|s| s.name()).collect();
+    assert_eq!(steps, ["if", "when", "set", "deliver", "when", "set", "deliver"]);
 }
 
 /// A whole definition with all of it.

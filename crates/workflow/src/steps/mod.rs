@@ -109,11 +109,15 @@ static STEPS: &[Kind] = &[
 ];
 
 /// Steps of the language that this version does not know yet.
-const LATER: &[&str] = &["call", "gather", "parallel", "retry", "split", "wait"];
+const LATER: &[&str] = &["gather", "parallel", "retry", "split", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
-    STEPS.iter().map(|k| (k.name, false)).chain(LATER.iter().map(|name| (*name, true)))
+    STEPS
+        .iter()
+        .map(|k| (k.name, false))
+        .chain([("call", false)])
+        .chain(LATER.iter().map(|name| (*name, true)))
 }
 
 /// The JSON Schema of a step: one of them an item.
@@ -136,7 +140,13 @@ pub(crate) fn schema() -> Value {
             })
         })
         .collect();
-    json!({"anyOf": steps})
+    let call = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["call"],
+        "properties": {"call": crate::schema::name("A fragment, whose steps stand here")},
+    });
+    json!({"anyOf": steps.into_iter().chain([call]).collect::<Vec<_>>()})
 }
 
 /// The steps that a written one comes to; problems go to the check.
@@ -185,7 +195,8 @@ fn stranger(step: &spec::Step) -> Problem {
         let message = format!("`{}` stands in the item of {of}", step.name.text);
         return Problem::new(&step.name.place, message).help(Some(help.to_owned()));
     }
-    let names: Vec<&str> = STEPS.iter().map(|k| k.name).collect();
+    // It is put in before: what is left of it is told.
+    let names: Vec<&str> = STEPS.iter().map(|k| k.name).chain(["call"]).collect();
     unknown(&step.name, &names, LATER, "step")
 }
 
