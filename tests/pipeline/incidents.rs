@@ -31,10 +31,10 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Two processes: the incidents service, and what it needs around it.
-struct System {
+pub(super) struct System {
     kafka: String,
-    prefix: String,
-    registry: String,
+    pub(super) prefix: String,
+    pub(super) registry: String,
     dir: TempDir,
     /// Kept alive.
     others: Vec<Running>,
@@ -53,7 +53,16 @@ fn declarations() -> [(&'static str, Value); 2] {
 }
 
 impl System {
-    fn start(kafka: &str) -> Self {
+    /// Everything but the incidents service.
+    pub(super) fn start(kafka: &str) -> Self {
+        let mut system = Self::bare(kafka);
+        let others = system.run(&["monitoring", "routing", "delivery"]);
+        system.others.push(others);
+        system.client(&["apply"]);
+        system
+    }
+    /// The registry and the topics alone.
+    pub(super) fn bare(kafka: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         for (name, text) in declarations() {
             let file = dir.path().join("topics").join(name);
@@ -72,9 +81,6 @@ impl System {
         system.registry = registry.said("registry");
         system.others.push(registry);
         system.client(&["apply", "--topics-only"]);
-        let others = system.run(&["monitoring", "routing", "delivery"]);
-        system.others.push(others);
-        system.client(&["apply"]);
         system
     }
     fn command(&self, data: &str) -> Command {
@@ -90,21 +96,25 @@ impl System {
         self.dir.path().join(name)
     }
     fn run(&self, services: &[&str]) -> Running {
-        let mut command = self.command(services[0]);
-        command.arg("run").args(services).args(["--http", "127.0.0.1:0", "--ordinal", "0"]);
-        Running::start(services[0], &mut command)
+        self.run_as(services, 0)
     }
-    fn client(&self, args: &[&str]) -> Vec<String> {
+    pub(super) fn run_as(&self, services: &[&str], ordinal: u64) -> Running {
+        let name = format!("{}-{ordinal}", services[0]);
+        let mut command = self.command(&name);
+        command.arg("run").args(services).args(["--http", "127.0.0.1:0", "--ordinal", &ordinal.to_string()]);
+        Running::start(&name, &mut command)
+    }
+    pub(super) fn client(&self, args: &[&str]) -> Vec<String> {
         let ended = Child::start(self.command("client").args(args)).finish(Deadline::after(180));
         assert!(ended.status.success(), "{args:?}: {}", ended.told());
         ended.stdout
     }
-    fn topic(&self, name: &str) -> String {
+    pub(super) fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
     /// Incidents as `atio incident ls` shows them.
-    fn incidents(&self, state: &[&str]) -> Vec<Value> {
-        let mut args = vec!["incident", "ls", "--format", "json", "--limit", "10000"];
+    pub(super) fn incidents(&self, state: &[&str]) -> Vec<Value> {
+        let mut args = vec!["incident", "ls", "--format", "json", "--limit", "1000000"];
         args.extend(state);
         let lines = self.client(&args);
         lines.iter().map(|l| serde_json::from_str(l).expect("JSON lines")).collect()
@@ -113,14 +123,14 @@ impl System {
         let client = Client { bootstrap: self.kafka.clone(), properties: BTreeMap::new() };
         Admin::connect(&client, "incidents-trial").expect("an admin client")
     }
-    fn lag(&self, topics: &[String]) -> i64 {
+    pub(super) fn lag(&self, topics: &[String]) -> i64 {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         let lags = self.admin().lag(&self.topic("incidents"), &topics);
         lags.map_or(i64::MAX, |all| all.iter().map(|l| l.lag).sum())
     }
 }
 
-fn wait(n: usize, within_ms: i64, otherwise: Otherwise) -> (String, Wait) {
+pub(super) fn wait(n: usize, within_ms: i64, otherwise: Otherwise) -> (String, Wait) {
     let incident = format!("incident-{n}");
     let mut original = Detection::new(format!("event-{n}"), Kind::Threat, "default", "trial");
     original.incident_id = Some(incident.clone());
@@ -133,7 +143,7 @@ fn wait(n: usize, within_ms: i64, otherwise: Otherwise) -> (String, Wait) {
     (incident, wait)
 }
 
-fn ack(n: usize) -> (String, Ack) {
+pub(super) fn ack(n: usize) -> (String, Ack) {
     let incident = format!("incident-{n}");
     let ack = Ack::new(&format!("ack-{n}"), &incident, AckAction::Acknowledge, "trial", clock::now());
     (incident, ack)
@@ -190,16 +200,7 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
 /// What is wrong with what is there in the end.
 fn judge(system: &System, bootstrap: &str, total: usize) -> Vec<String> {
     let mut wrong = vec![];
-    let by_key = topic::by_header(bootstrap, &system.topic("delivery.tool"), "atio_idempotency_key");
-    let twice = by_key.values().filter(|n| **n > 1).count();
-    if by_key.len() != total || twice > 0 || by_key.contains_key("") {
-        wrong.push(format!("{} distinct deliveries of {total}, {twice} more than once", by_key.len()));
-    }
-    for name in topic::names(bootstrap) {
-        if name.starts_with(&system.prefix) && name.ends_with("dlq") && topic::count(bootstrap, &name) > 0 {
-            wrong.push(format!("{name} has dead letters"));
-        }
-    }
+    wrong.extend(delivered_once(system, bootstrap, total));
     // Receipts may be on their way still.
     let all = Deadline::after(60).every(Duration::from_millis(500), || {
         let all = system.incidents(&[]);
@@ -216,12 +217,29 @@ fn judge(system: &System, bootstrap: &str, total: usize) -> Vec<String> {
     if policy != LEFT {
         wrong.push(format!("{policy} incidents acknowledged by policy, {LEFT} were left to it"));
     }
-    wrong.extend(ledgers(system));
+    let answers = (2 * ROUND * ROUNDS) as u64;
+    wrong.extend(ledgers(system, answers, answers + LEFT as u64));
     wrong
 }
 
-/// The ledgers as they were committed with the offsets: balanced, nothing held.
-fn ledgers(system: &System) -> Vec<String> {
+/// So many deliveries, each once, and no dead letter.
+pub(super) fn delivered_once(system: &System, bootstrap: &str, total: usize) -> Vec<String> {
+    let mut wrong = vec![];
+    let by_key = topic::by_header(bootstrap, &system.topic("delivery.tool"), "atio_idempotency_key");
+    let twice = by_key.values().filter(|n| **n > 1).count();
+    if by_key.len() != total || twice > 0 || by_key.contains_key("") {
+        wrong.push(format!("{} distinct deliveries of {total}, {twice} more than once", by_key.len()));
+    }
+    for name in topic::names(bootstrap) {
+        if name.starts_with(&system.prefix) && name.ends_with("dlq") && topic::count(bootstrap, &name) > 0 {
+            wrong.push(format!("{name} has dead letters"));
+        }
+    }
+    wrong
+}
+
+/// The ledgers as they were committed with the offsets: balanced, nothing held, and so many answers and waits read.
+pub(super) fn ledgers(system: &System, answers: u64, waits: u64) -> Vec<String> {
     let topics = ["incident-events", "waits", "acks", "receipts"].map(|name| system.topic(name));
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     let committed = system.admin().committed(&system.topic("incidents"), &names).unwrap_or_default();
@@ -236,8 +254,7 @@ fn ledgers(system: &System) -> Vec<String> {
             None => wrong.push(format!("{}: no ledger", partition.topic)),
         }
     }
-    let answers = (2 * ROUND * ROUNDS) as u64;
-    let expected = [(system.topic("acks"), answers), (system.topic("waits"), answers + LEFT as u64)];
+    let expected = [(system.topic("acks"), answers), (system.topic("waits"), waits)];
     for (topic, wanted) in expected {
         let found = read.get(&topic).copied().unwrap_or(0);
         if found != wanted {

@@ -1,4 +1,5 @@
 //! The real program, end to end.
+mod crowd;
 mod dead_letters;
 mod incidents;
 mod kill;
@@ -23,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(kill::trials());
     trials.extend(dead_letters::trials());
     trials.extend(incidents::trials());
+    trials.extend(crowd::trials());
     trials.extend(steps::trials());
     trials.extend(metrics::trials());
     trials.extend(pause::trials());

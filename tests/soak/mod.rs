@@ -10,7 +10,7 @@ mod load;
 mod look;
 mod mutant;
 mod oracle;
-mod random;
+pub(crate) mod random;
 mod session;
 
 use crate::support::{On, trial};
