@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "on", "match", "branches", "tests"];
 const LATER_FIELDS: &[&str] = &["variables", "secrets", "every", "schedule", "timers"];
-const TRIGGERS_LATER: &[&str] = &["silence", "schedule", "manual"];
+const TRIGGERS_LATER: &[&str] = &["silence", "schedule"];
 /// A workflow has at most so many branches, and a branch so many steps.
 pub const MAX_BRANCHES: usize = 64;
 pub const MAX_STEPS: usize = 128;

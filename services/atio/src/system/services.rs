@@ -105,7 +105,12 @@ fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Ve
             atio_monitoring::Refused::new(code, lines.join("\n"))
         })
     });
-    let check = Arc::new(atio_monitoring::BuiltIn { workflow });
+    let known = Known::of(&declarations.sinks);
+    let run: atio_monitoring::check::RunCheck = Arc::new(move |name, text, event| {
+        atio_routing::triggers::runs(name, text, event, &known)
+            .map_err(|(code, message)| atio_monitoring::Refused::new(code, message))
+    });
+    let check = Arc::new(atio_monitoring::BuiltIn { workflow, run });
     atio_monitoring::stages(&atio_monitoring::Deps {
         prefix: config.prefix.clone(),
         codec: codec.clone(),

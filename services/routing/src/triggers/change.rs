@@ -32,7 +32,7 @@ impl Source for Changes {
             Some(Also { definition, version, here: silences(&detection) })
         });
         let told = |w: &Also<'_>| w.definition.on == Self::ON && w.definition.triggers(&detection);
-        Ok(Event { also: watcher.filter(told), before: None, detection })
+        Ok(Event { also: watcher.filter(told), before: None, alone: false, detection })
     }
 }
 
@@ -49,6 +49,7 @@ fn kind(change: &Change) -> (&'static str, f64) {
         ChangeType::Refusal => ("refused", 30.0),
         ChangeType::Restoration => ("restored", 20.0),
         ChangeType::Tampering => ("tampered", 95.0),
+        ChangeType::Run => ("run", 10.0),
     }
 }
 
