@@ -66,8 +66,8 @@ fn detection(change: &Change, record: &Record<'_>) -> Detection {
     d.code = Some(code.to_owned());
     d.rule.id = Some(format!("{object}.{code}"));
     d.rule.name = Some(match change.finding.as_deref() {
-        Some(finding) => format!("{object} {name} tampered with: {finding}"),
-        None => format!("{object} {name} {code}"),
+        Some(finding) => format!("{object} tampered with: {finding}"),
+        None => format!("{object} {code}"),
     });
     d.rule.rev = change.before_version.or(change.after_version).map(|v| v.to_string());
     d.asset = Some(format!("{object}:{name}"));
