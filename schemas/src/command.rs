@@ -2,7 +2,7 @@
 use crate::{Timestamp, detection::text_enum};
 use serde::{Deserialize, Serialize};
 
-text_enum! { Action { Apply = "apply", Delete = "delete", Pause = "pause", Resume = "resume", Restore = "restore" } }
+text_enum! { Action { Apply = "apply", Delete = "delete", Pause = "pause", Resume = "resume", Restore = "restore", Run = "run" } }
 text_enum! { ObjectKind { Workflow = "workflow", Source = "source", Sink = "sink", Table = "table", Audit = "audit" } }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct Command {
     pub name: String,
     /// The version that the sender saw; 0 = must not exist. Another version in force = refused `version_conflict`.
     pub expected_version: i64,
-    /// The declaration as YAML text, for apply and restore. A restore without one writes what monitoring has once more, or, of an object that
+    /// The declaration as YAML text, for apply and restore; for run the event, a detection as JSON. A restore without one writes what monitoring has once more, or, of an object that
     /// is not in force, the tombstone.
     pub definition: Option<String>,
     pub actor: String,

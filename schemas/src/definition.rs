@@ -21,10 +21,10 @@ pub struct Definition {
 }
 
 text_enum! { ChangeType { Creation = "CreationEvents", Modification = "ModificationEvents", Deletion = "DeletionEvents", Refusal = "RefusalEvents", Restoration = "RestorationEvents",
-Tampering = "TamperingEvents" } }
+Tampering = "TamperingEvents", Run = "RunEvents" } }
 
 /// On `atio.workflow-changes`: what a command did, with before and after; a refusal says why. Of kind tampering: what nobody asked for, `before`
-/// what must be there, `after` what is, as far as it is known.
+/// what must be there, `after` what is, as far as it is known. Of kind run: `after` is the event, a detection as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     pub change_id: String,

@@ -12,6 +12,8 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 const WATCHED: &str = "threat-detection-response";
 const WATCHER: &str = "workflow-tampering";
+/// Incidents of 80 and more: the finding, the attack, four of the insider's.
+const HIGH: usize = 6;
 /// Ingestion has loaded the tables before enrichment starts.
 const SERVICES: [&str; 8] =
     ["monitoring", "ingestion", "normalization", "enrichment", "routing", "incidents", "delivery", "metrics"];
@@ -31,10 +33,20 @@ fn declarations() -> Vec<(&'static str, String)> {
         "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "report"}, "type": "kafka", "topic": "response-tool",
         "format": "report", "clearance": "red", "role": "response",
     });
+    // Besides: on what became of the shipped ones.
+    let besides = |name: &str, on: &str| {
+        json!({
+            "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": name}, "on": on, "match": {"importance": {"gte": 80}},
+            "branches": {"tell": [{"deliver": "report"}]},
+        })
+        .to_string()
+    };
     let exploited = json!({"vulnerabilities": [{"cveID": "CVE-2017-5638", "dateAdded": "2021-11-03", "dueDate": "2022-05-03"}]});
     let assets = fs::read_to_string(root().join("services/atio/demo/assets.csv")).expect("our samples");
     vec![
         ("sinks/report.yaml", tool.to_string()),
+        ("workflows/high-incidents.yaml", besides("high-incidents", "incident")),
+        ("workflows/isolate.yaml", besides("isolate", "manual")),
         ("tables/assets.csv", assets),
         ("tables/known_exploited_vulnerabilities.json", exploited.to_string()),
     ]
@@ -200,7 +212,10 @@ fn use_cases(bootstrap: &str) -> Result<(), Failed> {
     // 2: an attack on it, and one that was blocked.
     bed.send("suricata", "application/x-ndjson", "alerts.ndjson");
     bed.runs_through(WATCHED, "threat", &[("respond", 1)], ("contain", 1));
+    by_hand(&bed);
     insider(&bed);
+    // Each of them crossed the threshold once, whatever happened to it afterwards.
+    bed.until_handed_over("high-incidents", &[("tell", HIGH)]);
     measured(&bed);
     let dead: Vec<String> = topic::names(bootstrap)
         .into_iter()
@@ -211,6 +226,21 @@ fn use_cases(bootstrap: &str) -> Result<(), Failed> {
     assert_eq!(dead, [bed.fleet.topic("raw.suricata.dlq")]);
     bed.fleet.stop();
     Ok(())
+}
+
+/// A workflow that somebody runs on the incident of the attack.
+fn by_hand(bed: &Bed) {
+    let threats = bed.json(&["incident", "ls"]).into_iter();
+    let threat =
+        threats.filter(|i| i["kind"] == "threat").find(|i| i["acked_by"] == "carol").expect("an incident");
+    let id = threat["incident_id"].as_str().expect("an id");
+    for n in 1..=2 {
+        bed.fleet.client(&["workflow", "run", "isolate", "--incident", id, "--as", "carol"]);
+        bed.until_handed_over("isolate", &[("tell", n)]);
+    }
+    let runs = bed.json(&["workflow", "changes", "isolate"]);
+    let runs: Vec<&Value> = runs.iter().filter(|c| c["change_type"] == "RunEvents").collect();
+    assert!(runs.len() == 2 && runs.iter().all(|c| c["actor"] == "carol"), "{runs:?}");
 }
 
 /// 3: by command, behind ATIO's back, and the watcher itself.

@@ -91,6 +91,7 @@ pub struct Definitions {
     /// The index is to be made anew.
     workflows_changed: bool,
     filed: BTreeMap<Trigger, Filed>,
+    since: BTreeMap<Trigger, Timestamp>,
 }
 
 impl Definitions {
@@ -122,6 +123,7 @@ impl Definitions {
             known_changed: false,
             workflows_changed: false,
             filed: BTreeMap::new(),
+            since: BTreeMap::new(),
         }
     }
 
@@ -171,9 +173,7 @@ impl Definitions {
     /// When the first workflow on `on` was defined, of all that are known here; none = there never was one. What is older is nobody's.
     #[must_use]
     pub fn since(&self, on: Trigger) -> Option<Timestamp> {
-        let versions = self.versions.values().flat_map(BTreeMap::values);
-        let ours = versions.filter(|v| v.compiled.as_ref().is_ok_and(|definition| definition.on == on));
-        ours.map(|v| v.created_at).min()
+        self.since.get(&on).copied()
     }
 
     /// Workflows whose version in force can't run, and why.
@@ -354,6 +354,13 @@ impl View for Definitions {
             .into_iter()
             .map(|(on, (routes, triggers))| (on, Filed { routes, index: Arc::new(Index::new(triggers)) }));
         self.filed = filed.collect();
+        self.since.clear();
+        for version in self.versions.values().flat_map(BTreeMap::values) {
+            if let Ok(definition) = &version.compiled {
+                let since = self.since.entry(definition.on).or_insert(version.created_at);
+                *since = version.created_at.min(*since);
+            }
+        }
     }
     fn fork(&self) -> Box<dyn View> {
         Box::new(self.clone())

@@ -165,7 +165,7 @@ fn a_branch_waits_behind_what_ran_aside() {
     let d = Detection { incident_id: Some("i1".into()), ..with_cves(&["CVE-1"]) };
     let end = run_here(&definition, &definition.branches[0], &d, site);
     assert_eq!((end.outputs.len(), end.waits[0].step), (1, 2));
-    let rest = resume(&definition, &definition.branches[0], &end.waits[0], site);
+    let rest = resume(&definition, &definition.branches[0], &end.waits[0], Heard::default(), site);
     assert_eq!(rest.outputs.iter().map(|o| o.sink.as_str()).collect::<Vec<_>>(), ["stix"]);
     assert!(String::from_utf8_lossy(&rest.outputs[0].payload).contains("\"x\""));
 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 const FIELDS: &[&str] =
     &["apiVersion", "kind", "metadata", "on", "variables", "fragments", "match", "branches", "tests"];
 const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
-const TRIGGERS_LATER: &[&str] = &["silence", "schedule", "manual"];
+const TRIGGERS_LATER: &[&str] = &["silence", "schedule"];
 /// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
 use fragments::Fragments;

@@ -30,6 +30,8 @@ triggers! {
     Detection = "detection",
     /// An incident has come to a state.
     Incident = "incident",
+    /// Somebody runs it by hand, on an event.
+    Manual = "manual",
     /// A sink has answered.
     Receipt = "receipt",
 }
@@ -56,7 +58,7 @@ const COMMON: &[&str] = &[
 ];
 /// What can become of a definition: the values of `code`.
 pub const CHANGES: &[&str] =
-    &["created", "modified", "paused", "resumed", "deleted", "restored", "refused", "tampered"];
+    &["created", "modified", "paused", "resumed", "deleted", "restored", "refused", "tampered", "run"];
 const CHANGE: &[&str] = &[
     "rule.rev",
     "code",
@@ -119,7 +121,8 @@ impl Trigger {
 
     const fn columns(self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Detection => None,
+            // An event of any kind.
+            Self::Detection | Self::Manual => None,
             Self::Change => Some(CHANGE),
             Self::Incident => Some(INCIDENT),
             Self::Receipt => Some(RECEIPT),
@@ -144,10 +147,10 @@ impl Trigger {
         }
     }
 
-    /// A detection of which nothing is known yet but that it is this trigger's.
+    /// A detection of which nothing is known yet but that it is this trigger's; a threat where that may be of any kind.
     #[must_use]
     pub fn blank(self, event_id: String, tenant: &str, source: &str) -> Detection {
-        if self == Self::Detection {
+        if self.columns().is_none() {
             return Detection::new(event_id, Kind::Threat, tenant, source);
         }
         let mut detection = Detection::new(event_id, Kind::Operational, tenant, source);

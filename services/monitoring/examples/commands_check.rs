@@ -74,7 +74,7 @@ fn serve(kafka: &Kafka, prefix: &str) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())) });
+    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())), run: Arc::new(|_, _, _| Ok(())) });
     let stop = Stop::new();
     let registry = Metrics::default();
     let metrics = StreamMetrics::new(&registry.service("monitoring")).expect("metrics");
@@ -152,7 +152,7 @@ fn make_topics(admin: &Admin, prefix: &str) {
     let fixed = Fixed::shipped().expect("topics.yaml");
     let mut layout = Layout::new(&fixed, prefix, true);
     layout.replication = Some(1);
-    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())) });
+    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())), run: Arc::new(|_, _, _| Ok(())) });
     let states: Vec<StateTopic> = stages(&Deps { prefix: prefix.to_owned(), codec: codec(), check })
         .iter()
         .flat_map(|s| {

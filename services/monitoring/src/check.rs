@@ -32,15 +32,25 @@ pub trait Check: Send + Sync {
     /// # Errors
     /// What is wrong, with places, for people.
     fn check(&self, kind: ObjectKind, name: &str, definition: &str) -> Result<(), Refused>;
+
+    /// Whether a workflow may be run by hand on this event (a detection as JSON). Pure.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    fn runs(&self, name: &str, definition: &str, event: &str) -> Result<(), Refused>;
 }
 
 /// A workflow's own check: name and YAML text.
 pub type WorkflowCheck = Arc<dyn Fn(&str, &str) -> Result<(), Refused> + Send + Sync>;
 
+/// A workflow's own answer to whether it runs on an event: name, YAML text, the event.
+pub type RunCheck = Arc<dyn Fn(&str, &str, &str) -> Result<(), Refused> + Send + Sync>;
+
 /// Reads declarations as `atio-topics` does, and asks `workflow` about workflows.
 #[derive(Clone)]
 pub struct BuiltIn {
     pub workflow: WorkflowCheck,
+    pub run: RunCheck,
 }
 
 impl Check for BuiltIn {
@@ -58,5 +68,9 @@ impl Check for BuiltIn {
             return Err(Refused::new(Code::InvalidDefinition, text));
         }
         if kind == ObjectKind::Workflow { (self.workflow)(name, definition) } else { Ok(()) }
+    }
+
+    fn runs(&self, name: &str, definition: &str, event: &str) -> Result<(), Refused> {
+        (self.run)(name, definition, event)
     }
 }

@@ -62,7 +62,10 @@ impl Commands {
                 if decision.object.latest > 0 {
                     tx.store::<Objects>().put(&key, &decision.object)?;
                 }
-                let outputs = self.definitions(command, &decision, record, tx.now())?;
+                // A run writes none.
+                let writes = decision.change != ChangeType::Run;
+                let outputs =
+                    if writes { self.definitions(command, &decision, record, tx.now())? } else { vec![] };
                 (change(command, *decision, record, tx.now()), outputs)
             }
         };

@@ -5,7 +5,7 @@ use crate::{
 };
 use atio_schemas::{
     Code,
-    command::{Action, Command},
+    command::{Action, Command, ObjectKind},
     definition::ChangeType,
 };
 
@@ -44,6 +44,7 @@ pub(crate) fn decide(command: &Command, now: Option<&Object>, check: &dyn Check)
         (Action::Delete, Some(object)) => Ok(delete(object)),
         (Action::Pause, Some(object)) => pause(object, true),
         (Action::Resume, Some(object)) => pause(object, false),
+        (Action::Run, Some(object)) => run(command, object, check),
     };
     decided.map_or_else(Verdict::Refuse, |d| Verdict::Change(Box::new(d)))
 }
@@ -116,6 +117,27 @@ fn restore(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result
             after: Some(object.definition.clone()),
         }),
     }
+}
+
+/// By hand, on the event that the command brings: nothing changes.
+fn run(command: &Command, object: &Object, check: &dyn Check) -> Result<Decision, Refused> {
+    let Some(event) = command.definition.as_ref().filter(|_| command.kind == ObjectKind::Workflow) else {
+        return Err(Refused::new(Code::InvalidField, "what is run is a workflow, on an event"));
+    };
+    if event.len() > MAX_DEFINITION {
+        let text = format!("an event of {} bytes, at most {MAX_DEFINITION} are taken", event.len());
+        return Err(Refused::new(Code::TooLarge, text));
+    }
+    check.runs(&command.name, &object.definition, event)?;
+    Ok(Decision {
+        change: ChangeType::Run,
+        object: object.clone(),
+        new_version: false,
+        before_version: Some(object.latest),
+        after_version: Some(object.latest),
+        before: None,
+        after: Some(event.clone()),
+    })
 }
 
 /// One above all that were ever given. What is paused stays so.

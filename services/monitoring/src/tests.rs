@@ -37,9 +37,13 @@ pub(crate) fn commands() -> Harness<Commands> {
             Ok(())
         }
     });
+    let run = |_: &str, _: &str, event: &str| match event {
+        "no" => Err(Refused::new(Code::NotAllowed, "not this one")),
+        _ => Ok(()),
+    };
     let topics = Topics { workflows: "workflows".into(), changes: "changes".into(), audit: "audit".into() };
     Harness::new(
-        Commands::new(codec(), Arc::new(BuiltIn { workflow }), topics),
+        Commands::new(codec(), Arc::new(BuiltIn { workflow, run: Arc::new(run) }), topics),
         &[],
         Timestamp(1_700_000_000_000_000),
     )
@@ -146,6 +150,33 @@ fn a_life_from_creation_to_restoring() {
     );
     assert!(audit::verify(ChainHead::default(), &entries(&h.outputs)).is_ok());
     assert!(h.counts.balanced() && h.failures.is_empty());
+}
+
+/// It is told and recorded with its event, and changes nothing.
+#[test]
+fn a_run_by_hand() {
+    let mut h = commands();
+    let run = |id: &str, expected, event: Option<&str>| {
+        command(id, Action::Run, "w", expected, event.map(str::to_owned))
+    };
+    send(&mut h, &[apply("1", "w", 0, "a"), run("2", 1, Some("{}")), run("3", 1, Some("{}"))]);
+    assert_eq!(h.outputs.iter().filter(|o| &*o.topic == "workflows").count(), 2, "of the creation");
+    let all = changes(&h.outputs);
+    assert_eq!(all[1].change_type, ChangeType::Run);
+    assert_eq!((all[1].after.as_deref(), all[1].after_version), (Some("{}"), Some(1)));
+    let details: serde_json::Value = serde_json::from_str(&entries(&h.outputs)[1].details).unwrap();
+    assert_eq!((&details["event"], &details["definition"]), (&"{}".into(), &serde_json::Value::Null));
+    let long = "x".repeat(crate::check::MAX_DEFINITION + 1);
+    send(
+        &mut h,
+        &[run("4", 1, Some("no")), run("5", 1, None), run("6", 2, Some("{}")), run("7", 1, Some(&long))],
+    );
+    send(&mut h, &[command("8", Action::Run, "unknown", 0, Some("{}".into()))]);
+    let all = changes(&h.outputs);
+    let codes: Vec<&str> = all[3..].iter().filter_map(|c| c.refused_code.as_deref()).collect();
+    assert_eq!(codes, ["not_allowed", "invalid_field", "version_conflict", "too_large", "not_found"]);
+    assert_eq!(definitions(&h.outputs)["w"].version, 1);
+    assert!(audit::verify(ChainHead::default(), &entries(&h.outputs)).is_ok());
 }
 
 #[test]
@@ -348,7 +379,7 @@ fn each_partition_of_intents_is_a_chain() {
 
 #[test]
 fn the_stages_name_what_they_touch() {
-    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())) });
+    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())), run: Arc::new(|_, _, _| Ok(())) });
     let stages = crate::stages(&crate::Deps { prefix: "t.".into(), codec: codec(), check });
     let outputs: Vec<String> =
         stages.iter().flat_map(|s| s.outputs.iter().map(ToString::to_string)).collect();

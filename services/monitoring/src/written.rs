@@ -86,6 +86,8 @@ pub struct Details {
     pub sha256: Option<String>,
     /// What is in force afterwards, else, for a deletion, what was before: what can be restored.
     pub definition: Option<String>,
+    /// Of a run.
+    pub event: Option<String>,
     pub reason: Option<String>,
     pub refused_code: Option<String>,
     pub refused_message: Option<String>,
@@ -97,8 +99,8 @@ pub struct Details {
 impl Details {
     pub(crate) fn of(command: &Command, change: &Change, written: Vec<Written>) -> Self {
         let definition = match (change.change_type, command.action) {
-            // What a pause quotes is no definition.
-            (ChangeType::Refusal, _) | (_, Action::Pause | Action::Resume) => None,
+            // What a pause quotes is no definition, nor is an event.
+            (ChangeType::Refusal, _) | (_, Action::Pause | Action::Resume | Action::Run) => None,
             (ChangeType::Deletion, _) => change.before.clone(),
             _ => change.after.clone(),
         };
@@ -109,6 +111,7 @@ impl Details {
             after_version: change.after_version,
             sha256: in_force.map(|d| hex(&digest(d.as_bytes()))),
             definition,
+            event: change.after.clone().filter(|_| change.change_type == ChangeType::Run),
             reason: change.reason.clone(),
             refused_code: change.refused_code.clone(),
             refused_message: change.refused_message.clone(),

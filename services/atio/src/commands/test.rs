@@ -118,7 +118,7 @@ fn compared(made: &testing::Made, beside: &Path, update: bool) -> anyhow::Result
 }
 
 /// The detections of a file.
-fn fixture(path: &Path, config: &Config) -> Result<Vec<Detection>, String> {
+pub(super) fn fixture(path: &Path, config: &Config) -> Result<Vec<Detection>, String> {
     let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let stream = serde_json::Deserializer::from_slice(&bytes).into_iter::<Detection>();
     if let Ok(detections) = stream.collect::<Result<Vec<_>, _>>()

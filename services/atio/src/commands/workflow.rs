@@ -3,6 +3,7 @@
 mod changes;
 mod command;
 mod diff;
+mod run;
 
 use crate::{
     commands::look::{Look, Unreadable, look},
@@ -77,6 +78,13 @@ enum WorkflowCommand {
         #[arg(long, value_name = "N")]
         version: Option<i64>,
     },
+    /// Run a workflow that is `on: manual` by hand, on an event or an incident
+    Run {
+        #[command(flatten)]
+        ask: command::Ask,
+        #[command(flatten)]
+        what: run::What,
+    },
     /// The same as `changes NAME`
     History {
         name: String,
@@ -107,6 +115,7 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
         WorkflowCommand::Resume { ask } => command::pause(target, &ask, false),
         WorkflowCommand::Delete { ask } => command::delete(target, &ask),
         WorkflowCommand::Restore { ask, version } => command::restore(target, &ask, version),
+        WorkflowCommand::Run { ask, what } => run::run(target, &ask, &what),
     }
 }
 

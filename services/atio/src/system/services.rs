@@ -98,6 +98,7 @@ fn watched(system: &System) -> anyhow::Result<Option<Router>> {
 
 fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Vec<Stage> {
     let known = Known::of(declarations);
+    let of_runs = known.clone();
     let workflow: atio_monitoring::check::WorkflowCheck = Arc::new(move |name, text| {
         atio_workflow::compile(name, text, &known).map(drop).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
@@ -105,7 +106,11 @@ fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Ve
             atio_monitoring::Refused::new(code, lines.join("\n"))
         })
     });
-    let check = Arc::new(atio_monitoring::BuiltIn { workflow });
+    let run: atio_monitoring::check::RunCheck = Arc::new(move |name, text, event| {
+        atio_routing::triggers::runs(name, text, event, &of_runs)
+            .map_err(|(code, message)| atio_monitoring::Refused::new(code, message))
+    });
+    let check = Arc::new(atio_monitoring::BuiltIn { workflow, run });
     atio_monitoring::stages(&atio_monitoring::Deps {
         prefix: config.prefix.clone(),
         codec: codec.clone(),

@@ -32,7 +32,7 @@ impl Source for Changes {
             Some(Also { definition, version, here: silences(&detection) })
         });
         let told = |w: &Also<'_>| w.definition.on == Self::ON && w.definition.triggers(&detection);
-        Ok(Event { also: watcher.filter(told), before: None, detection })
+        Ok(Event { also: watcher.filter(told), before: None, alone: false, detection })
     }
 }
 
@@ -49,6 +49,7 @@ fn kind(change: &Change) -> (&'static str, f64) {
         ChangeType::Refusal => ("refused", 30.0),
         ChangeType::Restoration => ("restored", 20.0),
         ChangeType::Tampering => ("tampered", 95.0),
+        ChangeType::Run => ("run", 10.0),
     }
 }
 
@@ -65,8 +66,8 @@ fn detection(change: &Change, record: &Record<'_>) -> Detection {
     d.code = Some(code.to_owned());
     d.rule.id = Some(format!("{object}.{code}"));
     d.rule.name = Some(match change.finding.as_deref() {
-        Some(finding) => format!("{object} {name} tampered with: {finding}"),
-        None => format!("{object} {name} {code}"),
+        Some(finding) => format!("{object} tampered with: {finding}"),
+        None => format!("{object} {code}"),
     });
     d.rule.rev = change.before_version.or(change.after_version).map(|v| v.to_string());
     d.asset = Some(format!("{object}:{name}"));

@@ -81,11 +81,12 @@ fn what_is_told_of_a_change() {
         paused,
         refused,
         change(ChangeType::Restoration, "x"),
+        change(ChangeType::Run, "x"),
         Change { kind: ObjectKind::Audit, ..tampering("commands-0") },
     ];
     let mut all: Vec<Detection> = all.iter().map(made).collect();
     let codes: Vec<&str> = all.iter().filter_map(|d| d.code.as_deref()).collect();
-    assert_eq!(codes, ["created", "modified", "paused", "refused", "restored", "tampered"]);
+    assert_eq!(codes, ["created", "modified", "paused", "refused", "restored", "run", "tampered"]);
     assert!(codes.iter().all(|code| atio_workflow::trigger::CHANGES.contains(code)));
     assert_eq!(all.iter().filter(|d| d.incident_id.is_some()).count(), 2);
     assert_eq!(all[3].outcome.as_deref(), Some("failure"));

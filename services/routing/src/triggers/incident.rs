@@ -41,7 +41,7 @@ impl Source for Incidents {
         let before = tx.store::<Before>().get(key).map_err(Outcome::Fail)?;
         tx.store::<Before>().put(key, &incident).map_err(Outcome::Fail)?;
         let before = before.map(|before| detection(&before, record));
-        Ok(Event { detection: detection(&incident, record), before, also: None })
+        Ok(Event { detection: detection(&incident, record), before, also: None, alone: false })
     }
 }
 
@@ -59,7 +59,16 @@ fn state(incident: &Incident) -> &'static str {
 }
 
 fn detection(incident: &Incident, record: &Record<'_>) -> Detection {
-    let mut d = operational(Trigger::Incident, TELLER, record);
+    filled(operational(Trigger::Incident, TELLER, record), incident)
+}
+
+/// An incident as an event, for whoever runs a workflow on it by hand.
+#[must_use]
+pub fn of_incident(incident: &Incident) -> Detection {
+    filled(Trigger::Incident.blank(incident.incident_id.clone(), &incident.tenant, TELLER), incident)
+}
+
+fn filled(mut d: Detection, incident: &Incident) -> Detection {
     let code = state(incident);
     d.tenant.clone_from(&incident.tenant);
     d.code = Some(code.to_owned());

@@ -3,7 +3,11 @@
 //! Owns what they share: where such a stage begins, and what it writes. Must not know: steps.
 mod change;
 mod incident;
+mod manual;
 mod receipt;
+
+pub use incident::of_incident;
+pub use manual::runs;
 
 use crate::{Definitions, Deps, SERVICE, routed, router};
 use atio_schemas::{
@@ -47,6 +51,8 @@ struct Event<'d> {
     before: Option<Detection>,
     /// A workflow that gets it as this version, whatever is in force.
     also: Option<Also<'d>>,
+    /// And nobody else does.
+    alone: bool,
 }
 
 struct Also<'d> {
@@ -74,6 +80,7 @@ fn stage(on: Trigger, deps: &Deps, definitions: &Definitions) -> Option<Stage> {
         Trigger::Detection => None,
         Trigger::Change => Some(of(change::Changes, deps, definitions)),
         Trigger::Incident => Some(of(incident::Incidents, deps, definitions)),
+        Trigger::Manual => Some(of(manual::Runs, deps, definitions)),
         Trigger::Receipt => Some(of(receipt::Receipts, deps, definitions)),
     }
 }
@@ -130,6 +137,9 @@ impl<S: Source> Processor for Router<S> {
             return Outcome::Drop(Code::NoMatch);
         }
         let mut found: Vec<(&str, i64)> = definitions.matches(S::ON, &event.detection).collect();
+        if event.alone {
+            found.clear();
+        }
         if let Some(before) = &event.before {
             let held: Vec<_> = definitions.matches(S::ON, before).collect();
             found.retain(|workflow| !held.contains(workflow));
@@ -159,9 +169,11 @@ impl<S: Source> Router<S> {
         found: &[(&str, i64)],
         here: Option<Also<'_>>,
     ) -> Result<Outcome, Outcome> {
-        let bundle = graph::operational(&detection);
-        let bundle = bundle.map_err(|e| Outcome::dead_letter(e.code(), e.to_string()))?;
-        detection.bundle = Arc::from(bundle);
+        if detection.bundle.is_empty() {
+            let bundle = graph::operational(&detection);
+            let bundle = bundle.map_err(|e| Outcome::dead_letter(e.code(), e.to_string()))?;
+            detection.bundle = Arc::from(bundle);
+        }
         let (mut outputs, mut rejected) = (vec![], vec![]);
         outputs.extend(self.opened(&detection, record)?);
         if let Some(also) = here {

@@ -23,7 +23,7 @@ impl Source for Receipts {
         if delivered_by.is_some_and(|definition| definition.on == Self::ON) {
             return Err(Outcome::Drop(Code::NoMatch));
         }
-        Ok(Event { detection: detection(&receipt, record), before: None, also: None })
+        Ok(Event { detection: detection(&receipt, record), before: None, also: None, alone: false })
     }
 }
 

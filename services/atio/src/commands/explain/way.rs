@@ -63,12 +63,16 @@ fn failed(entry: &Entry) -> Option<String> {
     Some(format!("{}/{}/{}", of("topic")?, of("partition")?, of("offset")?))
 }
 
+fn text_of<'e>(entry: &'e Entry, name: &str) -> &'e str {
+    entry.headers.text(name).unwrap_or_default()
+}
+
 /// What the record tells; none for what is on no way. Without a registry the value stays unread, and the outcome short.
 pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
     let name = entry.topic.strip_prefix(prefix).unwrap_or(&entry.topic);
     let value = || entry.value.as_deref().and_then(|v| decoder.avro(v).ok()).unwrap_or_default();
     let mut leg = None;
-    let header_id = entry.headers.text(header::CE_ID).unwrap_or_default().to_owned();
+    let header_id = text_of(entry, header::CE_ID).to_owned();
     let (stage, rank, event_id, outcome) = if is_dlq(name) {
         let of = |n: &str| entry.headers.text(&format!("{}{n}", header::ERRORS)).unwrap_or("?");
         // A raw record's own id is that of its request, not of an event.
@@ -80,7 +84,10 @@ pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
         ("enrichment".into(), 2, header_id, enriched(&value()))
     } else if name == "incident-events" {
         let incident = String::from_utf8_lossy(entry.key.as_deref().unwrap_or_default()).into_owned();
-        ("enrichment".into(), 3, header_id, format!("told to incident {incident}"))
+        // What happened to a definition is told by the router that saw it.
+        let of_change = text_of(entry, header::CE_SOURCE).ends_with("/monitoring");
+        let stage = if of_change { "routing" } else { "enrichment" };
+        (stage.into(), 3, header_id, format!("told to incident {incident}"))
     } else if name.starts_with("workflow.") || name == "routed" {
         ("routing".into(), 4, header_id, "matched".into())
     } else if name.starts_with("delivery.") {
@@ -91,6 +98,10 @@ pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
         let value = value();
         leg = Some(leg_of(&value));
         ("delivery".into(), 6, text(&value, "event_id").to_owned(), receipt(&value))
+    } else if name == "commands" {
+        let value = value();
+        let asked = ["action", "kind", "name"].map(|field| text(&value, field)).join(" ");
+        ("command".into(), 0, String::new(), format!("{asked}, by {}", text(&value, "actor")))
     } else {
         ("ingestion".into(), 0, String::new(), received(&value()))
     };
@@ -205,6 +216,12 @@ mod tests {
         );
         assert_eq!(routed.place(), "atio.workflow.w/1/7");
         assert_eq!(hop("atio.enriched", &[("ce_id", "e")]).stage, "enrichment");
+        assert_eq!(hop("atio.commands", &[]).stage, "command");
+        let told = |source| hop("atio.incident-events", &[("ce_source", source)]).stage;
+        assert_eq!(
+            (&*told("/atio/default/eve"), &*told("/atio/default/monitoring")),
+            ("enrichment", "routing")
+        );
         assert_eq!(hop("atio.raw.x", &[("ce_id", "request")]).event_id, "");
         let replayed =
             hop("atio.workflow.w", &[("ce_id", "e"), ("atio.replay.letter", "atio.workflow-dlq/0/3")]);

@@ -68,6 +68,7 @@ fn cells(c: &Change) -> Vec<String> {
         ChangeType::Refusal => "refused",
         ChangeType::Restoration => "restored",
         ChangeType::Tampering => "TAMPERING",
+        ChangeType::Run => "run",
     };
     vec![
         c.at.rfc3339_millis(),

@@ -38,6 +38,15 @@ pub struct Ask {
     format: Format,
 }
 
+impl Ask {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+}
+
 /// What the audit log has of a workflow: only what monitoring wrote there.
 #[derive(Debug, Default, PartialEq)]
 struct Past {
@@ -101,7 +110,7 @@ pub(super) fn pause(target: &Target, ask: &Ask, paused: bool) -> anyhow::Result<
     told(&change, ask.format, done)
 }
 
-fn stranger(name: &str) -> anyhow::Error {
+pub(super) fn stranger(name: &str) -> anyhow::Error {
     Failure::usage(format!("no workflow `{name}` is in force; `atio workflow ls` lists them"))
 }
 
@@ -193,7 +202,7 @@ impl Known {
     }
 }
 
-fn command(
+pub(super) fn command(
     ask: &Ask,
     action: Action,
     in_force: Option<i64>,
@@ -215,7 +224,7 @@ fn command(
 }
 
 /// Sends the command and waits until the routers have what came of it. Blocks.
-fn carried_out(target: &Target, command: Command) -> anyhow::Result<Change> {
+pub(super) fn carried_out(target: &Target, command: Command) -> anyhow::Result<Change> {
     let config = target.configuration(serde_json::json!({}))?;
     let kafka = system::kafka(&config, &target.kafka(&config)?);
     let (codec, _ids) = block_on(system::codec(&target.registry(&config)?))?;
@@ -231,7 +240,7 @@ fn carried_out(target: &Target, command: Command) -> anyhow::Result<Change> {
     Ok(change)
 }
 
-fn told(change: &Change, format: Format, done: &str) -> anyhow::Result<Exit> {
+pub(super) fn told(change: &Change, format: Format, done: &str) -> anyhow::Result<Exit> {
     if format == Format::Json {
         render::json(change)?;
     } else {
