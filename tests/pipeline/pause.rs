@@ -58,6 +58,15 @@ fn paused() -> Result<(), Failed> {
     system.alerts();
     system.until("the other goes on", |s| out(s, "loud").len() == 6);
     let steps = json!([{"deliver": "quiet"}, {"deliver": "second"}]);
+    let mut tested = workflow("quiet", &steps);
+    tested["tests"] = json!([{"name": "wrong", "given": {"kind": "log"}, "then": {"branches": ["tell"]}}]);
+    declare(&data, "workflows/quiet.yaml", &tested);
+    let refused = system.run(&["apply"]);
+    assert!(
+        refused.status.code() == Some(5) && refused.stderr.contains("test wrong fails"),
+        "{}",
+        refused.told()
+    );
     declare(&data, "workflows/quiet.yaml", &workflow("quiet", &steps));
     system.ok(&["apply"]);
     let live = system.json(&["workflow", "ls"]);

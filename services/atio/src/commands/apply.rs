@@ -1,6 +1,6 @@
 //! `atio apply`: makes what `plan` shows. Topics by the admin API, workflows by commands that monitoring carries out.
 use crate::{
-    commands::{block_on, plan},
+    commands::{block_on, plan, test},
     endpoints::Target,
     exit::{Exit, Failure},
     render::{self, Format},
@@ -8,6 +8,8 @@ use crate::{
 };
 
 /// Make the cluster as declared, and the workflows: `atio apply --kafka k:9092 --registry http://r:8081`
+///
+/// Where a test of a declared workflow fails (`atio test`), nothing is applied: exit code 5.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -26,6 +28,10 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     if found.topics.impossible() {
         plan::show(&found, args.format)?;
         return Err(Failure::with(Exit::Refused, "nothing was applied"));
+    }
+    let failing = if args.topics_only { vec![] } else { test::failing(&declarations, &config)? };
+    if !failing.is_empty() {
+        return Err(Failure::with(Exit::Refused, format!("nothing was applied\n{}", failing.join("\n"))));
     }
     // A topic is there before the definition that needs it.
     wanted::make(&found.admin, &found.topics)?;

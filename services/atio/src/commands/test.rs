@@ -11,6 +11,7 @@ use anyhow::Context;
 use atio_normalization::offline::{FileRef, Options, normalize};
 use atio_runtime::Config;
 use atio_schemas::{Detection, Timestamp};
+use atio_topics::Declarations;
 use atio_workflow::{Definition, Site, snapshot, testing};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,19 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
         render::notice(&format!("{passed} passed, {failed} failed{without}"));
     }
     Ok(if failed > 0 { Exit::Refused } else { Exit::Done })
+}
+
+/// The tests that fail, of workflows that compile: nothing of them is applied before they are mended.
+pub(super) fn failing(declared: &Declarations, config: &Config) -> anyhow::Result<Vec<String>> {
+    let mut failing = vec![];
+    for definition in validate::workflows(declared).0 {
+        for testing::Verdict { place, name, failure, .. } in verdicts(&definition, config, false)? {
+            let Some(failure) = failure else { continue };
+            let test = name.as_deref().unwrap_or("(no name)");
+            failing.push(format!("workflow {}: test {test} fails: {place}: {failure}", definition.name));
+        }
+    }
+    Ok(failing)
 }
 
 fn verdicts(definition: &Definition, config: &Config, update: bool) -> anyhow::Result<Vec<testing::Verdict>> {
