@@ -1,3 +1,4 @@
+//! Joining a group: that it happens, also where a node goes away meanwhile, and what is told to whoever gets nothing.
 use super::*;
 use crate::client::mock::Mock;
 
