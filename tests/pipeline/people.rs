@@ -103,6 +103,7 @@ fn made_of(http: &str) {
         ("", "text/html"),
         ("incidents", "text/html"),
         ("page.css", "text/css"),
+        ("dom.js", "text/javascript"),
         ("page.js", "text/javascript"),
         ("incidents.js", "text/javascript"),
     ] {

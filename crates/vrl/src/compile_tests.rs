@@ -63,6 +63,13 @@ fn unknown_columns() {
         "!(.importance >= 70)",
         "(.importance || 50) > 40",
         ".importance == null",
+        "!(.importance == 5)",
+        ".kev != null && .host != null",
+        ".host != \"x\"",
+        "(.process || \"none\") != \"x\"",
+        // What is unknown is not this value.
+        ".process != \"x\"",
+        ".importance != 70",
         "is_null(.importance)",
         "!contains(downcase(.command_line), \"x\")",
         "(.command_line || \"none\") == \"none\"",
@@ -79,6 +86,8 @@ fn unknown_columns() {
     for no in [
         ".importance >= 70",
         ".importance < 70",
+        ".importance != null",
+        ".importance == 70",
         ".importance + 10 > 5",
         ".fix_available",
         "contains(.command_line, \"x\")",

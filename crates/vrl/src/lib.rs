@@ -2,7 +2,7 @@
 //!
 //! Owns what an expression may say: columns of the detection and what is named beside them ([`Scope`]), read only; pure functions ([`functions::ALLOWED`]); no network, files,
 //! environment, clock or randomness. An unknown column (null) is handled in one way everywhere: a comparison or a call that meets one is
-//! false where a yes or no is needed, and null elsewhere (the compiler then knows every column by its type, never "or null").
+//! false where a yes or no is needed, and null elsewhere, but for `!=`: what is unknown is not this value (the compiler then knows every column by its type, never "or null").
 //! Must not know: workflows, YAML, Kafka.
 
 mod compile;

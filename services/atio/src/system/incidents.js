@@ -1,12 +1,4 @@
-"use strict";
-// Everything is written with textContent: what comes from events and people can't become markup. The key is kept in this variable and nowhere else.
-const byId = (id) => document.getElementById(id);
-const element = (tag, text, className) => {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-};
+import { byId, element } from "./dom.js";
 const button = (text, action) => {
   const made = element("button", text);
   made.type = "button";
@@ -15,6 +7,7 @@ const button = (text, action) => {
 };
 const say = (text) => { byId("said").textContent = text; };
 
+// Kept here and nowhere else.
 let key = "";
 let chosen = "";
 let timer = 0;

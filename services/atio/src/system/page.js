@@ -1,12 +1,4 @@
-"use strict";
-// Everything is written with textContent: what comes from events can't become markup.
-const byId = (id) => document.getElementById(id);
-const element = (tag, text, className) => {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-};
+import { byId, element } from "./dom.js";
 
 function card(label, value) {
   const made = element("div", "", "card");

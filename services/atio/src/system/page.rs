@@ -31,6 +31,7 @@ pub fn router(system: &System) -> Router {
         .route("/", get(|| async { secured(Html(include_str!("page.html"))) }))
         .route("/incidents", get(|| async { secured(Html(include_str!("incidents.html"))) }))
         .route("/page.css", get(|| async { asset("text/css; charset=utf-8", include_str!("page.css")) }))
+        .route("/dom.js", get(|| async { asset(SCRIPT, include_str!("dom.js")) }))
         .route("/page.js", get(|| async { asset(SCRIPT, include_str!("page.js")) }))
         .route("/incidents.js", get(|| async { asset(SCRIPT, include_str!("incidents.js")) }))
         .route("/status.json", get(status))
