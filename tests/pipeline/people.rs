@@ -1,11 +1,14 @@
-//! People at the page of incidents: what it is made of, and each of its buttons by the requests that they send, against the whole program.
-use crate::support::{Child, Deadline, Running, atio, http, trial};
+//! People at the page of incidents: what it is made of, each of its buttons by the requests that they send, and a browser; against the whole program.
+use crate::support::{Child, Deadline, Need, Running, atio, http, program::oracle, trial};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("pipeline::people::page", &[], page)]
+    vec![
+        trial("pipeline::people::page", &[], page),
+        trial("pipeline::people::browser", &[Need::Chromium], browser),
+    ]
 }
 
 /// A wait that takes two people and a choice, and tells the incident what it came to.
@@ -26,34 +29,55 @@ fn workflow() -> Value {
     })
 }
 
+/// The program with that workflow, and who uses it.
+struct Bed {
+    dir: tempfile::TempDir,
+    up: Running,
+    http: String,
+    viewer: String,
+    carol: String,
+    dave: String,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let declared = dir.path().join("topics/workflows");
+        std::fs::create_dir_all(&declared).expect("a directory");
+        std::fs::write(declared.join("contain.yaml"), workflow().to_string()).expect("a file");
+        let mut command = atio();
+        command.arg("--data").arg(dir.path()).args(["up", "--http", "127.0.0.1:0"]);
+        let up = Running::start("up", &mut command);
+        let http = up.said("http");
+        let [viewer, carol, dave] = ["viewer", "analyst", "analyst"].map(|role| key(dir.path(), role));
+        Self { dir, up, http, viewer, carol, dave }
+    }
+
+    /// The first of the demo's alerts comes; the incident that waits then.
+    fn alert(&self) -> String {
+        let admin = std::fs::read_to_string(self.dir.path().join("admin.key")).expect("a key");
+        let line = include_bytes!("../../services/atio/demo/alerts.ndjson").split(|b| *b == b'\n').next();
+        let bearer = format!("Bearer {admin}");
+        let url = format!("{}/v1/sources/suricata/events", self.http);
+        let sent = http::post(&url, &[("authorization", &bearer)], line.unwrap_or_default());
+        assert_eq!(sent.status, 202, "{}", sent.text());
+        until("it waits", || {
+            let all = http::get_as(&self.viewer, &format!("{}/v1/incidents?state=waiting", self.http)).json();
+            let found = all["incidents"].as_array()?.iter().find(|i| asks(i).is_some())?.clone();
+            Some(found["incident_id"].as_str()?.to_owned())
+        })
+    }
+}
+
 fn page() -> Result<(), Failed> {
-    let dir = tempfile::tempdir()?;
-    let declared = dir.path().join("topics/workflows");
-    std::fs::create_dir_all(&declared)?;
-    std::fs::write(declared.join("contain.yaml"), workflow().to_string())?;
-    let mut command = atio();
-    command.arg("--data").arg(dir.path()).args(["up", "--http", "127.0.0.1:0"]);
-    let up = Running::start("up", &mut command);
-    let http = up.said("http");
-    made_of(&http);
-
-    let admin = std::fs::read_to_string(dir.path().join("admin.key"))?;
-    let [viewer, carol, dave] = ["viewer", "analyst", "analyst"].map(|role| key(dir.path(), role));
-    let line = include_bytes!("../../services/atio/demo/alerts.ndjson").split(|b| *b == b'\n').next();
-    let bearer = format!("Bearer {admin}");
-    let url = format!("{http}/v1/sources/suricata/events");
-    let sent = http::post(&url, &[("authorization", &bearer)], line.unwrap_or_default());
-    assert_eq!(sent.status, 202, "{}", sent.text());
-
+    let bed = Bed::new();
+    let Bed { http, viewer, carol, dave, .. } = &bed;
+    made_of(http);
     let list = format!("{http}/v1/incidents");
     assert_eq!((http::get(&list).status, http::get_as("atio_no_one", &list).status), (401, 401));
-    let id = until("it waits", || {
-        let all = http::get_as(&viewer, &format!("{list}?state=waiting")).json();
-        let found = all["incidents"].as_array()?.iter().find(|i| asks(i).is_some())?.clone();
-        Some(found["incident_id"].as_str()?.to_owned())
-    });
+    let id = bed.alert();
     let one = || {
-        let answer = http::get_as(&viewer, &format!("{list}/{id}"));
+        let answer = http::get_as(viewer, &format!("{list}/{id}"));
         assert!(answer.header("content-type").starts_with("application/json"), "{:?}", answer.headers);
         answer.json()
     };
@@ -65,19 +89,19 @@ fn page() -> Result<(), Failed> {
         http::post(&url, &[("authorization", &bearer)], body.to_string().as_bytes())
     };
     let choose = |choice: &str| json!({"action": "acknowledge", "wait_id": wait, "choice": choice});
-    assert_eq!(say(&viewer, choose("isolate")).status, 403, "who may look may not answer");
-    assert_eq!(say(&carol, choose("shout")).json()["code"], "unknown_choice");
-    assert_eq!(say(&carol, json!({"action": "claim", "wait_id": wait})).status, 202);
+    assert_eq!(say(viewer, choose("isolate")).status, 403, "who may look may not answer");
+    assert_eq!(say(carol, choose("shout")).json()["code"], "unknown_choice");
+    assert_eq!(say(carol, json!({"action": "claim", "wait_id": wait})).status, 202);
     until("it is claimed", || asks(&one())?["claimed_by"].is_string().then_some(()));
-    assert_eq!(say(&dave, json!({"action": "claim", "wait_id": wait})).json()["code"], "claimed");
+    assert_eq!(say(dave, json!({"action": "claim", "wait_id": wait})).json()["code"], "claimed");
     // What people type is text, wherever it goes.
     let typed = "<img src=x onerror=alert(1)></td><script>alert(2)</script>";
-    assert_eq!(say(&carol, json!({"action": "comment", "comment": typed})).status, 202);
+    assert_eq!(say(carol, json!({"action": "comment", "comment": typed})).status, 202);
     until("it is shown", || one()["comments"].as_array()?.iter().any(|c| c["text"] == typed).then_some(()));
-    assert_eq!(say(&carol, choose("isolate")).status, 202);
-    assert_eq!(say(&carol, choose("isolate")).status, 202);
+    assert_eq!(say(carol, choose("isolate")).status, 202);
+    assert_eq!(say(carol, choose("isolate")).status, 202);
     until("one has said yes", || (asks(&one())?["approvals"].as_array()?.len() == 1).then_some(()));
-    assert_eq!(say(&dave, choose("isolate")).status, 202);
+    assert_eq!(say(dave, choose("isolate")).status, 202);
     let ended = until("two have", || {
         let incident = one();
         (asks(&incident).is_none() && incident["severity"] == "high").then_some(incident)
@@ -85,10 +109,39 @@ fn page() -> Result<(), Failed> {
     let answer = ended["answers"].as_array().and_then(|a| a.iter().find(|a| a["wait_id"] == wait)).cloned();
     let answer = answer.ok_or("the answer is shown")?;
     assert_eq!((&answer["choice"], answer["by"].as_array().map(Vec::len)), (&json!("isolate"), Some(2)));
-    assert_eq!(say(&dave, json!({"action": "close", "verdict": "benign"})).status, 202);
+    assert_eq!(say(dave, json!({"action": "close", "verdict": "benign"})).status, 202);
     until("it is closed", || one()["closed_at"].is_string().then_some(()));
-    assert_eq!(say(&dave, json!({"action": "comment", "comment": "late"})).status, 409);
-    up.stop("up");
+    assert_eq!(say(dave, json!({"action": "comment", "comment": "late"})).status, 409);
+    bed.up.stop("up");
+    Ok(())
+}
+
+/// The same in a real Chromium, by what two people click and read.
+fn browser() -> Result<(), Failed> {
+    let bed = Bed::new();
+    let id = bed.alert();
+    let typed = "<img src=x onerror=alert(1)>";
+    let args = [&bed.http, &bed.viewer, &bed.carol, &bed.dave, "isolate", typed];
+    let ended = oracle("browser", &args, 300);
+    assert!(ended.status.success(), "{}", ended.told());
+    let seen: Value = serde_json::from_str(ended.stdout.last().map_or("", String::as_str))?;
+    let says = |what: &str, part: &str| {
+        let text = seen[what].as_str().unwrap_or_default();
+        assert!(text.contains(part), "{what} says {part}: {seen:#}");
+    };
+    says("sub", "every stage runs");
+    says("cards", "raw events in");
+    says("stages", "balanced");
+    assert!(!seen["stages"].as_str().unwrap_or_default().contains("NOT balanced"), "{seen:#}");
+    says("row", &id[..8]);
+    says("row", "analyst until");
+    says("viewer", "refused, forbidden");
+    says("first", "2 must say yes, so far ");
+    says("told", "acknowledged, isolate by ");
+    says("told", typed);
+    says("facts", "high");
+    assert_eq!((&seen["images"], &seen["faults"]), (&json!(0), &json!([])), "{seen:#}");
+    bed.up.stop("up");
     Ok(())
 }
 

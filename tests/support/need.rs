@@ -11,6 +11,8 @@ pub enum Need {
     Data,
     /// The Python oracles (`tests/oracles/requirements.txt`) in the environment that [`python`] names.
     Oracles,
+    /// Chromium and its driver, as Debian has them, beside the oracles.
+    Chromium,
     /// kcat on the PATH.
     Kcat,
     /// promtool, of Prometheus, on the PATH or where `.ci/run` puts it.
@@ -60,6 +62,9 @@ static STRACE: LazyLock<bool> = LazyLock::new(|| {
 });
 static TMPFS: LazyLock<bool> = LazyLock::new(|| Tmpfs::mount("64k").is_some());
 static FAKETIME: LazyLock<bool> = LazyLock::new(|| clock::library().is_some() && runs("cc", "--version"));
+static CHROMIUM: LazyLock<bool> = LazyLock::new(|| {
+    ["/usr/bin/chromium", "/usr/bin/chromedriver"].iter().all(|program| runs(program, "--version"))
+});
 static KCAT: LazyLock<bool> = LazyLock::new(|| runs("kcat", "-V"));
 
 impl Need {
@@ -69,6 +74,7 @@ impl Need {
             Self::Kafka => *KAFKA,
             Self::Data => shared_data().is_dir(),
             Self::Oracles => python().is_file(),
+            Self::Chromium => *CHROMIUM && python().is_file(),
             Self::Kcat => *KCAT,
             Self::Promtool => *PROMTOOL,
             Self::Strace => *STRACE,
@@ -80,6 +86,7 @@ impl Need {
             Self::Kafka => "needs Java 17 and Maven",
             Self::Data => "needs the shared samples",
             Self::Oracles => "needs the Python oracles",
+            Self::Chromium => "needs Chromium, chromedriver and the Python oracles",
             Self::Kcat => "needs kcat",
             Self::Promtool => "needs promtool",
             Self::Strace => "needs strace",
