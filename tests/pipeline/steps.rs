@@ -1,5 +1,5 @@
 //! Branches that count and hold, while the service that runs them is killed: what is delayed goes on once, what is counted stays counted. The
-//! steps come with a second version, to branches that run already. What is delivered is counted from topics.
+//! steps come with a second version, to branches that run already; and a workflow counts over all assets. What is delivered is counted from topics.
 use crate::support::{Author, Broker, Deadline, Fleet, On, brief, topic, trial};
 use atio_schemas::{Detection, detection::Kind};
 use atio_stream::{Counts, Kafka as Client, Ledger, admin::Admin};
@@ -13,6 +13,8 @@ const ASSETS: usize = 40;
 const ROUNDS: usize = 3;
 /// Of each asset so many go on in all.
 const LIMIT: usize = 4;
+/// Over all assets there are so many rules.
+const RULES: usize = 7;
 /// Long enough that a round is held when the service is killed, and due when it is there again or soon after.
 const DELAY: &str = "6s";
 
@@ -42,6 +44,16 @@ fn workflow(late: Value, once: Value, few: Value) -> String {
     .to_string()
 }
 
+/// Counts by a column that its events come together by.
+fn across() -> String {
+    json!({
+        "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "across"}, "on": "detection", "partition_by": "rule.id",
+        "match": {"kind": "threat"},
+        "branches": {"rules": [{"dedup": {"key": "rule.id", "within": "1h"}}, {"deliver": "rules"}]},
+    })
+    .to_string()
+}
+
 fn declarations() -> Vec<(&'static str, String)> {
     let sink = |name: &str| {
         json!({
@@ -54,6 +66,8 @@ fn declarations() -> Vec<(&'static str, String)> {
         ("sinks/late.yaml", sink("late")),
         ("sinks/once.yaml", sink("once")),
         ("sinks/few.yaml", sink("few")),
+        ("sinks/rules.yaml", sink("rules")),
+        ("workflows/across.yaml", across()),
         ("workflows/steps.yaml", workflow(json!([]), json!([]), json!([]))),
     ]
 }
@@ -62,6 +76,7 @@ fn event(n: usize) -> (String, Detection) {
     let asset = format!("host:{}", n % ASSETS);
     let mut detection = Detection::new(format!("event-{n}"), Kind::Threat, "default", "trial");
     detection.asset = Some(asset.clone());
+    detection.rule.id = Some(format!("1:{}", n % RULES));
     (asset, detection)
 }
 
@@ -71,6 +86,7 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
     let mut fleet = Fleet::only(bootstrap, &declarations(), &["monitoring", "routing"]);
     let author = Author::open(bootstrap, &fleet.registry, &fleet.prefix, &["enriched"]);
     let stage = |branch: &str| format!("routing.steps.{branch}");
+    fleet.runs("routing", "routing.across.rules");
     BRANCHES.iter().for_each(|b| fleet.runs("routing", &stage(b)));
     let delivered =
         |fleet: &Fleet, sink: &str| topic::count(bootstrap, &fleet.topic(&format!("delivery.{sink}")));
@@ -100,12 +116,16 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
         let read = 1 + (round + 1) * ROUND;
         for branch in BRANCHES {
             let all = Deadline::after(60).every(Duration::from_millis(20), || {
-                let counts = committed(&fleet, branch);
+                let counts = committed(&fleet, "steps", branch);
                 (counts.read == read as u64).then_some(counts)
             });
             let all = all.ok_or_else(|| format!("{branch} has not read {read} in round {round}"))?;
             held.extend((branch == "late").then_some(all.held));
         }
+        let across = Deadline::after(60).every(Duration::from_millis(20), || {
+            (committed(&fleet, "across", "rules").read == read as u64).then_some(())
+        });
+        across.ok_or_else(|| format!("across has not read {read} in round {round}"))?;
         fleet.kill("routing");
         println!("round {round}: kill -9, {} held", held.last().copied().unwrap_or_default());
         fleet.start_again("routing");
@@ -126,11 +146,11 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
 }
 
 /// A branch's ledger as it was committed with the offsets.
-fn committed(fleet: &Fleet, branch: &str) -> Counts {
+fn committed(fleet: &Fleet, workflow: &str, branch: &str) -> Counts {
     let client = Client { bootstrap: fleet.kafka.clone(), properties: BTreeMap::new() };
     let admin = Admin::connect(&client, "steps-trial").expect("an admin client");
-    let group = fleet.topic(&format!("routing.steps.{branch}"));
-    let found = admin.committed(&group, &[&fleet.topic("workflow.steps")]).unwrap_or_default();
+    let group = fleet.topic(&format!("routing.{workflow}.{branch}"));
+    let found = admin.committed(&group, &[&fleet.topic(&format!("workflow.{workflow}"))]).unwrap_or_default();
     let mut sum = Counts::default();
     let ledgers = found.iter().filter_map(|partition| Ledger::from_metadata(&partition.metadata));
     ledgers.for_each(|ledger| sum.add(&ledger.counts));
@@ -141,7 +161,12 @@ fn committed(fleet: &Fleet, branch: &str) -> Counts {
 fn judge(fleet: &Fleet, bootstrap: &str, total: usize) -> Vec<String> {
     let mut wrong = vec![];
     // One event came before there was anything to count.
-    for (branch, expected) in [("late", total), ("once", 1 + ASSETS), ("few", 1 + LIMIT * ASSETS)] {
+    for (workflow, branch, expected) in [
+        ("steps", "late", total),
+        ("steps", "once", 1 + ASSETS),
+        ("steps", "few", 1 + LIMIT * ASSETS),
+        ("across", "rules", RULES),
+    ] {
         let topic = fleet.topic(&format!("delivery.{branch}"));
         let by_key = topic::by_header(bootstrap, &topic, "atio_idempotency_key");
         let twice = by_key.values().filter(|n| **n > 1).count();
@@ -151,7 +176,7 @@ fn judge(fleet: &Fleet, bootstrap: &str, total: usize) -> Vec<String> {
                 by_key.len()
             ));
         }
-        let counts = committed(fleet, branch);
+        let counts = committed(fleet, workflow, branch);
         let (read, emitted) = (total as u64, expected as u64);
         let ends =
             (counts.read, counts.emitted, counts.dropped_total(), counts.dead_lettered_total(), counts.held);

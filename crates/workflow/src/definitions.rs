@@ -170,6 +170,19 @@ impl Definitions {
         routes.map(|route| (route.name.as_str(), route.version))
     }
 
+    /// The key of an event's record on the topic of its workflow; none where that is the event's own.
+    ///
+    /// # Errors
+    /// As for [`Self::version`].
+    pub fn record_key(
+        &self,
+        name: &str,
+        version: i64,
+        detection: &atio_schemas::Detection,
+    ) -> Result<Option<Vec<u8>>, StageError> {
+        Ok(self.version(name, version)?.partition.key(detection))
+    }
+
     /// When the first workflow on `on` was defined, of all that are known here; none = there never was one. What is older is nobody's.
     #[must_use]
     pub fn since(&self, on: Trigger) -> Option<Timestamp> {

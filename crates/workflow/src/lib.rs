@@ -1,7 +1,7 @@
 //! Workflows: the language, its checks, the trigger index, the steps. Pure: no Kafka, no clock, no files.
 //!
 //! `spec` reads YAML into a shape with places, `check` turns it into a [`Definition`] or a list of problems, `index` finds the
-//! definitions that a detection triggers, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
+//! definitions that a detection triggers, `partition` says what its events come together by, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
 //! events, `trigger` says what `on` may be, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks, `snapshot` is
 //! what they come to as text, `tables` are the rows that steps look into, `definitions` is the topic `workflows` as a table of compiled definitions,
 //! `outputs` makes records of what a branch gives.
@@ -13,6 +13,7 @@ pub mod hours;
 pub mod index;
 pub mod machine;
 pub mod outputs;
+pub mod partition;
 pub mod rehearsal;
 pub mod schema;
 mod secrets;
@@ -31,4 +32,5 @@ pub use definitions::Definitions;
 pub use index::{Index, Predicate};
 pub use machine::{Delivered, End, Heard, Site, go_on, resume, run};
 pub use outputs::outputs;
+pub use partition::Partition;
 pub use trigger::Trigger;

@@ -31,6 +31,7 @@ pub fn schema() -> Value {
                 },
             },
             "on": {"enum": Trigger::NAMES, "description": "What triggers it"},
+            "partition_by": crate::partition::schema("What its events come together by, in the place of the asset: one column, or several"),
             "variables": variables(),
             "fragments": {
                 "type": "object",

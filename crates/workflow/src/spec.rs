@@ -16,8 +16,18 @@ use atio_topics::{
 };
 use std::collections::BTreeMap;
 
-const FIELDS: &[&str] =
-    &["apiVersion", "kind", "metadata", "on", "variables", "fragments", "match", "branches", "tests"];
+const FIELDS: &[&str] = &[
+    "apiVersion",
+    "kind",
+    "metadata",
+    "on",
+    "partition_by",
+    "variables",
+    "fragments",
+    "match",
+    "branches",
+    "tests",
+];
 const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
 const TRIGGERS_LATER: &[&str] = &["silence", "schedule"];
 /// A workflow has at most so many branches.
@@ -33,6 +43,8 @@ pub struct Workflow {
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
     pub on: Trigger,
+    /// What events come together by, in the place of the asset.
+    pub partition_by: Option<Node>,
     /// Names and values.
     pub variables: Vec<(Key, Node)>,
     /// Column and what it must be, in the file's order.
@@ -144,7 +156,8 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head.zip(on) {
         Some(((name, owner, criticality), on)) if problems.is_empty() => {
-            Ok(Workflow { name, owner, criticality, on, variables, matches, branches, tests })
+            let partition_by = field(entries, "partition_by").cloned();
+            Ok(Workflow { name, owner, criticality, on, partition_by, variables, matches, branches, tests })
         }
         _ => Err(problems),
     }

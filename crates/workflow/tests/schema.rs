@@ -130,8 +130,6 @@ fn mistakes_are_found() {
         ("{team: web}", "[web]"),
         ("limit: 10", "limit: 0"),
         ("per: 1m", "per: 60"),
-        ("key: asset}", "key: source}"),
-        ("key: [asset, rule.id]", "key: [source, rule.id]"),
         ("key: [asset, rule.id]", "key: [asset, rule]"),
         (", within: 10m", ""),
         ("delay: 30s", "delay: 30"),

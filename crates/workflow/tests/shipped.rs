@@ -70,6 +70,7 @@ fn the_documented_workflow_passes_its_tests() {
         elements,
         failing,
         counting,
+        together,
         tables,
         waits,
         rota,
@@ -78,7 +79,7 @@ fn the_documented_workflow_passes_its_tests() {
         test,
     ] = examples(&text)[..]
     else {
-        panic!("fourteen examples")
+        panic!("fifteen examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -100,6 +101,8 @@ fn the_documented_workflow_passes_its_tests() {
     assert!(calls.branches.iter().all(|b| b.steps.len() == 3));
     passes("elements", &format!("{head}  b:\n{elements}    - deliver: siem\n"));
     passes("failing", &format!("{head}  b:\n{failing}"));
+    let head_alone = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\n";
+    assert!(!passes("together", &format!("{head_alone}{together}")).partition.is_default());
     assert_eq!(passes("tables", &format!("{head}{tables}")).branches[0].tables.len(), 1);
     assert!(passes("waits", &format!("{head}{waits}")).branches.iter().all(|b| b.awaits));
     assert!(passes("said", &format!("{head}  b:\n{said}")).branches[0].awaits);

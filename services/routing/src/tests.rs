@@ -6,7 +6,7 @@ use atio_schemas::{
     command::ObjectKind,
     definition::Definition as Stored,
     delivery::Delivery,
-    detection::{Kind, Tlp},
+    detection::{Kind, Rule, Tlp},
     header,
     incident::Wait,
     routed::Routed,
@@ -144,6 +144,31 @@ fn each_matched_workflow_gets_a_record() {
     assert_eq!(output.headers.text(header::TRACEPARENT), Some("00-1-2-01"));
     assert_eq!(output.headers.text(header::CE_ID), Some("e1"));
     assert_eq!(output.headers.text("x"), None);
+}
+
+#[test]
+fn a_workflow_brings_its_events_together_by_columns_of_its_own() {
+    let mut harness = router();
+    let by_rule = THREATS.replace("on: detection", "on: detection\npartition_by: rule.id").replacen(
+        "- deliver: siem",
+        "- dedup: {key: rule.id, within: 1h}\n    - deliver: siem",
+        1,
+    );
+    apply(&mut harness, "threats", 2, &by_rule);
+    let mut known = Detection { kev: Some(true), ..detection() };
+    known.rule.id = Some("1:7".into());
+    let unknown = Detection { rule: Rule::default(), ..detection() };
+    harness.commit(&[of(&known), of(&unknown)]);
+    let keys: Vec<_> =
+        harness.outputs.iter().map(|o| (&*o.topic, o.key.as_deref().unwrap_or_default())).collect();
+    assert_eq!(
+        keys,
+        [
+            ("t.workflow.exploited", &b"host:web-1"[..]),
+            ("t.workflow.threats", &b"1:7"[..]),
+            ("t.workflow.threats", &b"host:web-1"[..]),
+        ]
+    );
 }
 
 #[test]

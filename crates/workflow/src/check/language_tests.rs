@@ -84,6 +84,18 @@ const VARIABLES: &[&str] = &[
     "variables: {a: [1, b]}",
     "variables: {a: 18446744073709551615}",
 ];
+/// What events come together by, and the steps that count.
+const PARTITIONS: &[(&str, &str)] = &[
+    ("rule.idd", "[{dedup: {key: rule.id, within: 1h}}, {deliver: siem}]"),
+    ("[rule.id, rule.id]", "[{dedup: {key: rule.id, within: 1h}}, {deliver: siem}]"),
+    ("[]", "[{dedup: {key: rule.id, within: 1h}}, {deliver: siem}]"),
+    ("{a: b}", "[{dedup: {key: rule.id, within: 1h}}, {deliver: siem}]"),
+    ("asset", "[{dedup: {key: asset, within: 1h}}, {deliver: siem}]"),
+    ("rule.id", "[{deliver: siem}]"),
+    ("rule.id", "[{dedup: {key: [asset, src.ip], within: 1h}}, {deliver: siem}]"),
+    ("[rule.id, src.ip]", "[{rate: {key: src.ip, limit: 1, per: 1h}}, {deliver: siem}]"),
+    ("rule.id", "[{set: {rule.id: '\"x\"'}}, {dedup: {key: rule.id, within: 1h}}, {deliver: siem}]"),
+];
 /// Fragments, and the steps that call them.
 const FRAGMENTS: &[(&str, &str)] = &[
     ("[a]", "[{deliver: siem}]"),
@@ -145,6 +157,10 @@ pub(super) fn cases() -> Vec<(String, String)> {
     ] {
         let text = with(matches, steps).replace("match:", &format!("variables: {variables}\nmatch:"));
         cases.push((format!("variables: {variables} {matches} {steps}"), text));
+    }
+    for (by, steps) in PARTITIONS {
+        let text = with(good, steps).replace("match:", &format!("partition_by: {by}\nmatch:"));
+        cases.push((format!("partition_by: {by} {steps}"), text));
     }
     for (fragments, steps) in FRAGMENTS {
         let text = with(good, steps).replace("match:", &format!("fragments: {fragments}\nmatch:"));

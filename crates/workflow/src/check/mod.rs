@@ -7,6 +7,7 @@ pub(crate) mod variables;
 
 use crate::{
     index::{Predicate, in_order},
+    partition::Partition,
     spec,
     steps::{self, Step},
     suggest,
@@ -67,6 +68,7 @@ pub struct Definition {
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
     pub on: Trigger,
+    pub partition: Partition,
     /// All of them must hold.
     pub trigger: Arc<[Predicate]>,
     pub branches: Vec<Branch>,
@@ -137,11 +139,13 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     // Where a name stands for nothing, what stands around it can't be judged.
     let resolved = problems.is_empty();
     let trigger = if resolved { matches::trigger(&matches, written.on, &mut problems) } else { vec![] };
-    let mut check = Check { known, problems, flow: Flow::default(), variables };
+    let partition = Partition::read(written.partition_by.as_ref(), written.on, &mut problems);
+    let mut check = Check { known, problems, flow: Flow::default(), variables, partition };
     let reach = Reach::new(&trigger, written.on);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &branches, &mut check.problems);
+    apart(&written, &branches, &mut check);
     // Where something is refused, not all uses are known.
     if check.problems.is_empty() {
         check.variables.unused(&mut check.problems);
@@ -155,6 +159,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         owner: written.owner,
         criticality: written.criticality,
         on: written.on,
+        partition: check.partition.unwrap_or_default(),
         trigger: in_order(trigger),
         branches,
         tests: written.tests,
@@ -167,6 +172,7 @@ pub struct Check<'c> {
     pub problems: Vec<Problem>,
     pub flow: Flow,
     pub(crate) variables: Variables,
+    pub(crate) partition: Option<Partition>,
 }
 
 /// What a branch has done so far.
@@ -283,6 +289,15 @@ fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Optio
         keeps: check.flow.keeps,
         delays: check.flow.delays,
     })
+}
+
+/// Events are brought together for what counts them.
+fn apart(written: &spec::Workflow, branches: &[Branch], check: &mut Check<'_>) {
+    let Some(node) = written.partition_by.as_ref().filter(|_| check.problems.is_empty()) else { return };
+    if !branches.iter().any(|branch| branch.keeps) {
+        let message = "`partition_by` has no effect: no step counts";
+        check.problem(&node.place, message, Some("`- dedup: …` or `- rate: …`, or leave it out".to_owned()));
+    }
 }
 
 /// Reads steps in their order; each knows what came before it.

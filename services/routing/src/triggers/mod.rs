@@ -157,7 +157,7 @@ impl<S: Source> Processor for Router<S> {
         if found.is_empty() && here.is_none() {
             return Outcome::Drop(Code::NoMatch);
         }
-        self.outputs(event.detection, record, &found, here).unwrap_or_else(|end| end)
+        self.outputs(event.detection, record, (definitions, &found), here).unwrap_or_else(|end| end)
     }
 }
 
@@ -166,7 +166,7 @@ impl<S: Source> Router<S> {
         &self,
         mut detection: Detection,
         record: &Record<'_>,
-        found: &[(&str, i64)],
+        (definitions, found): (&Definitions, &[(&str, i64)]),
         here: Option<Also<'_>>,
     ) -> Result<Outcome, Outcome> {
         if detection.bundle.is_empty() {
@@ -181,9 +181,8 @@ impl<S: Source> Router<S> {
         }
         let key = detection.asset.as_ref().or(detection.incident_id.as_ref()).unwrap_or(&detection.event_id);
         let key = key.clone().into_bytes();
-        let routed =
-            router::outputs(&self.codec, &self.prefix, record.headers, (Some(key), None), detection, found);
-        outputs.extend(routed.map_err(|e| router::refused(&e))?);
+        let to = router::To { codec: &self.codec, prefix: &self.prefix, definitions };
+        outputs.extend(to.outputs(record.headers, (Some(key), None), detection, found)?);
         Ok(Outcome::of(outputs, rejected, Code::NoMatch))
     }
 
