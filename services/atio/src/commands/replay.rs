@@ -1,6 +1,7 @@
 //! `atio replay`: a version of a workflow, or a draft, run again on what was enriched, and compared with what was delivered then. Sinks get nothing.
 //! Owns what is read and in which order; what counts as a difference is `compare`'s.
 mod compare;
+mod seen;
 mod shadow;
 
 use crate::{
@@ -20,21 +21,20 @@ use atio_schemas::{
     delivery::Delivery,
     header,
     incident::{Answer, Wait},
-    reference::ReferenceRow,
     routed::Routed,
 };
-use atio_stage::{Headers, Tables};
+use atio_stage::Headers;
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
-use atio_topics::Footprint;
 use atio_workflow::{
     Definition, End, Heard, Known, Site, Trigger, compile,
     rehearsal::{Rehearsal, Subject},
-    resume, tables,
+    resume,
 };
 use compare::{Comparison, Made};
+use seen::{Past, Which};
 use serde_json::json;
 use shadow::Shadow;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 const CLIENT: &str = "atio-replay";
 
@@ -56,6 +56,9 @@ pub struct Args {
     /// Where to start: beginning, a time such as 2026-01-02T03:04:05Z, or an offset, the same on each partition
     #[arg(long, default_value = "beginning", value_name = "PLACE", value_parser = place)]
     from: From,
+    /// Reference tables as each event saw them, or as they are now
+    #[arg(long, value_enum, default_value_t)]
+    tables: Which,
     /// Events that are read at most
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     limit: u64,
@@ -92,7 +95,7 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
         let declarations = declared::load(&look.config)?;
         let known = Known::of(&declarations);
         let (definition, version) = definition(look, &args, &known)?;
-        let footprint = definition.footprint();
+        let past = Past::open(look, &definition, args.tables, args.from, args.limit)?;
         let mut replay = Replay {
             look,
             site: Site { version, home_networks: &look.config.home_networks },
@@ -112,7 +115,7 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
             matched: 0,
             unreadable: 0,
             rehearsals: BTreeMap::new(),
-            tables: tables(look, &footprint)?,
+            past,
         };
         // What came of another trigger lies on the workflow's topic alone: as far as a version matched it.
         let topics = match replay.definition.on {
@@ -169,26 +172,6 @@ fn definition(look: &Look, args: &Args, known: &Known) -> anyhow::Result<(Defini
     Ok((definition, version))
 }
 
-/// The tables that it looks into, as they are now.
-fn tables(look: &Look, footprint: &Footprint) -> anyhow::Result<Arc<Tables>> {
-    let mut all = Tables::default();
-    for name in &footprint.tables {
-        let mut rows = tables::Rows::new(look.decoder.any().clone());
-        let topic = format!("{}reference.{name}", look.config.prefix);
-        for (key, entry) in look.latest(&topic)? {
-            let Some(value) = entry.value else { continue };
-            let key = String::from_utf8_lossy(&key);
-            match look.decoder.decode::<ReferenceRow>(&value) {
-                Ok(row) => rows.insert(&key, row.columns),
-                Err(error) => render::notice(&format!("{topic}, row {key}: {error}; it is left out")),
-            }
-        }
-        all.0.insert(tables::name(name), Box::new(rows));
-        render::notice(&format!("steps look into table {name} as it is now, not as it was then"));
-    }
-    Ok(Arc::new(all))
-}
-
 struct Replay<'a> {
     look: &'a Look,
     definition: Definition,
@@ -200,7 +183,7 @@ struct Replay<'a> {
     unreadable: u64,
     /// By branch and partition of the topic that is read.
     rehearsals: BTreeMap<(usize, i32), Rehearsal>,
-    tables: Arc<Tables>,
+    past: Past<'a>,
 }
 
 /// What the ends of branches come to.
@@ -251,10 +234,8 @@ impl Replay<'_> {
         }
         self.matched += 1;
         for (number, branch) in self.definition.branches.iter().enumerate() {
-            let rehearsal = self
-                .rehearsals
-                .entry((number, entry.partition))
-                .or_insert_with(|| Rehearsal::with(Arc::clone(&self.tables)));
+            let rehearsal = self.rehearsals.entry((number, entry.partition)).or_default();
+            rehearsal.see(self.past.seen(branch, &detection.event_id, entry));
             let subject = Subject { definition: &self.definition, branch, site: self.site };
             let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, end);
             rehearsal.event(subject, entry.timestamp, (&detection, &entry.headers), &mut told)?;
@@ -311,6 +292,7 @@ impl Replay<'_> {
     fn told(self, format: Format) -> anyhow::Result<Exit> {
         let workflow = format!("{}@{}", self.definition.name, self.site.version);
         let (read, matched, unreadable) = (self.read, self.matched, self.unreadable);
+        let tables = self.past.told();
         let Sum { comparison, shadow, dropped, rejected } = self.sum;
         let written = shadow.map(Shadow::end).transpose()?;
         let (counts, examples) = comparison.end();
@@ -328,7 +310,7 @@ impl Replay<'_> {
                 .collect();
             render::json(&json!({
                 "workflow": workflow, "read": read, "matched": matched, "unreadable": unreadable, "legs": legs,
-                "dropped": dropped, "rejected": rejected, "written": written,
+                "dropped": dropped, "rejected": rejected, "written": written, "tables": tables,
             }))?;
         } else {
             let cells = |((branch, sink), n): (&compare::Leg, &compare::Counts)| {
@@ -347,6 +329,7 @@ impl Replay<'_> {
             let ends = dropped.iter().chain(&rejected);
             ends.for_each(|(code, n)| said += &format!(", {n} {code}"));
             render::notice(&said);
+            tables.iter().for_each(|told| render::notice(&told.sentence()));
             if let Some(written) = written {
                 render::notice(&format!("{written} deliveries are on replay topics"));
             }
