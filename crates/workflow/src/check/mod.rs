@@ -438,3 +438,5 @@ mod match_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+#[cfg(test)]
+mod waiting_tests;
