@@ -8,6 +8,7 @@ mod normalize;
 mod pause;
 mod people;
 mod replay;
+mod replay_pipeline;
 mod replay_tables;
 mod steps;
 mod system;
@@ -31,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(pause::trials());
     trials.extend(people::trials());
     trials.extend(replay::trials());
+    trials.extend(replay_pipeline::trials());
     trials.extend(replay_tables::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());

@@ -2,7 +2,7 @@
 //! is asked for, who loads a table.
 mod history;
 
-pub use history::{History, Place, Seen};
+pub use history::{Folded, History, Place, Seen};
 
 use atio_schemas::{Codec, reference::ReferenceRow};
 use atio_stage::{StageError, TableName, TableSpec, View};

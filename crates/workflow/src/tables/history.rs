@@ -27,7 +27,8 @@ pub enum Seen {
 }
 
 impl Seen {
-    fn sees(&self, place: &Place) -> bool {
+    #[must_use]
+    pub fn sees(&self, place: &Place) -> bool {
         match self {
             Self::Now => true,
             Self::By(at) => place.at <= *at,
@@ -42,13 +43,28 @@ struct Version {
     row: Option<Arc<Row>>,
 }
 
+/// Of each partition the last row that may have taken the place of one that is gone.
+#[derive(Clone, Debug, Default)]
+pub struct Folded(BTreeMap<i32, Place>);
+
+impl Folded {
+    /// A row that is old enough that compaction may have removed what was there before it under its key; in the order of its partition.
+    pub fn add(&mut self, place: Place) {
+        self.0.insert(place.partition, place);
+    }
+    /// Whether what is seen so is certainly all that was there: nothing that it does not see can have taken the place of something that it would.
+    #[must_use]
+    pub fn is_whole(&self, seen: &Seen) -> bool {
+        self.0.values().all(|place| seen.sees(place))
+    }
+}
+
 /// A table with its past.
 #[derive(Default)]
 pub struct History {
     rows: HashMap<Box<str>, Vec<Version>>,
     versions: usize,
-    /// Of each partition the last row that may have taken the place of one that is gone.
-    folded: BTreeMap<i32, Place>,
+    folded: Folded,
 }
 
 impl History {
@@ -56,7 +72,7 @@ impl History {
     pub fn add(&mut self, key: &str, place: Place, row: Option<Row>, may_fold: bool) {
         self.versions += 1;
         if may_fold {
-            self.folded.insert(place.partition, place);
+            self.folded.add(place);
         }
         let row = row.map(Arc::new);
         self.rows.entry(Box::from(key)).or_default().push(Version { place, row });
@@ -74,10 +90,10 @@ impl History {
         self.rows.get(key)?.iter().rev().find(|version| seen.sees(&version.place))?.row.as_ref()
     }
 
-    /// Whether what is seen so is certainly all that was there: nothing that it does not see can have taken the place of something that it would.
+    /// As for [`Folded::is_whole`].
     #[must_use]
     pub fn is_whole(&self, seen: &Seen) -> bool {
-        self.folded.values().all(|place| seen.sees(place))
+        self.folded.is_whole(seen)
     }
 }
 
