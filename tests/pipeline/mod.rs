@@ -1,4 +1,5 @@
 //! The real program, end to end.
+mod applies;
 mod crowd;
 mod dead_letters;
 mod incidents;
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(dead_letters::trials());
     trials.extend(incidents::trials());
     trials.extend(crowd::trials());
+    trials.extend(applies::trials());
     trials.extend(steps::trials());
     trials.extend(metrics::trials());
     trials.extend(pause::trials());

@@ -81,7 +81,12 @@ impl Fleet {
 
     /// The same, however it ends.
     pub fn ask(&self, args: &[&str]) -> Ended {
-        Child::start(self.command("client").args(args)).finish(Deadline::after(180))
+        self.begin(args).finish(Deadline::after(180))
+    }
+
+    /// The same, while something else goes on.
+    pub fn begin(&self, args: &[&str]) -> Child {
+        Child::start(self.command("client").args(args))
     }
 
     /// A key that may feed every source.
