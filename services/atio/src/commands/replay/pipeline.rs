@@ -18,13 +18,16 @@ use super::{
 };
 use crate::{
     commands::look::{Look, read_error},
-    exit::Exit,
+    exit::{Exit, Failure},
     render::{self, Format},
-    system::{declared, services},
+    system::{declared, services, wanted::unreachable},
 };
 use atio_schemas::{Codec, Detection, delivery::Delivery, header};
 use atio_stage::{Output, Stage, harness::Counts};
-use atio_stream::read::{Entry, From, ReadSpec, TopicReader};
+use atio_stream::{
+    admin::Marks,
+    read::{Entry, From, ReadSpec, TopicReader},
+};
 use atio_topics::Declarations;
 use hop::{Fed, Hop, Id, Way};
 use routing::Routing;
@@ -48,6 +51,16 @@ pub enum First {
     Detections,
     /// What enrichment made
     Enriched,
+}
+
+impl First {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Detections => "detections",
+            Self::Enriched => "enriched",
+        }
+    }
 }
 
 /// What is asked for.
@@ -204,11 +217,11 @@ impl<'a> Pipeline<'a> {
             let mut routing =
                 Routing::new(&self.desk, deps.clone(), router, &self.epochs, scope, comparison)?;
             self.feed(&input, before.as_deref_mut(), &mut routing)?;
-            let (compared, counts, found, tables) = routing.told();
-            comparison = compared;
-            self.tables.extend(tables);
-            names.extend(found);
-            for (name, counts) in counts {
+            let routed = routing.told();
+            comparison = routed.comparison;
+            self.tables.extend(routed.tables);
+            names.extend(routed.names);
+            for (name, counts) in routed.counts {
                 merge(self.stages.entry(name).or_default(), counts);
             }
         }
@@ -238,6 +251,10 @@ impl<'a> Pipeline<'a> {
                 let entry = entry.map_err(read_error)?;
                 if self.desk.look.is_stopped() {
                     break;
+                }
+                if hop.is_full() {
+                    let many = "has more events than are compared at once: begin later (--from TIME)";
+                    return Err(Failure::usage(format!("{topic} {many}")));
                 }
                 if self.readable(&entry) {
                     self.unreadable += u64::from(hop.then(&entry).is_none());
@@ -272,12 +289,18 @@ impl<'a> Pipeline<'a> {
         mut before: Option<&mut Hop>,
         reader: &mut dyn Reader<'a>,
     ) -> anyhow::Result<()> {
-        let partitions = self.topics.get(&**topic).copied().unwrap_or(0);
+        if !self.topics.contains_key(&**topic) {
+            return Ok(());
+        }
+        let marks = self.desk.look.admin()?.watermarks(topic).map_err(unreachable)?;
         let from = if before.is_some() { self.later() } else { self.wanted.scope.from };
-        for partition in 0..i32::try_from(partitions)? {
-            reader.partition();
+        for Marks { partition, low, stable, .. } in marks {
             let coming = before.as_deref_mut().map(|hop| hop.coming(topic, partition));
             let mut coming = VecDeque::from(coming.unwrap_or_default());
+            if low >= stable && coming.is_empty() {
+                continue;
+            }
+            reader.partition();
             let spec = ReadSpec {
                 from,
                 partitions: Some(vec![partition]),
@@ -368,7 +391,7 @@ impl<'a> Pipeline<'a> {
             First::Enriched => vec![self.desk.topic("enriched")],
         };
         for topic in first.iter().filter(|topic| self.topics.contains_key(&***topic)) {
-            let marks = admin.watermarks(topic).map_err(crate::system::wanted::unreachable)?;
+            let marks = admin.watermarks(topic).map_err(unreachable)?;
             if marks.iter().any(|mark| mark.low > 0) {
                 return Ok(false);
             }

@@ -12,6 +12,9 @@ use std::{
 /// Of what differs, in all: that much is kept for the next stage.
 const KEPT_BYTES: usize = 512 << 20;
 
+/// Events on the topics of one hop at most: what is kept of each takes some 150 bytes.
+const MAX_EVENTS: usize = 2_000_000;
+
 /// An event, a record's origin, a content: the first 16 bytes of a hash.
 pub type Id = u128;
 
@@ -137,6 +140,12 @@ impl Hop {
             examples: vec![],
             most,
         }
+    }
+
+    /// Whether more can be taken.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.then.len() >= MAX_EVENTS
     }
 
     /// What was there; none where it does not read.

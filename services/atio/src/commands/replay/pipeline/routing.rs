@@ -39,11 +39,21 @@ pub struct Routing<'a> {
     /// The definitions that they are made of.
     made_of: Option<u64>,
     pasts: BTreeMap<String, Past<'a>>,
-    pub counts: BTreeMap<String, Counts>,
+    counts: BTreeMap<String, Counts>,
+    comparison: Comparison,
+    names: BTreeSet<String>,
+    offset: i64,
+}
+
+/// What it comes to.
+pub struct Routed {
     pub comparison: Comparison,
+    /// By stage.
+    pub counts: BTreeMap<String, Counts>,
     /// Workflows on detections that were in force at some time.
     pub names: BTreeSet<String>,
-    offset: i64,
+    /// By stage, or workflow.
+    pub tables: Vec<(String, Told)>,
 }
 
 impl<'a> Routing<'a> {
@@ -73,8 +83,7 @@ impl<'a> Routing<'a> {
         })
     }
 
-    /// How tables were seen, by stage; and what goes on.
-    pub fn told(self) -> (Comparison, BTreeMap<String, Counts>, BTreeSet<String>, Vec<(String, Told)>) {
+    pub fn told(self) -> Routed {
         let router = self.router.name;
         let mut tables: Vec<(String, Told)> =
             self.views.told().into_iter().map(|told| (router.clone(), told)).collect();
@@ -82,7 +91,7 @@ impl<'a> Routing<'a> {
             let stage = format!("{SERVICE}.{workflow}");
             tables.extend(past.told().into_iter().map(|told| (stage.clone(), told)));
         }
-        (self.comparison, self.counts, self.names, tables)
+        Routed { comparison: self.comparison, counts: self.counts, names: self.names, tables }
     }
 
     /// Branches as these definitions have them; what one keeps stays, also of one that is gone: it may hold events.

@@ -60,7 +60,7 @@ impl Told {
             let tables: Vec<Value> =
                 tables.iter().map(|(stage, told)| json!({"stage": stage, "seen": told})).collect();
             render::json(&json!({
-                "pipeline": format!("{first:?}").to_lowercase(), "read": read, "cut": cut, "stopped": stopped, "unreadable": unreadable,
+                "pipeline": first.name(), "read": read, "cut": cut, "stopped": stopped, "unreadable": unreadable,
                 "state": if whole { "as_then" } else { "empty" }, "hops": hops, "legs": legs, "stages": stages, "tables": tables,
                 "written": written,
             }))?;
