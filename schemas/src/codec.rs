@@ -17,11 +17,13 @@ use std::sync::{
 pub mod bytes;
 mod guard;
 mod json;
+mod private_ids;
 mod read;
 mod records;
 mod static_ids;
 mod write;
 
+pub use private_ids::PrivateIds;
 pub use records::SUBJECTS;
 pub use static_ids::StaticIds;
 

@@ -1,4 +1,5 @@
 //! The real program, end to end.
+mod applies;
 mod crowd;
 mod dead_letters;
 mod incidents;
@@ -8,6 +9,8 @@ mod normalize;
 mod pause;
 mod people;
 mod replay;
+mod replay_pipeline;
+mod replay_tables;
 mod steps;
 mod system;
 mod tables;
@@ -25,11 +28,14 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(dead_letters::trials());
     trials.extend(incidents::trials());
     trials.extend(crowd::trials());
+    trials.extend(applies::trials());
     trials.extend(steps::trials());
     trials.extend(metrics::trials());
     trials.extend(pause::trials());
     trials.extend(people::trials());
     trials.extend(replay::trials());
+    trials.extend(replay_pipeline::trials());
+    trials.extend(replay_tables::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());
     trials.extend(use_cases::trials());

@@ -1,7 +1,8 @@
 //! `atio up`: the demo, what it says when something is in the way, and what its pages answer.
+use super::system::{System, declare, workflow};
 use crate::support::{Child, Deadline, Running, atio, http, trial};
 use libtest_mimic::{Failed, Trial};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::TcpListener;
 
 pub fn trials() -> Vec<Trial> {
@@ -10,6 +11,7 @@ pub fn trials() -> Vec<Trial> {
         trial("pipeline::up::taken_port_names_the_flag", &[], taken_port),
         trial("pipeline::up::one_process_a_data_directory", &[], locked),
         trial("pipeline::up::answers_and_remembers", &[], remembers),
+        trial("pipeline::up::a_workflow_whose_test_fails_is_not_applied", &[], untested),
     ]
 }
 
@@ -62,6 +64,44 @@ fn locked() -> Result<(), Failed> {
     assert!(second.stderr.contains("--data"), "{}", second.told());
     first.stop("up");
     assert!(!dir.path().join("endpoints.json").exists(), "nobody is sent to where nothing is");
+    Ok(())
+}
+
+/// A failing test is told, and its workflow stays as it was; the others are applied, and the system runs.
+fn untested() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let declared = |name: &str, kind: &str, least: u32| {
+        let mut workflow =
+            workflow(name, &json!([{"when": format!(".importance >= {least}")}, {"deliver": "siem"}]));
+        workflow["tests"] =
+            json!([{"given": {"kind": kind, "importance": 70}, "then": {"branches": ["tell"]}}]);
+        declare(dir.path(), &format!("workflows/{name}.yaml"), &workflow);
+    };
+    let versions = |system: &System| -> Vec<String> {
+        let all = system.json(&["workflow", "ls"]);
+        let ours = all.iter().filter(|w| w["name"].as_str().is_some_and(|name| name.starts_with("mine")));
+        ours.map(|w| format!("{}@{}", w["name"].as_str().unwrap_or_default(), w["version"])).collect()
+    };
+    declared("mine-good", "threat", 10);
+    declared("mine-never", "log", 10);
+    let system = System::up(dir.path());
+    assert_eq!(versions(&system), ["mine-good@1"]);
+    let told = system.running.child.stderr();
+    assert!(
+        told.contains("workflow mine-never: test (no name) fails") && told.contains("is not applied"),
+        "{told}"
+    );
+    system.running.stop("the system");
+
+    declared("mine-never", "threat", 10);
+    declared("mine-good", "threat", 80);
+    let system = System::up(dir.path());
+    assert_eq!(versions(&system), ["mine-good@1", "mine-never@1"], "what was in force stays so");
+    assert_eq!(system.run(&["apply"]).status.code(), Some(5));
+    declared("mine-good", "threat", 20);
+    system.ok(&["apply"]);
+    assert_eq!(versions(&system), ["mine-good@2", "mine-never@1"]);
+    system.running.stop("the system");
     Ok(())
 }
 

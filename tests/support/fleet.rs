@@ -2,6 +2,7 @@
 use super::{
     Child, Deadline, Running, atio,
     metrics::{self, Ledger},
+    process::Ended,
     unique,
 };
 use std::{path::PathBuf, process::Command, time::Duration};
@@ -73,9 +74,19 @@ impl Fleet {
 
     /// Runs a client command to its end; its stdout.
     pub fn client(&self, args: &[&str]) -> Vec<String> {
-        let ended = Child::start(self.command("client").args(args)).finish(Deadline::after(180));
+        let ended = self.ask(args);
         assert!(ended.status.success(), "{args:?}: {} {:?}\n{}", ended.status, ended.stdout, ended.stderr);
         ended.stdout
+    }
+
+    /// The same, however it ends.
+    pub fn ask(&self, args: &[&str]) -> Ended {
+        self.begin(args).finish(Deadline::after(180))
+    }
+
+    /// The same, while something else goes on.
+    pub fn begin(&self, args: &[&str]) -> Child {
+        Child::start(self.command("client").args(args))
     }
 
     /// A key that may feed every source.

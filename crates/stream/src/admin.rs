@@ -198,9 +198,18 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub fn max_message_bytes(&self, topics: &[Arc<str>]) -> Result<HashMap<Arc<str>, usize>, AdminError> {
+        let sizes = self.numbers(topics, "max.message.bytes")?.into_iter();
+        Ok(sizes.filter_map(|(topic, bytes)| Some((topic, usize::try_from(bytes).ok()?))).collect())
+    }
+
+    /// A setting that is a whole number, by topic, for those that exist.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn numbers(&self, topics: &[Arc<str>], setting: &str) -> Result<HashMap<Arc<str>, i64>, AdminError> {
         let configs = self.0.configs(topics)?;
-        let limit = |c: BTreeMap<String, String>| c.get("max.message.bytes").and_then(|v| v.parse().ok());
-        Ok(configs.into_iter().filter_map(|(topic, c)| Some((topic, limit(c)?))).collect())
+        let number = |c: BTreeMap<String, String>| c.get(setting).and_then(|v| v.parse().ok());
+        Ok(configs.into_iter().filter_map(|(topic, c)| Some((topic, number(c)?))).collect())
     }
 
     /// Every consumer group.

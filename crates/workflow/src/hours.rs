@@ -13,6 +13,8 @@ static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundl
 /// Minutes of a day; as an end it is midnight.
 pub(crate) const DAY: i32 = 24 * 60;
 const MINUTE_MS: i64 = 60_000;
+/// A wait whose last deadline passed with `otherwise: escalate` is kept for so long.
+pub const ESCALATED_MS: i64 = 30 * 24 * 3600 * 1000;
 /// A time takes at most so many weeks of business hours, so that no deadline is searched for without end.
 const WEEKS_MAX: i64 = 52;
 /// More than those, for hours that fall into a change of the clocks.

@@ -37,6 +37,11 @@ impl Rehearsal {
         Self { tables, ..Self::default() }
     }
 
+    /// From the next event on steps look into these; what is due before it sees them, too.
+    pub fn see(&mut self, tables: Arc<Tables>) {
+        self.tables = tables;
+    }
+
     /// The next event, whose record has this time and these headers. What is due by then goes on before.
     ///
     /// # Errors

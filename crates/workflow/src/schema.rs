@@ -5,6 +5,7 @@ use atio_schemas::{
     Code,
     column::{COLUMNS, Column, Type},
     detection::Criticality,
+    incident::Answer,
 };
 use serde_json::{Map, Value, json};
 
@@ -229,12 +230,34 @@ fn expectation() -> Value {
         "additionalProperties": false,
         "minProperties": 1,
         "properties": {
-            "awaiting": {"enum": ["ack"], "description": "This branch must come to wait"},
+            "awaiting": {"enum": ["ack"], "description": "This branch must come to wait, and nobody answers in this test"},
+            "answer": one_or_many(answer(), 1),
             "delivered": {"type": "integer", "minimum": 0, "description": "Events of which something must be delivered"},
             "incident": {"type": "integer", "minimum": 0, "description": "Events for which the incident must be told something"},
             "dropped": counts("Events that must end so, by reason"),
             "rejected": counts("Dead letters that there must be, by reason"),
         },
+    })
+}
+
+/// How a wait ends in a test.
+fn answer() -> Value {
+    let ends = spec::ENDS.map(Answer::as_str);
+    json!({
+        "description": "How the wait of this branch ends; a list where an event comes to several",
+        "anyOf": [
+            {"enum": ends},
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "as": {"enum": ends, "default": "acknowledged"},
+                    "by": {"enum": steps::await_::ROLES, "description": "Whose answer it is"},
+                    "after": steps::span_schema("How long the answer takes"),
+                    "choice": {"type": "string", "description": "What is chosen"},
+                },
+            },
+        ],
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the events of a test come to, as text that people read and compare. Owns its form. Must not know: files.
 use crate::machine::End;
+use atio_schemas::incident::Answer;
 use serde_json::{Map, Value, json};
 
 /// A snapshot has at most so many bytes.
@@ -10,13 +11,16 @@ const MAX_BYTES: usize = 4 << 20;
 pub(crate) struct Snapshot(Vec<Value>);
 
 impl Snapshot {
-    /// One event's end in a branch; what is held ends later.
-    pub(crate) fn add(&mut self, branch: &str, event: &str, end: &End) {
+    /// One event's end in a branch; what is held ends later. `answer`: to which wait, where it is what followed one.
+    pub(crate) fn add(&mut self, branch: &str, event: &str, answer: Option<(i32, Answer)>, end: &End) {
         if end.delayed.is_some() && end.rejected.is_empty() {
             return;
         }
         let mut entry =
             Map::from_iter([("branch".to_owned(), json!(branch)), ("event".to_owned(), json!(event))]);
+        if let Some((step, answer)) = answer {
+            entry.insert("answer".to_owned(), json!({"step": step, "as": answer.as_str()}));
+        }
         let mut put = |name: &str, all: Vec<Value>| {
             if !all.is_empty() {
                 entry.insert(name.to_owned(), Value::from(all));

@@ -1,5 +1,6 @@
 //! The shape of a definition file: fields, names, places. Owns which fields exist, and which will exist later.
 //! Must not know: columns, sinks, what a step means (`check` and `steps` do).
+mod answers;
 mod fragments;
 mod steps;
 mod testing;
@@ -9,7 +10,7 @@ use crate::{
     trigger::Trigger,
     yaml::{self, Key, Node, Value},
 };
-use atio_schemas::{Code, detection::Criticality};
+use atio_schemas::{Code, detection::Criticality, incident::Answer};
 use atio_topics::{
     Place, Problem,
     units::{Span, is_name},
@@ -32,6 +33,7 @@ const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
 const TRIGGERS_LATER: &[&str] = &["silence", "schedule"];
 /// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
+pub(crate) use answers::ENDS;
 use fragments::Fragments;
 pub use steps::MAX_STEPS;
 pub(crate) use testing::{MAX_GIVEN, MAX_TESTS};
@@ -85,6 +87,8 @@ pub struct Test {
     pub branches: Vec<Key>,
     /// The branches that must come to wait for an answer, and no others.
     pub awaiting: Vec<Key>,
+    /// How waits of a branch end, one after the other.
+    pub answers: Vec<Answers>,
     /// How many events must end how, of branches of which it is said.
     pub totals: Vec<Totals>,
     /// A file beside the definition that holds what they come to.
@@ -106,6 +110,25 @@ pub enum Given {
     Columns(Vec<(Key, Node)>),
     /// So much time passes.
     After(Span),
+}
+
+/// How the waits of a branch end in a test, in the order in which an event comes to them.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    pub branch: Key,
+    pub replies: Vec<Reply>,
+}
+
+/// How one wait ends.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Acknowledged, rejected or unanswered.
+    pub answer: Answer,
+    /// Whose answer it is; whoever may give it, where it is not said.
+    pub by: Option<Key>,
+    /// How long it takes.
+    pub after: Option<Span>,
+    pub choice: Option<Key>,
 }
 
 /// What is expected of a branch; of what is not said nothing is.

@@ -1,5 +1,9 @@
 //! Rows of reference tables as branches look into them: every column, as text. Owns this view of `reference.<table>`. Must not know: what a row
 //! is asked for, who loads a table.
+mod history;
+
+pub use history::{Folded, History, Place, Seen};
+
 use atio_schemas::{Codec, reference::ReferenceRow};
 use atio_stage::{StageError, TableName, TableSpec, View};
 use atio_vrl::Row;
@@ -10,6 +14,8 @@ use std::{collections::HashMap, sync::Arc};
 pub struct Rows {
     codec: Codec,
     rows: HashMap<Box<str>, Arc<Row>>,
+    /// In the place of the rows: those of a time that is past.
+    past: Option<(Arc<History>, Seen)>,
 }
 
 /// A stage's name for this table; no user's table can be mistaken for one of the stage's own.
@@ -32,11 +38,19 @@ pub fn table(prefix: &str, table: &str, codec: &Codec) -> TableSpec {
 impl Rows {
     #[must_use]
     pub fn new(codec: Codec) -> Self {
-        Self { codec, rows: HashMap::new() }
+        Self { codec, rows: HashMap::new(), past: None }
+    }
+    /// As they were seen.
+    #[must_use]
+    pub fn past(codec: Codec, history: Arc<History>, seen: Seen) -> Self {
+        Self { codec, rows: HashMap::new(), past: Some((history, seen)) }
     }
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Arc<Row>> {
-        self.rows.get(key)
+        match &self.past {
+            None => self.rows.get(key),
+            Some((history, seen)) => history.get(key, seen),
+        }
     }
     /// A row that comes from no topic.
     pub fn insert(&mut self, key: &str, row: Row) {

@@ -1,16 +1,18 @@
 //! Runs the `tests:` of a definition through the real trigger and the real machine. Owns what a test compares.
-//! Must not know: where files lie (fixtures are handed in).
+//! Must not know: where files lie (fixtures are handed in), when an answer is taken.
+mod answered;
+
 use crate::{
     check::{Definition, columns_of},
     machine::{End, Site},
     rehearsal::{Rehearsal, Subject},
     snapshot::Snapshot,
-    spec::{Given, Test, Totals},
+    spec::{Given, Reply, Test, Totals},
     tables::{self, Rows},
     trigger::Trigger,
     yaml::Key,
 };
-use atio_schemas::{Code, Codec, Detection, Timestamp, codec::StaticIds, detection::Kind};
+use atio_schemas::{Code, Codec, Detection, Timestamp, codec::StaticIds, detection::Kind, incident::Wait};
 use atio_stage::{Headers, StageError, Tables, View};
 use atio_stix::{
     Bundle, graph, ids,
@@ -132,7 +134,12 @@ struct Ends {
     delivered: u64,
     /// Events for which the incident was told something.
     incident: u64,
+    /// Events that wait in the end.
     waiting: u64,
+    /// Waits that one event came to and that were answered, at most.
+    answered: usize,
+    /// Answers that nobody could give.
+    wrong: Vec<String>,
     dropped: BTreeMap<Code, u64>,
     rejected: BTreeMap<Code, u64>,
     /// For people: why the others were not.
@@ -143,7 +150,11 @@ impl Ends {
     fn count(&mut self, end: &End) {
         self.delivered += u64::from(!end.outputs.is_empty());
         self.incident += u64::from(!end.commands.is_empty());
-        self.waiting += u64::from(!end.waits.is_empty());
+        self.ended(end);
+    }
+
+    /// Why not all of it was delivered.
+    fn ended(&mut self, end: &End) {
         if let Some(code) = end.dropped {
             *self.dropped.entry(code).or_default() += 1;
             self.told.push(code.to_string());
@@ -151,6 +162,62 @@ impl Ends {
         for reject in &end.rejected {
             *self.rejected.entry(reject.code).or_default() += 1;
             self.told.push(format!("{}: {}", reject.code, reject.message));
+        }
+    }
+}
+
+/// A branch in a test: what it comes to, and how its waits end.
+struct Run<'a> {
+    subject: Subject<'a>,
+    /// None: nobody answers.
+    replies: Option<&'a [Reply]>,
+    /// Waits that are there already: later events join them.
+    known: BTreeSet<String>,
+    ends: Ends,
+    snapshot: &'a mut Snapshot,
+}
+
+impl Run<'_> {
+    fn end(&mut self, event: &Detection, end: &End) {
+        self.ends.count(end);
+        self.snapshot.add(&self.subject.branch.name, &event.event_id, None, end);
+        let Some(replies) = self.replies else {
+            self.ends.waiting += u64::from(!end.waits.is_empty());
+            return;
+        };
+        let (mut delivered, mut told) = (!end.outputs.is_empty(), !end.commands.is_empty());
+        let mut waits = end.waits.clone();
+        for answered in 1.. {
+            let Some(wait) = waits.pop() else { return };
+            let Some(reply) = replies.get(answered - 1) else {
+                self.ends.waiting += 1;
+                return;
+            };
+            let Some(end) = self.answer(&event.event_id, &wait, reply) else { return };
+            self.ends.answered = self.ends.answered.max(answered);
+            // An event counts once, however often something of it was delivered.
+            self.ends.delivered += u64::from(!delivered && !end.outputs.is_empty());
+            self.ends.incident += u64::from(!told && !end.commands.is_empty());
+            (delivered, told) = (delivered || !end.outputs.is_empty(), told || !end.commands.is_empty());
+            self.ends.ended(&end);
+            waits = end.waits;
+        }
+    }
+
+    /// What follows a wait; none where nothing does.
+    fn answer(&mut self, event: &str, wait: &Wait, reply: &Reply) -> Option<End> {
+        if !self.known.insert(wait.wait_id.clone()) {
+            return Some(End { dropped: Some(Code::Joined), ..End::default() });
+        }
+        match answered::answered(self.subject, wait, reply) {
+            Ok((answer, end)) => {
+                self.snapshot.add(&self.subject.branch.name, event, Some((wait.step, answer)), &end);
+                Some(end)
+            }
+            Err(why) => {
+                self.ends.wrong.push(why);
+                None
+            }
         }
     }
 }
@@ -174,20 +241,21 @@ fn rehearsed(
     subject: Subject<'_>,
     tables: &Arc<Tables>,
     events: &[&(Timestamp, Detection)],
+    replies: Option<&[Reply]>,
     snapshot: &mut Snapshot,
 ) -> Result<Ends, StageError> {
-    let (mut ends, headers) = (Ends::default(), Headers::default());
+    let headers = Headers::default();
+    let mut run = Run { subject, replies, known: BTreeSet::new(), ends: Ends::default(), snapshot };
     let mut rehearsal = Rehearsal::with(Arc::clone(tables));
     let mut told = |event: &Detection, _: &Headers, end: End| {
-        ends.count(&end);
-        snapshot.add(&subject.branch.name, &event.event_id, &end);
+        run.end(event, &end);
         Ok::<(), StageError>(())
     };
     for (at, detection) in events {
         rehearsal.event(subject, *at, (detection, &headers), &mut told)?;
     }
     rehearsal.finish(subject, &mut told)?;
-    Ok(ends)
+    Ok(run.ends)
 }
 
 fn expect(
@@ -202,7 +270,15 @@ fn expect(
     let (tables, mut snapshot) = (tables(definition, test), Snapshot::default());
     for branch in &definition.branches {
         let subject = Subject { definition, branch, site };
-        let found = rehearsed(subject, &tables, &matched, &mut snapshot).map_err(|e| e.to_string())?;
+        let answers = test.answers.iter().find(|a| a.branch.text == *branch.name);
+        let replies = answers.map(|a| a.replies.as_slice());
+        let found =
+            rehearsed(subject, &tables, &matched, replies, &mut snapshot).map_err(|e| e.to_string())?;
+        wrong.extend(found.wrong.iter().map(|why| format!("{} is answered: {why}", branch.name)));
+        if let Some(given) = replies.map(<[_]>::len).filter(|n| found.wrong.is_empty() && *n > found.answered)
+        {
+            wrong.push(format!("{} asks {} times, {given} answers are given", branch.name, found.answered));
+        }
         if found.delivered > 0 {
             delivered.insert(&*branch.name);
         }
@@ -259,6 +335,9 @@ fn differ(what: &str, found: &BTreeSet<&str>, expected: &[Key]) -> Option<String
     (*found != expected).then(|| format!("{what} [{}], expected [{}]", list(found), list(&expected)))
 }
 
+#[cfg(test)]
+#[path = "testing/answered_tests.rs"]
+mod answered_tests;
 #[cfg(test)]
 #[path = "testing_tests.rs"]
 mod tests;

@@ -29,13 +29,14 @@ fn failures(tests: &str) -> Vec<Option<String>> {
     failures_of(STEPS, tests)
 }
 
-fn failures_of(workflow: &str, tests: &str) -> Vec<Option<String>> {
+pub(super) fn failures_of(workflow: &str, tests: &str) -> Vec<Option<String>> {
     verdicts(workflow, tests).into_iter().map(|v| v.failure).collect()
 }
 
-fn verdicts(workflow: &str, tests: &str) -> Vec<Verdict> {
+pub(super) fn verdicts(workflow: &str, tests: &str) -> Vec<Verdict> {
     let sink = SinkFacts { format: "report".into(), audience: Audience::Internal, clearance: Tlp::Red };
-    let known = Known { sinks: [("siem".to_owned(), sink)].into(), tables: ["owners".to_owned()].into() };
+    let sinks = ["siem", "late"].map(|name| (name.to_owned(), sink.clone()));
+    let known = Known { sinks: sinks.into(), tables: ["owners".to_owned()].into() };
     let definition =
         compile("w.yaml", &format!("{workflow}{tests}"), &known).unwrap_or_else(|p| panic!("{p:?}"));
     let site = Site { version: 1, home_networks: &[] };

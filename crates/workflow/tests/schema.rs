@@ -43,6 +43,7 @@ tests:
     tables: {owners: {\"host:web-1\": {team: web}}}
     given: {kind: threat, host: ~, cves: CVE-2021-44228, kev: true}
     then: {branches: [b], snapshot: snapshots/urgent.json, b: {awaiting: ack}}
+  - {given: {kind: threat}, then: {branches: [], b: {answer: [rejected, {by: analyst, after: 3m, choice: isolate}]}}}
   - given: [{kind: threat}, {after: 5m}, a.json]
     then: {branches: [], b: {delivered: 0, dropped: {duplicate: 2}, rejected: {}}}
 ";
@@ -138,6 +139,8 @@ fn mistakes_are_found() {
         ("delivered: 0", "delivered: none"),
         ("duplicate: 2", "duplicte: 2"),
         ("awaiting: ack", "awaits: ack"),
+        ("answer: [rejected", "answer: [refused"),
+        ("by: analyst, after", "by: viewer, after"),
         ("then: {branches: [b], ", "then: {"),
         ("snapshots/urgent.json", "/etc/passwd"),
     ] {

@@ -22,8 +22,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// So long something may be ahead of the first event of its incident, which lies on another topic.
 pub(crate) const GRACE_MS: i64 = 10_000;
-/// A wait whose deadline passed with `escalate` is held for so long.
-pub(crate) const ESCALATED_MS: i64 = 30 * 24 * 3600 * 1000;
+pub(crate) use atio_workflow::hours::ESCALATED_MS;
 /// The longest `within`.
 const WITHIN_MAX_MS: i64 = 365 * 24 * 3600 * 1000;
 /// Open waits of one incident; early records of one incident.

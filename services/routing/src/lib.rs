@@ -14,7 +14,12 @@ pub use atio_workflow::Definitions;
 
 use atio_schemas::Codec;
 use atio_stage::{Input, Pace, Run, Stage, Store as _, StoreSpec, TableSpec, Timers};
-use atio_workflow::{Known, Trigger, definitions::Reach, state::Steps, tables};
+use atio_workflow::{
+    Known, Trigger,
+    definitions::{Live, Reach},
+    state::Steps,
+    tables,
+};
 use ipnet::IpNet;
 use std::{
     collections::BTreeMap,
@@ -112,9 +117,17 @@ pub fn is_changing(name: &str) -> bool {
 /// what is still on its way.
 #[must_use]
 pub fn branch_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
-    let mut stages: Vec<Stage> = definitions
-        .live()
-        .filter(|live| !live.paused)
+    stages_of(deps, definitions.live().filter(|live| !live.paused))
+}
+
+/// Those of paused ones, too: what a branch comes to in the end.
+#[must_use]
+pub fn every_branch(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
+    stages_of(deps, definitions.live())
+}
+
+fn stages_of<'d>(deps: &Deps, live: impl Iterator<Item = Live<'d>>) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = live
         .flat_map(|live| {
             live.branches
                 .into_iter()

@@ -421,7 +421,12 @@ fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Probl
         for branch in test.branches.iter().filter(|b| !names.contains(&b.text.as_str())) {
             problems.push(spec::unknown(branch, &names, &[], "branch"));
         }
-        for expected in &test.awaiting {
+        for by in test.answers.iter().flat_map(|a| &a.replies).filter_map(|reply| reply.by.as_ref()) {
+            if !steps::await_::ROLES.contains(&by.text.as_str()) {
+                problems.push(spec::unknown(by, steps::await_::ROLES, &[], "role"));
+            }
+        }
+        for expected in test.awaiting.iter().chain(test.answers.iter().map(|a| &a.branch)) {
             match written.branches.iter().find(|b| b.name.text == expected.text) {
                 None => problems.push(spec::unknown(expected, &names, &[], "branch")),
                 Some(branch) if branch.steps.iter().any(|s| s.has("await")) => {}
@@ -448,3 +453,5 @@ mod match_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+#[cfg(test)]
+mod waiting_tests;

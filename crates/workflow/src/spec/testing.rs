@@ -1,5 +1,7 @@
 //! The shape of a definition's `tests:`. Must not know: how a test is run.
-use super::{Given, TableRows, Test, Totals, field, known, mapping, missing, text, unknown};
+use super::{
+    Answers, Given, TableRows, Test, Totals, answers, field, known, mapping, missing, text, unknown,
+};
 use crate::{
     suggest,
     yaml::{Key, Node, Value, short},
@@ -65,14 +67,14 @@ fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
         return None;
     };
     let expected = mapping(then, "`then`", problems)?;
-    let (mut awaiting, mut totals) = (vec![], vec![]);
+    let (mut awaiting, mut replies, mut totals) = (vec![], vec![], vec![]);
     let mut snapshot = None;
     for (branch, node) in expected.iter().filter(|(key, _)| key.text != "branches") {
         // A branch of this name has expectations, and no single value.
         if branch.text == "snapshot" && node.text().is_some() {
             snapshot = file(node, problems);
         } else {
-            of_branch(branch, node, &mut awaiting, &mut totals, problems);
+            of_branch(branch, node, (&mut awaiting, &mut replies, &mut totals), problems);
         }
     }
     let Some(list) = field(expected, "branches") else {
@@ -85,7 +87,17 @@ fn test(node: &Node, problems: &mut Vec<Problem>) -> Option<Test> {
         return None;
     };
     let branches = names.iter().filter_map(|n| text(n, "a branch's name", problems)).collect();
-    Some(Test { place: node.place.clone(), name, tables, given, branches, awaiting, totals, snapshot })
+    Some(Test {
+        place: node.place.clone(),
+        name,
+        tables,
+        given,
+        branches,
+        awaiting,
+        answers: replies,
+        totals,
+        snapshot,
+    })
 }
 
 /// A file that `atio test --update` may write: beside the definition, or below.
@@ -139,28 +151,32 @@ fn one(node: &Node, problems: &mut Vec<Problem>) -> Option<Given> {
     match &node.value {
         Value::Map(entries) if field(entries, "after").is_some() => {
             known(entries, &["after"], &[], "field beside `after`", problems);
-            let text = text(field(entries, "after")?, "`after`", problems)?;
-            let span = parse_span(&text.text).filter(|span| *span <= LONGEST);
-            if span.is_none() {
-                let message = format!("`{}` is no time up to {LONGEST}", short(&text.text));
-                let help = "a whole number with ms, s, m, h or d: `after: 5m`".to_owned();
-                problems.push(Problem::new(&text.place, message).help(Some(help)));
-            }
-            span.map(Given::After)
+            after(field(entries, "after")?, problems).map(Given::After)
         }
         Value::Map(columns) => Some(Given::Columns(columns.clone())),
         _ => text(node, "`given`", problems).map(Given::File),
     }
 }
 
-const EXPECTATIONS: &[&str] = &["awaiting", "delivered", "dropped", "incident", "rejected"];
+/// How much time passes.
+pub(super) fn after(node: &Node, problems: &mut Vec<Problem>) -> Option<Span> {
+    let text = text(node, "`after`", problems)?;
+    let span = parse_span(&text.text).filter(|span| *span <= LONGEST);
+    if span.is_none() {
+        let message = format!("`{}` is no time up to {LONGEST}", short(&text.text));
+        let help = "a whole number with ms, s, m, h or d: `after: 5m`".to_owned();
+        problems.push(Problem::new(&text.place, message).help(Some(help)));
+    }
+    span
+}
 
-/// `then.<branch>: {awaiting: ack, delivered: 2, dropped: {duplicate: 1}}`.
+const EXPECTATIONS: &[&str] = &["answer", "awaiting", "delivered", "dropped", "incident", "rejected"];
+
+/// `then.<branch>: {awaiting: ack, answer: acknowledged, delivered: 2, dropped: {duplicate: 1}}`.
 fn of_branch(
     branch: &Key,
     node: &Node,
-    awaiting: &mut Vec<Key>,
-    totals: &mut Vec<Totals>,
+    (awaiting, replies, totals): (&mut Vec<Key>, &mut Vec<Answers>, &mut Vec<Totals>),
     problems: &mut Vec<Problem>,
 ) {
     let Some(entries) = mapping(node, &format!("`then.{}`", branch.text), problems) else { return };
@@ -174,6 +190,9 @@ fn of_branch(
         } else {
             problems.push(unknown(&what, &["ack"], &[], "answer"));
         }
+    }
+    if let Some(node) = field(entries, "answer") {
+        replies.push(Answers { branch: branch.clone(), replies: answers::read(node, problems) });
     }
     let delivered = field(entries, "delivered").and_then(|n| number(n, "`delivered`", problems));
     let incident = field(entries, "incident").and_then(|n| number(n, "`incident`", problems));

@@ -24,7 +24,7 @@ const CHOICE_MAX: usize = 63;
 /// How many people must say yes.
 const APPROVERS: std::ops::RangeInclusive<i32> = 1..=5;
 /// Who may answer.
-pub(super) const ROLES: &[&str] = &["analyst", "engineer", "admin"];
+pub(crate) const ROLES: &[&str] = &["analyst", "engineer", "admin"];
 /// Keys may have these roles too, and must not answer.
 const ONLOOKERS: &[&str] = &["ingest", "viewer"];
 pub(crate) const EXAMPLE: &str = "await: {ack: analyst, within: 15m, otherwise: escalate}";

@@ -219,6 +219,6 @@ fn span(node: &Node, what: &str, example: &str, check: &mut Check<'_>) -> Option
     Some(span)
 }
 
-fn span_schema(description: &str) -> Value {
+pub(crate) fn span_schema(description: &str) -> Value {
     json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "description": description})
 }

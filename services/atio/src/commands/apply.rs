@@ -6,6 +6,7 @@ use crate::{
     render::{self, Format},
     system::{self, PATIENCE, applied, declared, wanted, workflows},
 };
+use std::collections::BTreeMap;
 
 /// Make the cluster as declared, and the workflows: `atio apply --kafka k:9092 --registry http://r:8081`
 ///
@@ -29,8 +30,9 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
         plan::show(&found, args.format)?;
         return Err(Failure::with(Exit::Refused, "nothing was applied"));
     }
-    let failing = if args.topics_only { vec![] } else { test::failing(&declarations, &config)? };
+    let failing = if args.topics_only { BTreeMap::new() } else { test::failing(&declarations, &config)? };
     if !failing.is_empty() {
+        let failing: Vec<String> = failing.into_values().flatten().collect();
         return Err(Failure::with(Exit::Refused, format!("nothing was applied\n{}", failing.join("\n"))));
     }
     // A topic is there before the definition that needs it.

@@ -13,7 +13,7 @@ use atio_monitoring::{
 use atio_runtime::{Config, RegistryIds, lifecycle};
 use atio_schemas::{
     Codec,
-    codec::{Record, StaticIds, schema_id},
+    codec::{PrivateIds, Record, SchemaIds, StaticIds, schema_id},
     command::ObjectKind,
     definition::Definition,
 };
@@ -203,6 +203,12 @@ impl Decoder {
     /// With ids that are registered: its codec writes as well.
     pub const fn of(codec: Codec, ids: Arc<RegistryIds>) -> Self {
         Self { codec, ids: Some(ids) }
+    }
+
+    /// A codec that reads what the registry has, once its schema is at hand ([`Self::codec`]), and writes for this process alone: under ids that no
+    /// registry gives.
+    pub fn private(&self) -> Codec {
+        Codec::new(Arc::new(PrivateIds::beside(self.ids.clone().map(|ids| ids as Arc<dyn SchemaIds>))))
     }
 
     /// The codec for what is there already.

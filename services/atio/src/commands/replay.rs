@@ -1,6 +1,9 @@
 //! `atio replay`: a version of a workflow, or a draft, run again on what was enriched, and compared with what was delivered then. Sinks get nothing.
 //! Owns what is read and in which order; what counts as a difference is `compare`'s.
 mod compare;
+mod epochs;
+mod pipeline;
+mod seen;
 mod shadow;
 
 use crate::{
@@ -20,21 +23,22 @@ use atio_schemas::{
     delivery::Delivery,
     header,
     incident::{Answer, Wait},
-    reference::ReferenceRow,
     routed::Routed,
 };
-use atio_stage::{Headers, Tables};
+use atio_stage::Headers;
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
-use atio_topics::Footprint;
 use atio_workflow::{
     Definition, End, Heard, Known, Site, Trigger, compile,
     rehearsal::{Rehearsal, Subject},
-    resume, tables,
+    resume,
 };
 use compare::{Comparison, Made};
+use epochs::{Epochs, Which};
+use pipeline::{First, Wanted};
+use seen::{Past, Scope};
 use serde_json::json;
 use shadow::Shadow;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, rc::Rc, time::Duration};
 
 const CLIENT: &str = "atio-replay";
 
@@ -48,21 +52,30 @@ const CLIENT: &str = "atio-replay";
 )]
 pub struct Args {
     /// The workflow, in the version in force or another
-    #[arg(value_name = "NAME[@VERSION]")]
-    workflow: String,
+    #[arg(value_name = "NAME[@VERSION]", required_unless_present = "pipeline")]
+    workflow: Option<String>,
     /// A draft of it instead: a workflow file that is not applied
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Instead of one workflow: everything, from what came in to the deliveries of all workflows on detections, in the versions that were in force
+    #[arg(long, conflicts_with_all = ["workflow", "file"])]
+    pipeline: bool,
+    /// Where the pipeline is entered: raw events, detections or enriched ones
+    #[arg(long, value_enum, default_value_t, value_name = "HOP", requires = "pipeline")]
+    from_topic: First,
     /// Where to start: beginning, a time such as 2026-01-02T03:04:05Z, or an offset, the same on each partition
     #[arg(long, default_value = "beginning", value_name = "PLACE", value_parser = place)]
     from: From,
+    /// Reference tables as each event saw them, or as they are now
+    #[arg(long, value_enum, default_value_t)]
+    tables: Which,
     /// Events that are read at most
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     limit: u64,
     /// Differences that are told one by one
     #[arg(long, value_name = "N", default_value_t = 10)]
     show: usize,
-    /// Also write the deliveries to topics `replay.<ID>.delivery.<sink>`, for a week
+    /// Also write the deliveries to topics `replay.<ID>.delivery.<sink>`, for a week; of the pipeline what each stage makes, too
     #[arg(long, value_name = "ID", value_parser = shadow::id)]
     shadow: Option<String>,
     /// Text, or one JSON object a line
@@ -89,22 +102,27 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
         None
     };
     look(target, move |look: &Look| {
+        let shadow = args.shadow.as_deref().zip(codec);
+        let shadow = shadow.map(|(id, codec)| Shadow::new(look, id, codec)).transpose()?;
+        let scope = Scope { from: args.from, limit: args.limit, which: args.tables };
+        if args.pipeline {
+            let (first, show, format) = (args.from_topic, args.show, args.format);
+            return pipeline::run(look, Wanted { first, scope, show, format }, shadow);
+        }
         let declarations = declared::load(&look.config)?;
         let known = Known::of(&declarations);
         let (definition, version) = definition(look, &args, &known)?;
-        let footprint = definition.footprint();
+        let start = format!("{}.{}.", atio_routing::SERVICE, definition.name);
+        let epochs = Rc::new(Epochs::read(look, |stage| stage.starts_with(&start))?);
+        let routed = definition.on == Trigger::Detection && !definition.footprint().tables.is_empty();
+        let seen = Past::open(look, &epochs, &definition.name, routed, scope)?;
         let mut replay = Replay {
             look,
             site: Site { version, home_networks: &look.config.home_networks },
             definition,
             sum: Sum {
                 comparison: Comparison::new(args.show),
-                shadow: args
-                    .shadow
-                    .as_deref()
-                    .zip(codec)
-                    .map(|(id, codec)| Shadow::new(look, id, codec))
-                    .transpose()?,
+                shadow,
                 dropped: BTreeMap::new(),
                 rejected: BTreeMap::new(),
             },
@@ -112,7 +130,7 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
             matched: 0,
             unreadable: 0,
             rehearsals: BTreeMap::new(),
-            tables: tables(look, &footprint)?,
+            seen,
         };
         // What came of another trigger lies on the workflow's topic alone: as far as a version matched it.
         let topics = match replay.definition.on {
@@ -123,19 +141,31 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
             replay.topic(&topic, args.from, args.limit)?;
             replay.finish()?;
         }
-        replay.past(args.from)?;
+        let (ours, comparison) = (replay.definition.name.as_str(), &mut replay.sum.comparison);
+        // Offsets are those of other topics.
+        let from = if matches!(args.from, From::Time(_)) { args.from } else { From::Beginning };
+        past(
+            look,
+            from,
+            |name| name == ours,
+            |delivery| {
+                let key = delivery.idempotency_key.clone();
+                comparison.then(&key, of(delivery));
+            },
+        )?;
         replay.told(args.format)
     })
 }
 
 /// What is run, and under which version.
 fn definition(look: &Look, args: &Args, known: &Known) -> anyhow::Result<(Definition, i64)> {
-    let (name, version) = match args.workflow.rsplit_once('@') {
+    let workflow = args.workflow.as_deref().unwrap_or_default();
+    let (name, version) = match workflow.rsplit_once('@') {
         Some((name, version)) => {
             let version = version.parse().map_err(|_| Failure::usage("a version is a number: `name@3`"))?;
             (name, Some(version))
         }
-        None => (&*args.workflow, None),
+        None => (workflow, None),
     };
     let all = look.definitions(Unreadable::LeftOut)?;
     let pointer = all.get(name).filter(|d| d.pointer).map(|d| d.version);
@@ -169,26 +199,6 @@ fn definition(look: &Look, args: &Args, known: &Known) -> anyhow::Result<(Defini
     Ok((definition, version))
 }
 
-/// The tables that it looks into, as they are now.
-fn tables(look: &Look, footprint: &Footprint) -> anyhow::Result<Arc<Tables>> {
-    let mut all = Tables::default();
-    for name in &footprint.tables {
-        let mut rows = tables::Rows::new(look.decoder.any().clone());
-        let topic = format!("{}reference.{name}", look.config.prefix);
-        for (key, entry) in look.latest(&topic)? {
-            let Some(value) = entry.value else { continue };
-            let key = String::from_utf8_lossy(&key);
-            match look.decoder.decode::<ReferenceRow>(&value) {
-                Ok(row) => rows.insert(&key, row.columns),
-                Err(error) => render::notice(&format!("{topic}, row {key}: {error}; it is left out")),
-            }
-        }
-        all.0.insert(tables::name(name), Box::new(rows));
-        render::notice(&format!("steps look into table {name} as it is now, not as it was then"));
-    }
-    Ok(Arc::new(all))
-}
-
 struct Replay<'a> {
     look: &'a Look,
     definition: Definition,
@@ -200,7 +210,7 @@ struct Replay<'a> {
     unreadable: u64,
     /// By branch and partition of the topic that is read.
     rehearsals: BTreeMap<(usize, i32), Rehearsal>,
-    tables: Arc<Tables>,
+    seen: Past<'a>,
 }
 
 /// What the ends of branches come to.
@@ -251,10 +261,9 @@ impl Replay<'_> {
         }
         self.matched += 1;
         for (number, branch) in self.definition.branches.iter().enumerate() {
-            let rehearsal = self
-                .rehearsals
-                .entry((number, entry.partition))
-                .or_insert_with(|| Rehearsal::with(Arc::clone(&self.tables)));
+            let lies = ((entry.partition, entry.offset), entry.timestamp);
+            let rehearsal = self.rehearsals.entry((number, entry.partition)).or_default();
+            rehearsal.see(self.seen.seen(&branch.name, &branch.tables, &detection.event_id, lies)?);
             let subject = Subject { definition: &self.definition, branch, site: self.site };
             let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, end);
             rehearsal.event(subject, entry.timestamp, (&detection, &entry.headers), &mut told)?;
@@ -273,44 +282,10 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// What was delivered of these events, whichever version did it.
-    fn past(&mut self, from: From) -> anyhow::Result<()> {
-        // Offsets are those of other topics.
-        let from = if matches!(from, From::Time(_)) { from } else { From::Beginning };
-        let start = format!("{}delivery.", self.look.config.prefix);
-        let topics = self.look.topics()?;
-        let topics = topics.into_keys().filter(|t| t.starts_with(&start) && !t.ends_with(".dlq"));
-        for topic in topics {
-            let spec = ReadSpec { from, ..ReadSpec::whole(&self.look.kafka, CLIENT, &topic) };
-            let reader = TopicReader::open(&spec).map_err(read_error)?;
-            for entry in reader {
-                if self.look.is_stopped() {
-                    return Ok(());
-                }
-                self.delivered(&entry.map_err(read_error)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn delivered(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        let text = |name: &str| entry.headers.text(name);
-        let ours = text(header::WORKFLOW).and_then(|w| w.rsplit_once('@'));
-        let live = text(header::RUN).is_none_or(|run| run == header::LIVE);
-        if !live || ours.is_none_or(|(name, _)| name != self.definition.name) {
-            return Ok(());
-        }
-        let value = entry.value.as_deref().unwrap_or_default();
-        let delivery: Delivery =
-            self.look.decoder.decode(value).map_err(|e| anyhow::anyhow!("{}: {e}", entry.topic))?;
-        let key = delivery.idempotency_key.clone();
-        self.sum.comparison.then(&key, of(delivery));
-        Ok(())
-    }
-
     fn told(self, format: Format) -> anyhow::Result<Exit> {
         let workflow = format!("{}@{}", self.definition.name, self.site.version);
         let (read, matched, unreadable) = (self.read, self.matched, self.unreadable);
+        let tables = self.seen.told();
         let Sum { comparison, shadow, dropped, rejected } = self.sum;
         let written = shadow.map(Shadow::end).transpose()?;
         let (counts, examples) = comparison.end();
@@ -328,7 +303,7 @@ impl Replay<'_> {
                 .collect();
             render::json(&json!({
                 "workflow": workflow, "read": read, "matched": matched, "unreadable": unreadable, "legs": legs,
-                "dropped": dropped, "rejected": rejected, "written": written,
+                "dropped": dropped, "rejected": rejected, "written": written, "tables": tables,
             }))?;
         } else {
             let cells = |((branch, sink), n): (&compare::Leg, &compare::Counts)| {
@@ -347,12 +322,42 @@ impl Replay<'_> {
             let ends = dropped.iter().chain(&rejected);
             ends.for_each(|(code, n)| said += &format!(", {n} {code}"));
             render::notice(&said);
+            tables.iter().for_each(|told| render::notice(&told.sentence()));
             if let Some(written) = written {
                 render::notice(&format!("{written} deliveries are on replay topics"));
             }
         }
         Ok(if differs { Exit::Differs } else { Exit::Done })
     }
+}
+
+/// What these workflows delivered then, whichever version did it.
+fn past(
+    look: &Look,
+    from: From,
+    ours: impl Fn(&str) -> bool,
+    mut then: impl FnMut(Delivery),
+) -> anyhow::Result<()> {
+    let start = format!("{}delivery.", look.config.prefix);
+    let topics = look.topics()?;
+    for topic in topics.into_keys().filter(|t| t.starts_with(&start) && !t.ends_with(".dlq")) {
+        let spec = ReadSpec { from, ..ReadSpec::whole(&look.kafka, CLIENT, &topic) };
+        for entry in TopicReader::open(&spec).map_err(read_error)? {
+            let entry = entry.map_err(read_error)?;
+            if look.is_stopped() {
+                return Ok(());
+            }
+            let text = |name: &str| entry.headers.text(name);
+            let live = text(header::RUN).is_none_or(|run| run == header::LIVE);
+            let workflow = text(header::WORKFLOW).and_then(|w| w.rsplit_once('@'));
+            if !live || !workflow.is_some_and(|(name, _)| ours(name)) {
+                continue;
+            }
+            let value = entry.value.as_deref().unwrap_or_default();
+            then(look.decoder.decode(value).map_err(|e| anyhow::anyhow!("{topic}: {e}"))?);
+        }
+    }
+    Ok(())
 }
 
 /// One more of each code.

@@ -14,7 +14,10 @@ use atio_schemas::{Detection, Timestamp};
 use atio_topics::Declarations;
 use atio_workflow::{Definition, Site, snapshot, testing};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// When events of files are received, in a test: 2024-01-01.
 const RECEIVED: Timestamp = Timestamp(1_704_067_200_000_000);
@@ -80,14 +83,18 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     Ok(if failed > 0 { Exit::Refused } else { Exit::Done })
 }
 
-/// The tests that fail, of workflows that compile: nothing of them is applied before they are mended.
-pub(super) fn failing(declared: &Declarations, config: &Config) -> anyhow::Result<Vec<String>> {
-    let mut failing = vec![];
+/// What tests fail, by workflow, of those that compile: none of these is applied before it is mended.
+pub(super) fn failing(
+    declared: &Declarations,
+    config: &Config,
+) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let mut failing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for definition in validate::workflows(declared).0 {
         for testing::Verdict { place, name, failure, .. } in verdicts(&definition, config, false)? {
             let Some(failure) = failure else { continue };
             let test = name.as_deref().unwrap_or("(no name)");
-            failing.push(format!("workflow {}: test {test} fails: {place}: {failure}", definition.name));
+            let told = failing.entry(definition.name.clone()).or_default();
+            told.push(format!("workflow {}: test {test} fails: {place}: {failure}", definition.name));
         }
     }
     Ok(failing)

@@ -1,11 +1,13 @@
 //! `atio up`: everything in one process, on the embedded broker unless `--kafka` names another.
 use crate::{
+    commands::test,
     endpoints::Target,
     exit::{Exit, Failure},
+    render,
     system::{self, System, boot, disk, page, services},
 };
 use atio_runtime::{Config, Tasks};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 /// Run the whole system: `atio up --data ./atio-data`, or `atio up --demo` to see it work
 #[derive(Debug, clap::Args)]
@@ -130,7 +132,7 @@ async fn whole(
     routers.push(page::router(system));
     let http = boot::http(system, routers, "--http ADDR").await?;
     boot::ready(system, system::PATIENCE).await?;
-    boot::workflows(system).await?;
+    boot::workflows(system, &failing(system).await?).await?;
     boot::ready(system, system::PATIENCE).await?;
     let endpoints = boot::announce(system, http, registry)?;
     let exit = match &receiver {
@@ -141,6 +143,20 @@ async fn whole(
         boot::until_stopped(system).await?;
     }
     Ok(exit)
+}
+
+/// Workflows whose tests fail, and how: they are not applied, the others are. What is in force of them stays so: whoever restarts a system must not lose
+/// the rest of it by a test.
+async fn failing(system: &System) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let (declared, config) = (system.declarations.clone(), system.config.clone());
+    let failing = tokio::task::spawn_blocking(move || test::failing(&declared, &config)).await??;
+    for (name, told) in &failing {
+        told.iter().for_each(|failure| render::notice(failure));
+        render::notice(&format!(
+            "workflow {name} is not applied: what was in force of it stays so; mend it, then `atio apply`"
+        ));
+    }
+    Ok(failing)
 }
 
 fn absolute(path: &std::path::Path) -> anyhow::Result<PathBuf> {

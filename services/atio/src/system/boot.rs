@@ -18,8 +18,9 @@ use atio_runtime::{
     },
 };
 use atio_stream::Kafka;
-use atio_topics::Flags;
+use atio_topics::{Declarations, Flags};
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     net::SocketAddr,
     path::Path,
@@ -132,10 +133,14 @@ pub async fn ready(system: &System, limit: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies the declared workflows and waits until the routers have them.
-pub async fn workflows(system: &System) -> anyhow::Result<workflows::Applied> {
-    let (kafka, config, codec, declared) =
-        (system.kafka.clone(), system.config.clone(), system.codec.clone(), system.declarations.clone());
+/// Applies the declared workflows but those that are left out, and waits until the routers have them.
+pub async fn workflows(
+    system: &System,
+    left_out: &BTreeMap<String, Vec<String>>,
+) -> anyhow::Result<workflows::Applied> {
+    let (kafka, config, codec) = (system.kafka.clone(), system.config.clone(), system.codec.clone());
+    let mut declared = Declarations::clone(&system.declarations);
+    declared.workflows.retain(|name, _| !left_out.contains_key(name));
     let apply = move || {
         let applied = workflows::apply(&kafka, &config, &codec, &declared, PATIENCE)?;
         anyhow::ensure!(

@@ -48,11 +48,13 @@ fn lanes(system: &System, stages: Vec<Stage>) -> anyhow::Result<Option<Router>> 
     Ok(None)
 }
 
-fn enrichment(config: &Config, codec: &Codec) -> Vec<Stage> {
+/// What enrichment is made of.
+pub fn enrichment(config: &Config, codec: &Codec) -> Vec<Stage> {
     atio_enrichment::stages(&atio_enrichment::Deps { prefix: config.prefix.clone(), codec: codec.clone() })
 }
 
-fn normalization(config: &Config, declarations: &Declarations, codec: &Codec) -> Vec<Stage> {
+/// What normalization is made of.
+pub fn normalization(config: &Config, declarations: &Declarations, codec: &Codec) -> Vec<Stage> {
     let sources = declarations
         .sources
         .values()

@@ -1,6 +1,6 @@
-//! Topics for what a replay delivers: nobody's sink reads them. Owns their names and settings; must not know what is compared.
+//! Topics for what a replay makes and delivers: nobody's sink reads them. Owns their names and settings; must not know what is compared.
 use crate::{commands::look::Look, exit::Failure, system::wanted::unreachable};
-use atio_schemas::{Codec, Detection, header};
+use atio_schemas::{Codec, Detection, codec::Record, header};
 use atio_stage::{Headers, Output};
 use atio_stream::publish::{Publisher, PublisherSpec};
 use atio_topics::plan::{Change, Plan};
@@ -46,6 +46,15 @@ impl<'a> Shadow<'a> {
         let mut headers = headers.clone();
         headers.set(header::RUN, self.id.as_bytes());
         self.waiting.extend(outputs(&self.codec, &self.start(), &headers, detection, &deliveries)?);
+        if self.waiting.len() >= BATCH { self.flush() } else { Ok(()) }
+    }
+
+    /// A record of a topic of this name (without the prefix), under the replay's names.
+    pub fn record<R: Record>(&mut self, name: &str, output: &Output, value: &R) -> anyhow::Result<()> {
+        let mut headers = output.headers.clone();
+        headers.set(header::RUN, self.id.as_bytes());
+        let (topic, value) = (Arc::from(format!("{}{name}", self.start())), Some(self.codec.encode(value)?));
+        self.waiting.push(Output { topic, partition: None, key: output.key.clone(), value, headers });
         if self.waiting.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
