@@ -1,6 +1,27 @@
 //! Mistakes in what looks into tables, brings objects, runs aside and names values: cases of `mistakes`. And what variables stand for.
 use super::*;
 
+const MATCHES: &[&str] = &[
+    "{kind: {var: a}}",
+    "{kind: {var: [a]}}",
+    "{confidence: {between: [90, 10]}}",
+    "{confidence: {between: [10]}}",
+    "{confidence: {between: 10}}",
+    "{confidence: {between: [1, high]}}",
+    "{confidence: {between: [1, 5], gt: 2}}",
+    "{host: {between: [a, b]}}",
+    "{cvss: {betwen: [1, 5]}}",
+    "{pattern: [a]}",
+    "{pattern: ''}",
+    "{pattern: 'ipv4-addr:value = 5'}",
+    "{pattern: \"[ipv4-addr:value = '198.51.100.3'\"}",
+    "{pattern: \"[ipv4-adr:value = '198.51.100.3']\"}",
+    "{pattern: \"[network-traffic:dst_port = '443']\"}",
+    "{pattern: \"[url:value = 'a' AND file:size > 5]\"}",
+    "{pattern: \"[url:value MATCHES '(?=a)']\"}",
+    "{patern: \"[url:value = 'a']\"}",
+];
+
 /// Steps of a branch, each list with something wrong.
 const STEPS: &[&str] = &[
     "[{each: cves, do: [{deliver: siem}]}]",
@@ -39,6 +60,8 @@ const STEPS: &[&str] = &[
     "[{deliver: siem, timeout: 5s}]",
     "[{deliver: siem, convert: ecs, on_error: [{deliver: report}]}]",
     "[{convert: ecs, on_error: [{deliver: report}]}]",
+    "[{remove: {pattern: \"[url:valu = 'a']\"}}, {deliver: siem}]",
+    "[{filter: {where: .kev}}, {deliver: siem}]",
     "[{merge: {}}, {deliver: siem}]",
     "[{merge: {objects: {type: url}}}, {deliver: siem}]",
     "[{merge: {objects: []}}, {deliver: siem}]",
@@ -129,7 +152,7 @@ pub(super) fn cases() -> Vec<(String, String)> {
             base.replace("on: detection", &format!("on: detection\n{variables}")),
         ));
     }
-    for matches in ["{kind: {var: a}}", "{kind: {var: [a]}}"] {
+    for matches in MATCHES {
         cases.push((format!("match: {matches}"), with(matches, deliver)));
     }
     for (variables, matches, steps) in [

@@ -2,11 +2,12 @@
 //! Owns what is checked across steps: sinks, conversions, order, markings. Must not know: how steps run.
 mod matches;
 pub(crate) mod operators;
+pub(crate) mod patterns;
 mod reach;
 pub(crate) mod variables;
 
 use crate::{
-    index::{Predicate, in_order},
+    index::{Conditions, in_order},
     spec,
     steps::{self, Step},
     suggest,
@@ -67,8 +68,7 @@ pub struct Definition {
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
     pub on: Trigger,
-    /// All of them must hold.
-    pub trigger: Arc<[Predicate]>,
+    pub trigger: Conditions,
     pub branches: Vec<Branch>,
     pub tests: Vec<spec::Test>,
 }
@@ -95,7 +95,7 @@ impl Definition {
     /// Whether it is for this detection.
     #[must_use]
     pub fn triggers(&self, detection: &Detection) -> bool {
-        self.trigger.iter().all(|p| p.holds(detection))
+        self.trigger.hold(detection)
     }
     #[must_use]
     pub fn branch(&self, name: &str) -> Option<&Branch> {
@@ -136,7 +136,9 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let matches = variables.put(&written.matches, &mut problems);
     // Where a name stands for nothing, what stands around it can't be judged.
     let resolved = problems.is_empty();
-    let trigger = if resolved { matches::trigger(&matches, written.on, &mut problems) } else { vec![] };
+    let matches = if resolved { matches } else { vec![] };
+    let trigger = matches::trigger(&matches, written.on, &mut problems);
+    let pattern = patterns::of_match(&matches, &mut problems);
     let mut check = Check { known, problems, flow: Flow::default(), variables };
     let reach = Reach::new(&trigger, written.on);
     let branches: Vec<Branch> =
@@ -155,7 +157,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         owner: written.owner,
         criticality: written.criticality,
         on: written.on,
-        trigger: in_order(trigger),
+        trigger: in_order(trigger).and(pattern),
         branches,
         tests: written.tests,
     })
