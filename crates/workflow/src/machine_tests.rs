@@ -262,6 +262,8 @@ fn conversions() {
 
 #[path = "machine_aside_tests.rs"]
 mod aside_steps;
+#[path = "machine_gather_tests.rs"]
+mod gathered;
 #[path = "machine_merge_tests.rs"]
 mod merged;
 #[path = "machine_state_tests.rs"]

@@ -27,6 +27,8 @@ branches:
     - merge: {objects: [{type: url, id: url--d6c9c7ea-a28a-52c3-a3ac-c7c1b3f1ae73, value: \"https://example.org/\"}]}
     - rate: {limit: 10, per: 1m, key: asset}
     - dedup: {key: [asset, rule.id], within: 10m}
+    - gather: {key: asset, within: 5m, count: 3, collect: {users: .users, labels: '[.src.ip]'}}
+    - gather: {key: [asset, rule.id], within: 5m}
     - delay: 30s
     - sanitize: external
     - await: {ack: analyst, within: 15m, otherwise: stop}
@@ -137,6 +139,8 @@ fn mistakes_are_found() {
         ("key: [asset, rule.id]", "key: [asset, rule]"),
         (", within: 10m", ""),
         ("delay: 30s", "delay: 30"),
+        ("count: 3", "count: 1"),
+        ("collect: {users: .users", "collect: {host: .host"),
         ("{after: 5m}", "{after: 5}"),
         ("{after: 5m}", "{after: 5m, kind: threat}"),
         ("delivered: 0", "delivered: none"),

@@ -62,6 +62,23 @@ const STEPS: &[&str] = &[
     "[{convert: ecs, on_error: [{deliver: report}]}]",
     "[{remove: {pattern: \"[url:valu = 'a']\"}}, {deliver: siem}]",
     "[{filter: {where: .kev}}, {deliver: siem}]",
+    "[{gather: {within: 10m}}, {deliver: siem}]",
+    "[{gather: {key: asset}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, cuont: 5}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, count: 1}}, {deliver: siem}]",
+    "[{gather: {key: source, within: 10m}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 31d}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, collect: {}}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, collect: {host: .host}}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, collect: {users: .host}}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, collect: {usrs: .users}}}, {deliver: siem}]",
+    "[{dedup: {key: asset, within: 1h}}, {gather: {key: [asset, rule.id], within: 10m, count: 3}}, {deliver: siem}]",
+    "[{rate: {key: asset, limit: 2, per: 1m}}, {gather: {key: asset, within: 5m, count: 20}}, {deliver: siem}]",
+    "[{deliver: siem}, {gather: {key: asset, within: 10m}}, {deliver: report}]",
+    "[{await: {ack: analyst, within: 1h}}, {gather: {key: asset, within: 10m}}, {deliver: siem}]",
+    "[{each: .cves, do: [{gather: {key: asset, within: 10m}}, {deliver: siem}]}]",
+    "[{convert: ecs}, {gather: {key: asset, within: 10m}}, {deliver: siem}]",
+    "[{split: .cves}, {deliver: siem}]",
     "[{merge: {}}, {deliver: siem}]",
     "[{merge: {objects: {type: url}}}, {deliver: siem}]",
     "[{merge: {objects: []}}, {deliver: siem}]",
@@ -173,9 +190,28 @@ pub(super) fn cases() -> Vec<(String, String)> {
         let text = with(good, steps).replace("match:", &format!("fragments: {fragments}\nmatch:"));
         cases.push((format!("fragments: {fragments} {steps}"), text));
     }
+    let of_changes = with("{}", "[{gather: {key: [asset, src.ip], within: 10m}}, {deliver: siem}]");
+    cases.push(("gather on: change".to_owned(), of_changes.replace("on: detection", "on: change")));
     let tests = TESTS.iter().map(|test| (format!("tests: {test}"), format!("{base}tests: {test}\n")));
     cases.extend(tests);
     cases
+}
+
+/// What is bounded elsewhere, or may be, is no reason to refuse a gather.
+#[test]
+fn gathers_that_may_complete() {
+    for steps in [
+        "[{dedup: {key: [asset, host], within: 1h}}, {gather: {key: asset, within: 10m, count: 3}}, {deliver: siem}]",
+        "[{dedup: {key: [asset, host], within: 1h}}, {set: {host: '\"x\"'}}, {gather: {key: [asset, host], within: 10m, count: 3}}, {deliver: siem}]",
+        "[{dedup: {key: asset, within: 1m}}, {gather: {key: asset, within: 10m, count: 10}}, {deliver: siem}]",
+        "[{dedup: {key: asset, within: 1h}}, {gather: {key: asset, within: 10m}}, {deliver: siem}]",
+        "[{if: .kev, then: [{dedup: {key: asset, within: 1h}}]}, {gather: {key: asset, within: 10m, count: 10}}, {deliver: siem}]",
+    ] {
+        let definition = compile("w.yaml", &with("{kind: threat}", steps), &known());
+        let definition = definition.unwrap_or_else(|p| panic!("{steps}: {p:?}"));
+        let branch = &definition.branches[0];
+        assert_eq!((branch.keeps, branch.delays), (true, !steps.contains("count")), "{steps}");
+    }
 }
 
 /// A variable is typed where it is used; the same definition with the values in their places does the same.

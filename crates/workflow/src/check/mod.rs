@@ -18,7 +18,7 @@ use atio_schemas::{
     Detection,
     detection::{Criticality, Tlp},
 };
-use atio_topics::{Audience, Declarations, Footprint, Place, Problem, Sink};
+use atio_topics::{Audience, Declarations, Footprint, Place, Problem, Sink, units::Span};
 use atio_vrl::Scope;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -196,6 +196,8 @@ pub struct Flow {
     /// A step with state does, and one that holds events.
     pub keeps: bool,
     pub delays: bool,
+    /// How many events of a key get past the steps so far.
+    pub limited: Vec<Limited>,
     /// What the steps so far count by.
     pub counting: Vec<String>,
     /// Index of the step that is read.
@@ -205,6 +207,14 @@ pub struct Flow {
     pub in_each: bool,
     /// Sinks of paths that exclude the rest of the branch: it may deliver to them as well.
     pub otherwise: BTreeSet<String>,
+}
+
+/// At most so many events with equal values in these columns go on, in each window of this length.
+#[derive(Clone, Debug)]
+pub struct Limited {
+    pub key: BTreeSet<&'static str>,
+    pub limit: u64,
+    pub span: Span,
 }
 
 impl Flow {
@@ -233,6 +243,7 @@ impl Flow {
             commands: one.commands || other.commands,
             keeps: one.keeps || other.keeps,
             delays: one.delays || other.delays,
+            limited: before.limited,
             counting: other.counting,
             step: other.step,
         }
@@ -293,7 +304,7 @@ pub(crate) fn steps(written: &[spec::Step], check: &mut Check<'_>) -> Vec<Box<dy
     for step in written {
         if let Some(place) = check.flow.undelivered.clone().filter(|_| step.name.text != "deliver") {
             let (message, help) = match step.name.text.as_str() {
-                waits @ ("await" | "delay") => (
+                waits @ ("await" | "delay" | "gather") => (
                     "the branch waits before it delivers what is converted here",
                     format!("`convert` behind the `{waits}`"),
                 ),
