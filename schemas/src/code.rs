@@ -15,7 +15,7 @@ text_enum! {
         NullValue = "null_value", NotAvro = "not_avro", UnknownSchema = "unknown_schema", WrongSchema = "wrong_schema", DecodeFailed = "decode_failed",
         EncodeFailed = "encode_failed",
         // stages
-        Duplicate = "duplicate", RateLimited = "rate_limited", NoMatch = "no_match", NotInVersion = "not_in_version", When = "when_false", Filtered = "filtered",
+        Duplicate = "duplicate", RateLimited = "rate_limited", NoMatch = "no_match", NotInVersion = "not_in_version", When = "when_false", Filtered = "filtered", Gathered = "gathered",
         InventoryOnly = "inventory_only", StepFailed = "step_failed", Clearance = "above_clearance", ConvertFailed = "convert_failed", UnknownVersion = "unknown_version",
         Replay = "not_live", OtherStage = "replayed_for_another_stage", Revoked = "revoked", Internal = "internal",
         // incidents

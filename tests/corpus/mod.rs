@@ -2,6 +2,7 @@
 //! fields, and from other people's libraries; never from what ATIO said before.
 mod batch;
 mod openvas;
+mod patterns;
 mod pipeline;
 pub mod samples;
 mod stix;
@@ -14,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = suricata::trials();
     trials.extend(openvas::trials());
     trials.extend(stix::trials());
+    trials.extend(patterns::trials());
     trials.extend(pipeline::trials());
     trials
 }

@@ -110,6 +110,11 @@ pub fn is_sco(kind: &str) -> bool {
     CONTRIBUTING.iter().any(|(name, _)| *name == kind)
 }
 
+/// Every SCO type of the standard.
+pub(crate) fn sco_types() -> impl Iterator<Item = &'static str> {
+    CONTRIBUTING.iter().map(|(name, _)| *name)
+}
+
 /// The id that STIX 2.1 §2.9 prescribes for this SCO; None where it prescribes none (process, custom types, no
 /// contributing property).
 #[must_use]

@@ -12,6 +12,7 @@ pub mod known;
 pub mod lift;
 pub mod markings;
 pub mod object;
+pub mod pattern;
 pub mod scan;
 pub mod stamp;
 pub mod validate;

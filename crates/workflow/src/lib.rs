@@ -29,7 +29,7 @@ pub mod yaml;
 
 pub use check::{Branch, Definition, Known, SinkFacts, compile};
 pub use definitions::Definitions;
-pub use index::{Index, Predicate};
+pub use index::{Conditions, Index, Predicate};
 pub use machine::{Delivered, End, Heard, Site, go_on, resume, run};
 pub use outputs::outputs;
 pub use partition::Partition;

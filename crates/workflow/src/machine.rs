@@ -15,6 +15,9 @@ use atio_vrl::{Failure, Scalar, Seen};
 use ipnet::IpNet;
 use std::borrow::Cow;
 
+/// A window that is over when its first event is read stays open so long.
+const LATE_MS: i64 = 5000;
+
 /// Where and as what a branch runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Site<'a> {
@@ -51,6 +54,8 @@ pub struct Delay {
     /// As the steps have left it; none where they left it alone.
     pub detection: Option<Detection>,
     pub unaligned: bool,
+    /// Of a `gather`: under which name it is what others add to it.
+    pub gathering: Option<String>,
 }
 
 /// What was said at the waits of a branch so far: what `.answer` and `.choice` are in its expressions.
@@ -204,6 +209,9 @@ pub fn go_on(
     let mut event = Event::new(definition, branch, site, &delayed.original, delayed.due, memory);
     event.detection = Cow::Borrowed(delayed.detection.as_ref().unwrap_or(&delayed.original));
     event.unaligned = delayed.unaligned;
+    if let (Some(gathered), Some(step)) = (&delayed.gathered, branch.steps.get(delayed.step)) {
+        step.bring(gathered, &mut event);
+    }
     behind(Some(delayed.step), event)
 }
 
@@ -293,6 +301,13 @@ fn walk(steps: &[Box<dyn Step>], first: usize, event: &mut Event<'_>) -> Result<
                 }
                 event.converted = None;
             }
+            Flow::Gather { until, name } => {
+                let now = event.memory.now();
+                // What is read late still waits for what is read right behind it.
+                event.at = if until > now { until } else { now.plus_millis(LATE_MS) };
+                event.end.delayed = Some(Delay { gathering: Some(name), ..delay(next - 1, event) });
+                break;
+            }
             Flow::Drop(code) => {
                 event.end.dropped = Some(code);
                 break;
@@ -318,6 +333,7 @@ fn delay(step: usize, event: &Event<'_>) -> Delay {
         due: event.at,
         detection: (!untouched).then(|| event.detection.clone().into_owned()),
         unaligned: event.unaligned,
+        gathering: None,
     }
 }
 

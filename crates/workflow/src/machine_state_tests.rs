@@ -148,7 +148,7 @@ fn what_comes_late_is_not_held_and_what_is_untouched_is_kept_once() {
     assert_eq!(late(&mut world, 90).outputs.len(), 1, "both have");
     // Held twice in a row: from when it was due.
     let first = Delayed::of(
-        &Delay { step: 0, due: Timestamp(30_000_000), detection: None, unaligned: false },
+        &Delay { step: 0, due: Timestamp(30_000_000), detection: None, unaligned: false, gathering: None },
         &d,
         3,
         vec![],
@@ -163,7 +163,13 @@ fn windows_behind_a_delay() {
     let d = of("a");
     let at = |due: i64| {
         Delayed::of(
-            &Delay { step: 0, due: Timestamp(due * 1_000_000), detection: None, unaligned: false },
+            &Delay {
+                step: 0,
+                due: Timestamp(due * 1_000_000),
+                detection: None,
+                unaligned: false,
+                gathering: None,
+            },
             &d,
             3,
             vec![],
@@ -177,7 +183,7 @@ fn windows_behind_a_delay() {
 fn a_delay_that_fits_no_step_runs_nothing() {
     let mut world = World::new("[{delay: 30s}, {deliver: siem}]");
     for step in [1, 2, usize::MAX] {
-        let delay = Delay { step, due: Timestamp(0), detection: None, unaligned: false };
+        let delay = Delay { step, due: Timestamp(0), detection: None, unaligned: false, gathering: None };
         let end = world.go_on(0, &Delayed::of(&delay, &of("a"), 3, vec![]));
         assert_eq!((end.outputs.len(), end.rejected[0].code), (0, Code::InvalidField), "{step}");
     }

@@ -193,6 +193,25 @@ fn objects_are_selected_by_id_labels_and_confidence() {
         assert!(has(step, "attack-pattern"), "{step}");
     }
     assert!(!has("{filter: {labels: drill}}", "observed-data"));
+    let about = |pattern: &str| format!("{{remove: {{pattern: \"{pattern}\"}}}}");
+    assert!(!has(&about("[network-traffic:src_ref.value = '198.51.100.3']"), "network-traffic"));
+    assert!(has(&about("[network-traffic:src_ref.value = '198.51.100.3']"), "ipv4-addr"));
+    assert!(!has(&about("[ipv4-addr:value ISSUBSET '0.0.0.0/0']"), "ipv4-addr"));
+    for step in [
+        about("[ipv4-addr:value = '198.51.100.4']"),
+        // It does not hold as a whole: there is one observation.
+        about("[ipv4-addr:value = '198.51.100.3'] AND [network-traffic:protocols[*] = 'tcp']"),
+        "{remove: {type: url, pattern: \"[ipv4-addr:value = '198.51.100.3']\"}}".to_owned(),
+    ] {
+        assert_eq!(kinds(&step), kinds("{remove: {type: url}}"), "{step}");
+    }
+    assert_eq!(
+        kinds("{filter: {pattern: \"[ipv4-addr:value = '198.51.100.3']\"}}")
+            .iter()
+            .filter(|k| *k == "ipv4-addr")
+            .count(),
+        1
+    );
     // What was observed does not stand without what it is of.
     assert_eq!(run_on("[{filter: {labels: real}}, {deliver: stix}]", &d).dropped, Some(Code::Filtered));
 }
@@ -243,6 +262,8 @@ fn conversions() {
 
 #[path = "machine_aside_tests.rs"]
 mod aside_steps;
+#[path = "machine_gather_tests.rs"]
+mod gathered;
 #[path = "machine_merge_tests.rs"]
 mod merged;
 #[path = "machine_state_tests.rs"]

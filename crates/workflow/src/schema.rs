@@ -1,6 +1,10 @@
 //! A JSON Schema (draft 7) of definitions, for editors: made from the tables that the checks use. It holds what a schema can say; names of
 //! sinks, expressions and what only shows across steps are for `check`. Must not know: files.
-use crate::{Trigger, check::operators, spec, steps};
+use crate::{
+    Trigger,
+    check::{operators, patterns},
+    spec, steps,
+};
 use atio_schemas::{
     Code,
     column::{COLUMNS, Column, Type},
@@ -44,7 +48,7 @@ pub fn schema() -> Value {
                 "type": "object",
                 "description": "Column and what it must be; all of them must hold. {} is every detection",
                 "additionalProperties": false,
-                "properties": columns(condition),
+                "properties": matches(),
             },
             "branches": {
                 "type": "object",
@@ -58,6 +62,12 @@ pub fn schema() -> Value {
         },
         "definitions": definitions(),
     })
+}
+
+/// What `match` holds.
+fn matches() -> Map<String, Value> {
+    let pattern = json!({"anyOf": [patterns::schema(), {"$ref": "#/definitions/variable"}]});
+    columns(condition).into_iter().chain([(patterns::PATTERN.to_owned(), pattern)]).collect()
 }
 
 /// What many columns share, and the steps.

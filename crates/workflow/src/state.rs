@@ -1,7 +1,9 @@
-//! What steps with state keep between events, of one partition of one branch: the windows that `dedup` and `rate` count in, and the events that
-//! `delay` holds. Owns how windows are counted, when they are forgotten, and how much is kept. Must not know: steps, topics, clocks.
+//! What steps with state keep between events, of one partition of one branch: the windows that `dedup` and `rate` count in and `gather` gathers in, and
+//! the events that `delay` and `gather` hold. Owns how windows are counted, when they are forgotten, and how much is kept. Must not know: steps, topics, clocks.
 //!
 //! Windows run on the times of the events' records, so that a replay counts as the first run did, however late either comes.
+pub mod gathered;
+
 use crate::{
     machine::Delay,
     tables::{self, Rows},
@@ -9,6 +11,7 @@ use crate::{
 use atio_schemas::{Code, Detection, Timestamp};
 use atio_stage::{Reject, StageError, Store, Tx};
 use atio_vrl::Row;
+use gathered::{Gathered, Gathering};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -42,6 +45,10 @@ impl Store for Steps {
 pub enum Kept {
     /// Key `window/…`: a step and the values that it counts by.
     Window(Window),
+    /// Key `window/…`, too.
+    Gathering(Gathering),
+    /// Key `gathered/…`: a step, the values that it gathers by, and when that ends.
+    Gathered(Gathered),
     /// Key `delayed/…`: the record's number.
     Delayed(Box<Delayed>),
     /// How much there is.
@@ -64,6 +71,8 @@ pub struct Totals {
     sweep_from: Timestamp,
     held: u64,
     held_bytes: u64,
+    #[serde(default)]
+    gathered_bytes: u64,
 }
 
 /// An event that a `delay` holds, with all that the rest of its branch needs.
@@ -82,6 +91,12 @@ pub struct Delayed {
     pub unaligned: bool,
     /// Headers that go on to what is delivered.
     pub carried: Vec<(String, String)>,
+    /// Of a `gather`: under which name it is what others add to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gathering: Option<String>,
+    /// What they have added; where it is taken.
+    #[serde(skip)]
+    pub gathered: Option<Gathered>,
     /// Its size as it is kept.
     #[serde(default)]
     pub bytes: u64,
@@ -99,6 +114,8 @@ impl Delayed {
             detection: delay.detection.clone(),
             unaligned: delay.unaligned,
             carried,
+            gathering: delay.gathering.clone(),
+            gathered: None,
             bytes: 0,
         }
     }
@@ -115,11 +132,11 @@ pub trait Memory {
     /// It can't be written.
     fn put(&mut self, key: &str, value: &Kept) -> Result<(), StageError>;
     fn delete(&mut self, key: &str);
-    /// Visits all windows.
+    /// Visits all windows: when each ends, and how many bytes of lists it keeps.
     ///
     /// # Errors
     /// What is stored does not read.
-    fn windows(&mut self, visit: &mut dyn FnMut(&str, Window)) -> Result<(), StageError>;
+    fn windows(&mut self, visit: &mut dyn FnMut(&str, Timestamp, u64)) -> Result<(), StageError>;
     /// The row of a table that has this key.
     ///
     /// # Errors
@@ -140,11 +157,11 @@ impl Memory for Tx<'_> {
     fn delete(&mut self, key: &str) {
         self.store::<Steps>().delete(key);
     }
-    fn windows(&mut self, visit: &mut dyn FnMut(&str, Window)) -> Result<(), StageError> {
-        self.store::<Steps>().each(WINDOW, |key, kept| {
-            if let Kept::Window(window) = kept {
-                visit(key, window);
-            }
+    fn windows(&mut self, visit: &mut dyn FnMut(&str, Timestamp, u64)) -> Result<(), StageError> {
+        self.store::<Steps>().each(WINDOW, |key, kept| match kept {
+            Kept::Window(window) => visit(key, window.until, 0),
+            Kept::Gathering(window) => visit(key, window.until, window.bytes()),
+            _ => {}
         })
     }
     fn row(&self, table: &str, key: &str) -> Result<Option<Arc<Row>>, StageError> {
@@ -172,7 +189,7 @@ impl Memory for Nothing {
         Err(Self::refused())
     }
     fn delete(&mut self, _: &str) {}
-    fn windows(&mut self, _: &mut dyn FnMut(&str, Window)) -> Result<(), StageError> {
+    fn windows(&mut self, _: &mut dyn FnMut(&str, Timestamp, u64)) -> Result<(), StageError> {
         Err(Self::refused())
     }
     fn row(&self, _: &str, _: &str) -> Result<Option<Arc<Row>>, StageError> {
@@ -243,14 +260,16 @@ fn begin(memory: &mut dyn Memory, at: Timestamp) -> Result<bool, StageError> {
 /// Deletes windows that have ended. The next look is worth it when there are twice as many: so it costs little an event, however many windows
 /// there are.
 fn sweep(memory: &mut dyn Memory, totals: &mut Totals, at: Timestamp) -> Result<(), StageError> {
-    let mut ended = vec![];
-    memory.windows(&mut |key, window| {
-        if window.until <= at && ended.len() < SWEEP_MAX {
+    let (mut ended, mut freed) = (vec![], 0);
+    memory.windows(&mut |key, until, bytes| {
+        if until <= at && ended.len() < SWEEP_MAX {
             ended.push(key.to_owned());
+            freed += bytes;
         }
     })?;
     ended.iter().for_each(|key| memory.delete(key));
     totals.windows = totals.windows.saturating_sub(ended.len() as u64);
+    totals.gathered_bytes = totals.gathered_bytes.saturating_sub(freed);
     totals.sweep_at = totals.windows.saturating_mul(2);
     // Where one look deletes all that it may, the next one goes on at once.
     totals.sweep_from = if ended.len() < SWEEP_MAX { at.plus_millis(SWEEP_AGAIN_MS) } else { at };
@@ -262,6 +281,10 @@ fn totals(memory: &mut dyn Memory) -> Result<Totals, StageError> {
         Some(Kept::Totals(totals)) => totals,
         _ => Totals::default(),
     })
+}
+
+fn put_totals(memory: &mut dyn Memory, totals: Totals) -> Result<(), StageError> {
+    memory.put(TOTALS, &Kept::Totals(totals))
 }
 
 /// Under which key the record of this number is held.
@@ -276,6 +299,20 @@ pub fn delayed_key(number: i64) -> String {
 /// # Errors
 /// The state can't be read or written.
 pub fn hold(memory: &mut dyn Memory, key: &str, delayed: Delayed) -> Result<Option<Reject>, StageError> {
+    let gathering = delayed.gathering.clone();
+    let reject = hold_where_there_is_room(memory, key, delayed)?;
+    if let Some(name) = gathering.filter(|_| reject.is_some()) {
+        // Nothing may be added to what never goes on.
+        gathered::take(memory, &name)?;
+    }
+    Ok(reject)
+}
+
+fn hold_where_there_is_room(
+    memory: &mut dyn Memory,
+    key: &str,
+    delayed: Delayed,
+) -> Result<Option<Reject>, StageError> {
     let mut totals = totals(memory)?;
     let bytes = match size(&delayed) {
         Ok(bytes) => bytes,
@@ -317,8 +354,12 @@ pub fn take(memory: &mut dyn Memory, key: &str) -> Result<Option<Delayed>, Stage
     let mut totals = totals(memory)?;
     totals.held = totals.held.saturating_sub(1);
     totals.held_bytes = totals.held_bytes.saturating_sub(delayed.bytes);
-    memory.put(TOTALS, &Kept::Totals(totals))?;
-    Ok(Some(*delayed))
+    put_totals(memory, totals)?;
+    let gathered = match &delayed.gathering {
+        Some(name) => gathered::take(memory, name)?,
+        None => None,
+    };
+    Ok(Some(Delayed { gathered, ..*delayed }))
 }
 
 /// As if there were so much already.

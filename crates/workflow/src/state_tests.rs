@@ -98,7 +98,7 @@ fn delayed(event: &str) -> Delayed {
         bundle: (*b"{}").into(),
         ..Detection::new(event.to_owned(), Kind::Threat, "default", "s")
     };
-    let delay = Delay { step: 1, due: Timestamp(9), detection: None, unaligned: true };
+    let delay = Delay { step: 1, due: Timestamp(9), detection: None, unaligned: true, gathering: None };
     Delayed::of(&delay, &detection, 3, vec![("traceparent".into(), "x".into())])
 }
 

@@ -10,14 +10,14 @@ metadata: {name: w, owner: soc, criticality: high}
 on: detection
 fragments: {urgent: [{set: {kev: 'true'}}]}
 variables: {least: 60, hosts: [web-1, web-2]}
-match: {kind: threat, code: 4625, confidence: {gte: {var: least}, lte: 90}, process: {in: {var: hosts}}, src.ip: {in: [10.0.0.0/8]}, cves: {any: {prefix: [CVE-2021, CVE-2022]}, none: CVE-2021-1},
+match: {kind: threat, code: 4625, confidence: {gte: {var: least}, lte: 90}, cvss: {between: [4.0, 9]}, pattern: \"[ipv4-addr:value ISSUBSET '10.0.0.0/8']\", process: {in: {var: hosts}}, src.ip: {in: [10.0.0.0/8]}, cves: {any: {prefix: [CVE-2021, CVE-2022]}, none: CVE-2021-1},
   host: {regex: ^web, not: {suffix: x}}, tlp: {not: [red]}, users: [root], src.port: {ne: 5}, sensor: {exists: false}}
 branches:
   b:
     - when: '.importance >= 70'
     - call: urgent
     - set: {importance: 99, labels: '[\"seen\"]'}
-    - remove: {type: [process, x-ours], labels: {none: [real]}, confidence: {lt: 50}}
+    - remove: {type: [process, x-ours], labels: {none: [real]}, confidence: {lt: 50}, pattern: \"[ipv4-addr:value = '10.0.0.1']\"}
     - if: .kev
       then:
         - set: {importance: 100}
@@ -27,6 +27,8 @@ branches:
     - merge: {objects: [{type: url, id: url--d6c9c7ea-a28a-52c3-a3ac-c7c1b3f1ae73, value: \"https://example.org/\"}]}
     - rate: {limit: 10, per: 1m, key: asset}
     - dedup: {key: [asset, rule.id], within: 10m}
+    - gather: {key: asset, within: 5m, count: 3, collect: {users: .users, labels: '[.src.ip]'}}
+    - gather: {key: [asset, rule.id], within: 5m}
     - delay: 30s
     - sanitize: external
     - await: {ack: analyst, within: 15m, otherwise: stop}
@@ -119,6 +121,8 @@ fn mistakes_are_found() {
         ("confidence: {lt: 50}", "confidence: {prefix: a}"),
         ("labels: {none", "label: {none"),
         ("given: {kind: threat", "given: {kind: thread"),
+        ("{between: [4.0, 9]}", "{between: [4.0]}"),
+        ("[ipv4-addr:value ISSUBSET '10.0.0.0/8']", ""),
         ("call: urgent", "call: [urgent]"),
         ("{urgent: [", "{My Name: ["),
         ("      do:\n", "      doo:\n"),
@@ -134,6 +138,8 @@ fn mistakes_are_found() {
         ("key: [asset, rule.id]", "key: [asset, rule]"),
         (", within: 10m", ""),
         ("delay: 30s", "delay: 30"),
+        ("count: 3", "count: 1"),
+        ("collect: {users: .users", "collect: {host: .host"),
         ("{after: 5m}", "{after: 5}"),
         ("{after: 5m}", "{after: 5m, kind: threat}"),
         ("delivered: 0", "delivered: none"),

@@ -63,6 +63,7 @@ fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
     let [
         whole,
+        patterned,
         named,
         ways,
         merged,
@@ -71,6 +72,7 @@ fn the_documented_workflow_passes_its_tests() {
         failing,
         counting,
         together,
+        gathering,
         tables,
         waits,
         rota,
@@ -79,7 +81,7 @@ fn the_documented_workflow_passes_its_tests() {
         test,
     ] = examples(&text)[..]
     else {
-        panic!("fifteen examples")
+        panic!("seventeen examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -94,6 +96,14 @@ fn the_documented_workflow_passes_its_tests() {
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
     let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();
     passes("variables", &format!("{}{named}", head.replace("match: {}\nbranches:\n", "")));
+    passes(
+        "patterned",
+        &format!(
+            "{}branches:\n  b: [{{deliver: siem}}]\n",
+            head.replace("match: {}\nbranches:\n", patterned)
+        ),
+    );
+    assert!(passes("gathering", &format!("{head}{gathering}")).branches.iter().all(|b| b.keeps));
     passes("expressions", &format!("{head}  b:\n{steps}    - deliver: siem\n"));
     passes("ways", &format!("{head}  b:\n{ways}"));
     passes("merged", &format!("{head}  b:\n{merged}    - deliver: siem\n"));

@@ -8,6 +8,8 @@ const STATEFUL: &str = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: th
     branches:\n  once:\n    - dedup: {key: [asset, rule.id], within: 10m}\n    - deliver: siem\n\
     \x20 few:\n    - rate: {limit: 2, per: 1m, key: asset}\n    - deliver: siem\n\
     \x20 later:\n    - set: {labels: '[\"late\"]'}\n    - delay: 30s\n    - when: .importance >= 70\n    - deliver: siem\n\
+    \x20 together:\n    - gather: {key: asset, within: 1m}\n    - deliver: siem\n\
+    \x20 thrice:\n    - gather: {key: asset, within: 1m, count: 3}\n    - deliver: siem\n\
     \x20 plain:\n    - deliver: siem\n";
 
 fn at(seconds: i64) -> Timestamp {
@@ -117,6 +119,44 @@ fn what_is_delayed_keeps_its_version() {
     harness.commit(&[Given { timestamp: at(0), ..routed(&["threats@2"], named("e2")) }]);
     harness.set_now(at(30));
     assert_eq!((harness.fire(), harness.counts.dropped.get(&Code::When)), (1, Some(&1)));
+}
+
+/// One event goes on for all that came meanwhile, once, whatever is taken back in between.
+#[test]
+fn what_is_gathered_goes_on_once() {
+    let mut harness = stateful("together");
+    harness.set_now(at(5));
+    let (first, rest) = ([event(0, named("e1"))], [event(1, named("e2")), event(4, named("e3"))]);
+    harness.abort(&first);
+    harness.commit(&first);
+    harness.abort(&rest);
+    harness.commit(&rest);
+    assert_eq!((harness.counts.held, harness.outputs.len()), (1, 0));
+    assert_eq!(harness.counts.dropped.get(&Code::Gathered), Some(&2));
+    assert_eq!(harness.next_deadline(), Some(at(60)));
+    harness.set_now(at(60));
+    assert_eq!((harness.fire(), harness.fire()), (1, 0));
+    assert_eq!(delivered(&harness), ["e1"]);
+    let delivery: Delivery = deps().codec.decode(harness.outputs[0].value.as_ref().unwrap()).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&delivery.payload).unwrap();
+    assert_eq!(document["atio"]["count"], 3, "{document}");
+    assert_eq!(harness.counts.held, 0);
+    assert!(harness.counts.balanced());
+}
+
+#[test]
+fn the_third_of_a_window_goes_on() {
+    let mut harness = stateful("thrice");
+    let events = ["e1", "e2", "e3", "e4"].map(|id| event(1, named(id)));
+    harness.commit(&events[..2]);
+    for _ in 0..2 {
+        harness.abort(&events[2..]);
+    }
+    harness.commit(&events[2..]);
+    assert_eq!(delivered(&harness), ["e3"]);
+    assert_eq!(harness.counts.dropped.get(&Code::Gathered), Some(&3));
+    assert_eq!(harness.counts.held, 0);
+    assert!(harness.counts.balanced());
 }
 
 #[test]

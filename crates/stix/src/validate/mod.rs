@@ -3,7 +3,7 @@
 //! Owns what the standard says with MUST; what it says with SHOULD (vocabularies, UUID versions, custom names) refuses
 //! nothing. Must not know: what is done with a refused object. Custom types and properties are accepted.
 mod rules;
-mod tables;
+pub(crate) mod tables;
 mod values;
 
 use crate::bundle::{self, BundleError, Object};

@@ -1,6 +1,27 @@
 //! Mistakes in what looks into tables, brings objects, runs aside and names values: cases of `mistakes`. And what variables stand for.
 use super::*;
 
+const MATCHES: &[&str] = &[
+    "{kind: {var: a}}",
+    "{kind: {var: [a]}}",
+    "{confidence: {between: [90, 10]}}",
+    "{confidence: {between: [10]}}",
+    "{confidence: {between: 10}}",
+    "{confidence: {between: [1, high]}}",
+    "{confidence: {between: [1, 5], gt: 2}}",
+    "{host: {between: [a, b]}}",
+    "{cvss: {betwen: [1, 5]}}",
+    "{pattern: [a]}",
+    "{pattern: ''}",
+    "{pattern: 'ipv4-addr:value = 5'}",
+    "{pattern: \"[ipv4-addr:value = '198.51.100.3'\"}",
+    "{pattern: \"[ipv4-adr:value = '198.51.100.3']\"}",
+    "{pattern: \"[network-traffic:dst_port = '443']\"}",
+    "{pattern: \"[url:value = 'a' AND file:size > 5]\"}",
+    "{pattern: \"[url:value MATCHES '(?=a)']\"}",
+    "{patern: \"[url:value = 'a']\"}",
+];
+
 /// Steps of a branch, each list with something wrong.
 const STEPS: &[&str] = &[
     "[{each: cves, do: [{deliver: siem}]}]",
@@ -39,6 +60,25 @@ const STEPS: &[&str] = &[
     "[{deliver: siem, timeout: 5s}]",
     "[{deliver: siem, convert: ecs, on_error: [{deliver: report}]}]",
     "[{convert: ecs, on_error: [{deliver: report}]}]",
+    "[{remove: {pattern: \"[url:valu = 'a']\"}}, {deliver: siem}]",
+    "[{filter: {where: .kev}}, {deliver: siem}]",
+    "[{gather: {within: 10m}}, {deliver: siem}]",
+    "[{gather: {key: asset}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, cuont: 5}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, count: 1}}, {deliver: siem}]",
+    "[{gather: {key: source, within: 10m}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 31d}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, collect: {}}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, collect: {host: .host}}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, collect: {users: .host}}}, {deliver: siem}]",
+    "[{gather: {key: asset, within: 10m, collect: {usrs: .users}}}, {deliver: siem}]",
+    "[{dedup: {key: asset, within: 1h}}, {gather: {key: [asset, rule.id], within: 10m, count: 3}}, {deliver: siem}]",
+    "[{rate: {key: asset, limit: 2, per: 1m}}, {gather: {key: asset, within: 5m, count: 20}}, {deliver: siem}]",
+    "[{deliver: siem}, {gather: {key: asset, within: 10m}}, {deliver: report}]",
+    "[{await: {ack: analyst, within: 1h}}, {gather: {key: asset, within: 10m}}, {deliver: siem}]",
+    "[{each: .cves, do: [{gather: {key: asset, within: 10m}}, {deliver: siem}]}]",
+    "[{convert: ecs}, {gather: {key: asset, within: 10m}}, {deliver: siem}]",
+    "[{split: .cves}, {deliver: siem}]",
     "[{merge: {}}, {deliver: siem}]",
     "[{merge: {objects: {type: url}}}, {deliver: siem}]",
     "[{merge: {objects: []}}, {deliver: siem}]",
@@ -141,7 +181,7 @@ pub(super) fn cases() -> Vec<(String, String)> {
             base.replace("on: detection", &format!("on: detection\n{variables}")),
         ));
     }
-    for matches in ["{kind: {var: a}}", "{kind: {var: [a]}}"] {
+    for matches in MATCHES {
         cases.push((format!("match: {matches}"), with(matches, deliver)));
     }
     for (variables, matches, steps) in [
@@ -166,9 +206,28 @@ pub(super) fn cases() -> Vec<(String, String)> {
         let text = with(good, steps).replace("match:", &format!("fragments: {fragments}\nmatch:"));
         cases.push((format!("fragments: {fragments} {steps}"), text));
     }
+    let of_changes = with("{}", "[{gather: {key: [asset, src.ip], within: 10m}}, {deliver: siem}]");
+    cases.push(("gather on: change".to_owned(), of_changes.replace("on: detection", "on: change")));
     let tests = TESTS.iter().map(|test| (format!("tests: {test}"), format!("{base}tests: {test}\n")));
     cases.extend(tests);
     cases
+}
+
+/// What is bounded elsewhere, or may be, is no reason to refuse a gather.
+#[test]
+fn gathers_that_may_complete() {
+    for steps in [
+        "[{dedup: {key: [asset, host], within: 1h}}, {gather: {key: asset, within: 10m, count: 3}}, {deliver: siem}]",
+        "[{dedup: {key: [asset, host], within: 1h}}, {set: {host: '\"x\"'}}, {gather: {key: [asset, host], within: 10m, count: 3}}, {deliver: siem}]",
+        "[{dedup: {key: asset, within: 1m}}, {gather: {key: asset, within: 10m, count: 10}}, {deliver: siem}]",
+        "[{dedup: {key: asset, within: 1h}}, {gather: {key: asset, within: 10m}}, {deliver: siem}]",
+        "[{if: .kev, then: [{dedup: {key: asset, within: 1h}}]}, {gather: {key: asset, within: 10m, count: 10}}, {deliver: siem}]",
+    ] {
+        let definition = compile("w.yaml", &with("{kind: threat}", steps), &known());
+        let definition = definition.unwrap_or_else(|p| panic!("{steps}: {p:?}"));
+        let branch = &definition.branches[0];
+        assert_eq!((branch.keeps, branch.delays), (true, !steps.contains("count")), "{steps}");
+    }
 }
 
 /// A variable is typed where it is used; the same definition with the values in their places does the same.

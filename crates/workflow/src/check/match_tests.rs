@@ -27,6 +27,7 @@ enum Ask {
     Eq(V),
     In(Vec<V>),
     Range(&'static str, i32),
+    Between(i32, i32),
     Prefix(&'static str),
     Suffix(Vec<&'static str>),
     Contains(&'static str),
@@ -74,6 +75,7 @@ fn fulfils(ask: &Ask, value: &V) -> bool {
     match ask {
         Ask::Eq(wanted) => wanted == value,
         Ask::In(wanted) => wanted.contains(value),
+        Ask::Between(low, high) => matches!(value, V::N(n) if (low..=high).contains(&n)),
         Ask::Range(operator, bound) => {
             let V::N(number) = value else { return false };
             match *operator {
@@ -116,6 +118,7 @@ fn operator(ask: &Ask) -> String {
         Ask::Eq(value) => format!("eq: {}", written(value)),
         Ask::In(values) => format!("in: {}", list(values.iter().map(written).collect())),
         Ask::Range(operator, bound) => format!("{operator}: {bound}"),
+        Ask::Between(low, high) => format!("between: [{low}, {high}]"),
         Ask::Prefix(part) => format!("prefix: {part:?}"),
         Ask::Suffix(parts) => format!("suffix: {}", list(parts.iter().map(|p| format!("{p:?}")).collect())),
         Ask::Contains(part) => format!("contains: {part:?}"),
@@ -188,6 +191,7 @@ fn number() -> impl Strategy<Value = Ask> {
         proptest::sample::subsequence(vec![0, 1, 2, 3, 4], 1..4)
             .prop_map(|n| Ask::In(n.into_iter().map(V::N).collect())),
         (proptest::sample::select(vec!["gt", "gte", "lt", "lte"]), 0..5).prop_map(|(o, n)| Ask::Range(o, n)),
+        (0..3, 2..5).prop_map(|(low, high)| Ask::Between(low, high)),
         (0..3, 3..5).prop_map(|(low, high)| {
             Ask::Both(Box::new(Ask::Range("gte", low)), Box::new(Ask::Range("lt", high)))
         }),

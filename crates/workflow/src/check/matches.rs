@@ -1,6 +1,6 @@
 //! `match:` and the columns of a test's `given`: texts of the file become values of the column's type.
 //! Owns values and sets; the operators of `match` are in `operators`. Must not know: branches.
-use super::{operators, reach};
+use super::{operators, patterns::PATTERN, reach};
 use crate::{
     index::{Predicate, Test},
     suggest,
@@ -18,9 +18,10 @@ use std::{collections::BTreeSet, net::IpAddr};
 /// A set in `match` has at most so many members.
 pub(super) const MAX_MEMBERS: usize = 10_000;
 
-/// Every condition of `match`.
+/// Every condition of `match` on a column.
 pub(crate) fn trigger(written: &[(Key, Node)], on: Trigger, problems: &mut Vec<Problem>) -> Vec<Predicate> {
-    written.iter().flat_map(|(key, node)| predicates(key, node, on, problems)).collect()
+    let of_columns = written.iter().filter(|(key, _)| key.text != PATTERN);
+    of_columns.flat_map(|(key, node)| predicates(key, node, on, problems)).collect()
 }
 
 /// The columns of a test's `given`.

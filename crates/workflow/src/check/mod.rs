@@ -2,11 +2,12 @@
 //! Owns what is checked across steps: sinks, conversions, order, markings. Must not know: how steps run.
 mod matches;
 pub(crate) mod operators;
+pub(crate) mod patterns;
 mod reach;
 pub(crate) mod variables;
 
 use crate::{
-    index::{Predicate, in_order},
+    index::{Conditions, in_order},
     partition::Partition,
     spec,
     steps::{self, Step},
@@ -18,7 +19,7 @@ use atio_schemas::{
     Detection,
     detection::{Criticality, Tlp},
 };
-use atio_topics::{Audience, Declarations, Footprint, Place, Problem, Sink};
+use atio_topics::{Audience, Declarations, Footprint, Place, Problem, Sink, units::Span};
 use atio_vrl::Scope;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,8 +70,7 @@ pub struct Definition {
     pub criticality: Option<Criticality>,
     pub on: Trigger,
     pub partition: Partition,
-    /// All of them must hold.
-    pub trigger: Arc<[Predicate]>,
+    pub trigger: Conditions,
     pub branches: Vec<Branch>,
     pub tests: Vec<spec::Test>,
 }
@@ -97,7 +97,7 @@ impl Definition {
     /// Whether it is for this detection.
     #[must_use]
     pub fn triggers(&self, detection: &Detection) -> bool {
-        self.trigger.iter().all(|p| p.holds(detection))
+        self.trigger.hold(detection)
     }
     #[must_use]
     pub fn branch(&self, name: &str) -> Option<&Branch> {
@@ -138,7 +138,9 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let matches = variables.put(&written.matches, &mut problems);
     // Where a name stands for nothing, what stands around it can't be judged.
     let resolved = problems.is_empty();
-    let trigger = if resolved { matches::trigger(&matches, written.on, &mut problems) } else { vec![] };
+    let matches = if resolved { matches } else { vec![] };
+    let trigger = matches::trigger(&matches, written.on, &mut problems);
+    let pattern = patterns::of_match(&matches, &mut problems);
     let partition = Partition::read(written.partition_by.as_ref(), written.on, &mut problems);
     let mut check = Check { known, problems, flow: Flow::default(), variables, partition };
     let reach = Reach::new(&trigger, written.on);
@@ -160,7 +162,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         criticality: written.criticality,
         on: written.on,
         partition: check.partition.unwrap_or_default(),
-        trigger: in_order(trigger),
+        trigger: in_order(trigger).and(pattern),
         branches,
         tests: written.tests,
     })
@@ -200,6 +202,8 @@ pub struct Flow {
     /// A step with state does, and one that holds events.
     pub keeps: bool,
     pub delays: bool,
+    /// How many events of a key get past the steps so far.
+    pub limited: Vec<Limited>,
     /// What the steps so far count by.
     pub counting: Vec<String>,
     /// Index of the step that is read.
@@ -209,6 +213,14 @@ pub struct Flow {
     pub in_each: bool,
     /// Sinks of paths that exclude the rest of the branch: it may deliver to them as well.
     pub otherwise: BTreeSet<String>,
+}
+
+/// At most so many events with equal values in these columns go on, in each window of this length.
+#[derive(Clone, Debug)]
+pub struct Limited {
+    pub key: BTreeSet<&'static str>,
+    pub limit: u64,
+    pub span: Span,
 }
 
 impl Flow {
@@ -237,6 +249,7 @@ impl Flow {
             commands: one.commands || other.commands,
             keeps: one.keeps || other.keeps,
             delays: one.delays || other.delays,
+            limited: before.limited,
             counting: other.counting,
             step: other.step,
         }
@@ -306,7 +319,7 @@ pub(crate) fn steps(written: &[spec::Step], check: &mut Check<'_>) -> Vec<Box<dy
     for step in written {
         if let Some(place) = check.flow.undelivered.clone().filter(|_| step.name.text != "deliver") {
             let (message, help) = match step.name.text.as_str() {
-                waits @ ("await" | "delay") => (
+                waits @ ("await" | "delay" | "gather") => (
                     "the branch waits before it delivers what is converted here",
                     format!("`convert` behind the `{waits}`"),
                 ),

@@ -1,6 +1,9 @@
 //! The operators of `match`: what may be asked of a column, by its type. Owns their names, how they go together, and their JSON Schema.
 //! Must not know: what the tests do, branches.
-use super::matches::{MAX_MEMBERS, cell, members, misfit, set};
+use super::{
+    matches::{MAX_MEMBERS, cell, members, misfit, set},
+    patterns::PATTERN,
+};
 use crate::{
     index::{Pattern, Test},
     schema,
@@ -14,12 +17,13 @@ use serde_json::{Value as Json, json};
 
 /// Of one value of any type; of a number or a time; of a text.
 const BASIC: &[&str] = &["eq", "ne", "in", "not"];
-const BOUNDS: &[&str] = &["gt", "gte", "lt", "lte"];
+const BOUNDS: &[&str] = &[BETWEEN, "gt", "gte", "lt", "lte"];
+/// Both bounds at once, both included.
+const BETWEEN: &str = "between";
 const OF_TEXTS: &[&str] = &["prefix", "suffix", "contains", "regex"];
 /// Of a list as a whole.
 const OF_LISTS: &[&str] = &["any", "all", "none"];
 const EXISTS: &str = "exists";
-const LATER: &[&str] = &["pattern", "between"];
 /// A regular expression has at most so many bytes, and so many when it is compiled.
 const MAX_REGEX: usize = 1024;
 const MAX_COMPILED: usize = 256 * 1024;
@@ -176,7 +180,13 @@ fn misplaced(column: &Column, key: &Key) -> Problem {
         return Problem::new(&key.place, format!("`{}` does not stand within another operator", key.text))
             .help(Some(help));
     }
-    unknown(key, &names(column), LATER, "operator")
+    if key.text == PATTERN {
+        let help =
+            "`match: {pattern: \"[ipv4-addr:value = '198.51.100.3']\"}`; `regex` for a text".to_owned();
+        let message = "`pattern` stands beside the columns: it is about the whole bundle";
+        return Problem::new(&key.place, message).help(Some(help));
+    }
+    unknown(key, &names(column), &[], "operator")
 }
 
 /// The operators that a column of this type takes.
@@ -303,18 +313,20 @@ fn range(
         return None;
     }
     let (mut low, mut high) = (None, None);
-    for (key, bound) in entries {
-        let Some(cell) = bound.text().and_then(|text| cell(column, text)) else {
-            problems.push(misfit(column, bound));
-            return None;
-        };
-        let side = if key.text.starts_with('g') { &mut low } else { &mut high };
-        if side.is_some() {
-            let help = format!("leave `{}` or the one before it out", key.text);
-            problems.push(Problem::new(&key.place, "two bounds on the same side").help(Some(help)));
-            return None;
+    for (key, operand) in entries {
+        for (bound, is_low, inclusive) in bounds(key, operand, problems)? {
+            let Some(cell) = bound.text().and_then(|text| cell(column, text)) else {
+                problems.push(misfit(column, bound));
+                return None;
+            };
+            let side = if is_low { &mut low } else { &mut high };
+            if side.is_some() {
+                let help = format!("leave `{}` or the one before it out", key.text);
+                problems.push(Problem::new(&key.place, "two bounds on the same side").help(Some(help)));
+                return None;
+            }
+            *side = Some((cell, inclusive));
         }
-        *side = Some((cell, key.text.ends_with('e')));
     }
     let test = if column.ty == Type::Float {
         Test::FloatRange { low: low.and_then(float), high: high.and_then(float) }
@@ -327,6 +339,28 @@ fn range(
         return None;
     }
     Some(test)
+}
+
+/// What an operator says of a range: the bounds, whether each is the lower one, and whether it belongs to the range.
+fn bounds<'n>(
+    key: &Key,
+    operand: &'n Node,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<(&'n Node, bool, bool)>> {
+    if key.text != BETWEEN {
+        return Some(vec![(operand, key.text.starts_with('g'), key.text.ends_with('e'))]);
+    }
+    match &operand.value {
+        Value::List(items) if let [low, high] = items.as_slice() => {
+            Some(vec![(low, true, true), (high, false, true)])
+        }
+        _ => {
+            let message = "`between` takes two bounds, both of which belong to the range";
+            let help = "`{between: [<low>, <high>]}`".to_owned();
+            problems.push(Problem::new(&operand.place, message).help(Some(help)));
+            None
+        }
+    }
 }
 
 /// Whether nothing lies in a range.
@@ -367,6 +401,7 @@ pub(crate) fn schema(column: &Column) -> Json {
         let operand = match name {
             "eq" | "ne" | "gt" | "gte" | "lt" | "lte" => value.clone(),
             "in" => or_variable(list.clone()),
+            BETWEEN => or_variable(json!({"type": "array", "minItems": 2, "maxItems": 2, "items": value})),
             "not" | "any" | "all" | "none" => inner.clone(),
             "regex" => or_variable(json!({"type": "string", "minLength": 1, "maxLength": MAX_REGEX})),
             EXISTS => or_variable(json!({"type": "boolean"})),

@@ -97,6 +97,12 @@ impl Reach {
     pub fn is_changed(&self, column: &str) -> bool {
         self.changed.contains(column)
     }
+    /// Whether it is certain that it is never known here.
+    #[must_use]
+    pub fn is_never_known(&self, column: &str) -> bool {
+        let unknown = |value: &NewCell| matches!(value, NewCell::Null);
+        self.values.get(column).is_some_and(|values| !values.is_empty() && values.iter().all(unknown))
+    }
     /// Many columns did; kind and marking are as they were.
     pub fn sanitized(&mut self) {
         let names = COLUMNS.iter().map(|c| c.name).filter(|name| !matches!(*name, "kind" | "tlp"));

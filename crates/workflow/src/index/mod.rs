@@ -1,9 +1,12 @@
 //! Which definitions a detection triggers. Each definition is filed under its most selective condition (a text, a network, a start or a part of a
-//! text), so that a detection looks at those only that it may trigger; what it finds there is tested in full. Owns the choice. Must not know: branches, steps.
+//! text, or what must stand in the bundle), so that a detection looks at those only that it may trigger; what it finds there is tested in full. Owns
+//! the choice. Must not know: branches, steps.
+mod conditions;
 mod filed;
 mod literals;
 mod predicate;
 
+pub use conditions::{Conditions, in_order};
 pub use predicate::{Pattern, Predicate, Test};
 
 use atio_schemas::{
@@ -11,32 +14,49 @@ use atio_schemas::{
     column::{COLUMNS, Type},
 };
 use filed::Filed;
-use std::{collections::BTreeMap, sync::Arc};
+use literals::Search;
+use memchr::memmem;
+use std::{cell::OnceCell, collections::BTreeMap};
+
+/// How JSON may write any character: then literals are not found in the bytes.
+const ESCAPE: &[u8] = b"\\u00";
 
 /// Filed triggers; `usize` is the position in the list that it was built from.
 #[derive(Debug, Default)]
 pub struct Index {
-    triggers: Vec<Arc<[Predicate]>>,
+    triggers: Vec<Conditions>,
     /// By column.
     filed: Vec<(usize, Filed)>,
+    /// By what must stand in the bundle, and whatever is filed there.
+    bundle: Search,
+    of_bundle: Vec<usize>,
     /// With no condition to file under: always looked at.
     rest: Vec<usize>,
 }
 
 impl Index {
-    /// Each trigger's conditions in the order in which they are tested: see [`in_order`].
+    /// Of each trigger's conditions: see [`in_order`].
     #[must_use]
-    pub fn new(triggers: Vec<Arc<[Predicate]>>) -> Self {
+    pub fn new(triggers: Vec<Conditions>) -> Self {
         let mut filed: BTreeMap<usize, Filed> = BTreeMap::new();
-        let mut rest = vec![];
-        for (position, predicates) in triggers.iter().enumerate() {
-            let chosen = most_selective(predicates);
-            if !chosen.is_some_and(|(column, test)| filed.entry(column).or_default().add(test, position)) {
-                rest.push(position);
+        let (mut bundle, mut of_bundle, mut rest) = (Search::default(), vec![], vec![]);
+        for (position, conditions) in triggers.iter().enumerate() {
+            match most_selective(conditions) {
+                Some(Place::Bundle(literals)) => {
+                    bundle.add(literals, position);
+                    of_bundle.push(position);
+                }
+                Some(Place::Column(column, test)) => {
+                    if !filed.entry(column).or_default().add(test, position) {
+                        rest.push(position);
+                    }
+                }
+                None => rest.push(position),
             }
         }
         filed.values_mut().for_each(|column| rest.extend(column.finish()));
-        Self { triggers, filed: filed.into_iter().collect(), rest }
+        rest.extend(bundle.build());
+        Self { triggers, filed: filed.into_iter().collect(), bundle, of_bundle, rest }
     }
 
     /// The positions of the triggers that hold, in order.
@@ -47,16 +67,31 @@ impl Index {
             let Some(column) = COLUMNS.get(*column) else { continue };
             filed.look_up((column.get)(detection), &mut found);
         }
+        self.look_into_bundle(&detection.bundle, &mut found);
         found.sort_unstable();
         found.dedup();
-        found.retain(|position| self.holds(*position, detection));
+        let observed = OnceCell::new();
+        found.retain(|position| {
+            self.triggers.get(*position).is_some_and(|t| t.hold_with(detection, &observed))
+        });
         found
+    }
+
+    fn look_into_bundle(&self, bundle: &[u8], found: &mut Vec<usize>) {
+        if self.of_bundle.is_empty() {
+            return;
+        }
+        if memmem::find(bundle, ESCAPE).is_some() {
+            found.extend(&self.of_bundle);
+        } else {
+            self.bundle.look_up(bundle, found);
+        }
     }
 
     /// Whether one trigger holds, without the filing: what [`Self::matches`] must agree with.
     #[must_use]
     pub fn holds(&self, position: usize, detection: &Detection) -> bool {
-        self.triggers.get(position).is_some_and(|all| all.iter().all(|p| p.holds(detection)))
+        self.triggers.get(position).is_some_and(|conditions| conditions.hold(detection))
     }
 
     #[must_use]
@@ -69,24 +104,21 @@ impl Index {
     }
 }
 
-/// The conditions of one trigger, cheap ones first.
-#[must_use]
-pub fn in_order(mut predicates: Vec<Predicate>) -> Arc<[Predicate]> {
-    predicates.sort_by_key(|p| p.test.cost());
-    predicates.into()
+/// Where a trigger is filed.
+enum Place<'t> {
+    Column(usize, &'t Test),
+    /// One of these stands in the bundle.
+    Bundle(&'t [Box<[u8]>]),
 }
 
-/// The condition to file under: free texts before networks before starts of texts before parts of texts before what is widespread (every
-/// detection has a kind); few of them before many.
-fn most_selective(predicates: &[Predicate]) -> Option<(usize, &Test)> {
-    let conditions = predicates.iter().flat_map(|p| parts(&p.test).iter().map(move |test| (p.column, test)));
-    let ranked = conditions.filter_map(|(column, test)| Some((rank(column, test)?, (column, test))));
-    ranked.min_by_key(|(rank, _)| *rank).map(|(_, chosen)| chosen)
-}
-
-/// The tests that one value fulfils together.
-fn parts(test: &Test) -> &[Test] {
-    if let Test::Both(tests) = test { tests } else { std::slice::from_ref(test) }
+/// The condition to file under: free texts before networks before starts of texts before what must stand in a text or the bundle before what is
+/// widespread (every detection has a kind); few of them before many.
+fn most_selective(conditions: &Conditions) -> Option<Place<'_>> {
+    let ranked = conditions
+        .tests()
+        .filter_map(|(column, test)| Some((rank(column, test)?, Place::Column(column, test))));
+    let in_bundle = conditions.literals().map(|literals| ((3, literals.len()), Place::Bundle(literals)));
+    ranked.chain(in_bundle).min_by_key(|(rank, _)| *rank).map(|(_, chosen)| chosen)
 }
 
 fn rank(column: usize, test: &Test) -> Option<(u8, usize)> {

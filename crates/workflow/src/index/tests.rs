@@ -157,3 +157,56 @@ fn mapped_addresses_are_plain_ones() {
     d.src.ip = Some("not an address".into());
     assert!(!network("0.0.0.0/0").holds(&d));
 }
+
+fn of_pattern(text: &str) -> Conditions {
+    let pattern = atio_stix::pattern::Pattern::parse(text).unwrap();
+    in_order(vec![]).and(Some(std::sync::Arc::new(pattern)))
+}
+
+fn with_address(address: &str) -> Detection {
+    let object = format!(
+        r#"{{"type":"ipv4-addr","id":"ipv4-addr--00000000-0000-5000-8000-000000000001","value":"{address}"}}"#
+    );
+    let bundle = format!(r#"{{"type":"bundle","id":"bundle--1","objects":[{object}]}}"#);
+    let mut d = Detection::new("e".into(), Kind::Threat, "default", "a");
+    d.bundle = bundle.into_bytes().into();
+    d
+}
+
+/// The same of patterns: a bundle is looked through once, and read only where one of them may hold.
+#[test]
+fn patterns_look_at_few() {
+    let triggers =
+        (0..1000).map(|i| of_pattern(&format!("[ipv4-addr:value = '10.0.{}.{}']", i / 250, i % 250)));
+    let index = Index::new(triggers.collect());
+    assert!(index.rest.is_empty());
+    assert_eq!(index.matches(&with_address("10.0.2.7")), [507]);
+    assert_eq!(index.matches(&with_address("192.0.2.1")), [] as [usize; 0]);
+    // However JSON writes it.
+    assert_eq!(index.matches(&with_address(r"10.0.2.\u0037")), [507]);
+    // What stands in the bytes may stand elsewhere.
+    assert_eq!(index.matches(&with_address("10.0.2.70")), [570]);
+    let mut odd = with_address("10.0.2.7");
+    odd.bundle = std::sync::Arc::from(&b"10.0.2.7 in no bundle"[..]);
+    assert_eq!(index.matches(&odd), [] as [usize; 0]);
+}
+
+#[test]
+fn patterns_and_columns_go_together() {
+    let rule = Predicate { column: position("rule.id"), test: Test::Texts([Box::from("1:7")].into()) };
+    let both = |text: &str| {
+        let pattern = atio_stix::pattern::Pattern::parse(text).unwrap();
+        in_order(vec![rule.clone()]).and(Some(std::sync::Arc::new(pattern)))
+    };
+    let nothing_to_look_for = of_pattern("[ipv4-addr:value NOT ISSUBSET '192.0.2.0/24']");
+    let index =
+        Index::new(vec![both("[ipv4-addr:value LIKE '10.%']"), nothing_to_look_for, in_order(vec![])]);
+    assert_eq!(index.rest, [1, 2]);
+    let mut d = with_address("10.0.0.1");
+    assert_eq!(index.matches(&d), [1, 2]);
+    d.rule.id = Some("1:7".into());
+    assert_eq!(index.matches(&d), [0, 1, 2]);
+    let mut other = with_address("192.0.2.1");
+    other.rule.id = Some("1:7".into());
+    assert_eq!(index.matches(&other), [2]);
+}

@@ -4,7 +4,11 @@ use super::{
     key::{self, Key},
     span, span_schema,
 };
-use crate::{check::Check, machine::Event, spec};
+use crate::{
+    check::{Check, Limited},
+    machine::Event,
+    spec,
+};
 use atio_schemas::Code;
 use atio_topics::units::Span;
 use serde_json::json;
@@ -25,7 +29,9 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     let within = spec::needed(entries, &step.name.place, "within", example, &mut check.problems)
         .and_then(|node| span(node, "within", example, check));
     allowed?;
-    Some(Box::new(Dedup { key: key?, within: within? }))
+    let (key, within) = (key?, within?);
+    check.flow.limited.push(Limited { key: key.names().collect(), limit: 1, span: within });
+    Some(Box::new(Dedup { key, within }))
 }
 
 pub(super) fn schema() -> serde_json::Value {

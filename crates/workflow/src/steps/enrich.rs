@@ -137,7 +137,7 @@ impl Enrich {
     }
 }
 
-fn mark(event: &mut Event<'_>, mark: String) {
+pub(super) fn mark(event: &mut Event<'_>, mark: String) {
     if event.detection.quality.contains(&mark) {
         return;
     }

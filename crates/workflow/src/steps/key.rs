@@ -1,5 +1,5 @@
-//! `key: [asset, rule.id]`: the columns that `dedup` and `rate` count by. Owns which columns a key must have, and what follows from a count.
-//! Must not know: how windows are counted.
+//! `key: [asset, rule.id]`: the columns that `dedup`, `gather` and `rate` count by. Owns which columns a key must have, what its values come to, and what
+//! follows from a count. Must not know: how windows are counted.
 use super::Flow;
 use crate::{
     check::Check,
@@ -36,8 +36,13 @@ impl Key {
         }
     }
 
+    /// The columns' names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.columns.iter().map(|column| column.name)
+    }
+
     /// What the event is counted by; none where one of the columns is unknown.
-    fn of(&self, event: &Event<'_>) -> Option<String> {
+    pub(super) fn of(&self, event: &Event<'_>) -> Option<String> {
         let mut parts = vec![part(&self.step), part(&event.original.tenant)];
         for column in &self.columns {
             parts.push(part(&text((column.get)(&event.detection))?));

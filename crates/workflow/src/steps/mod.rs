@@ -7,6 +7,7 @@ mod delay;
 mod deliver;
 mod each;
 mod enrich;
+mod gather;
 mod if_;
 mod incident;
 mod key;
@@ -25,9 +26,10 @@ use crate::{
     check::Check,
     machine::Event,
     spec::{self, unknown},
+    state::gathered::Gathered,
     yaml::{Node, short},
 };
-use atio_schemas::{Code, incident::Wait};
+use atio_schemas::{Code, Timestamp, incident::Wait};
 use atio_stage::StageError;
 use atio_topics::{
     Problem,
@@ -40,6 +42,8 @@ use std::{fmt, time::Duration};
 pub trait Step: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
     fn run(&self, event: &mut Event<'_>) -> Flow;
+    /// Of a step that gathers: what came together, brought into the event that it held.
+    fn bring(&self, _: &Gathered, _: &mut Event<'_>) {}
 }
 
 /// What follows a step.
@@ -53,6 +57,11 @@ pub enum Flow {
     Wait(Wait),
     /// The branch goes on behind this step after so many milliseconds.
     Delay(i64),
+    /// The branch goes on behind this step at this time, with what others add to it meanwhile under this name.
+    Gather {
+        until: Timestamp,
+        name: String,
+    },
     /// The branch ends here; what it has delivered stands.
     Stop,
     /// The branch ends here, as it should: `when_false`, `filtered`, `duplicate`.
@@ -98,6 +107,7 @@ static STEPS: &[Kind] = &[
     Kind { name: "each", read: Read::Whole(each::read), schema: each::schema },
     Kind { name: "enrich", read: Read::One(enrich::read), schema: enrich::schema },
     Kind { name: "filter", read: Read::One(objects::read_filter), schema: objects::schema },
+    Kind { name: "gather", read: Read::One(gather::read), schema: gather::schema },
     Kind { name: "if", read: Read::Row(if_::read), schema: if_::schema },
     Kind { name: "incident", read: Read::One(incident::read), schema: incident::schema },
     Kind { name: "merge", read: Read::One(merge::read), schema: merge::schema },
@@ -109,7 +119,7 @@ static STEPS: &[Kind] = &[
 ];
 
 /// Steps of the language that this version does not know yet.
-const LATER: &[&str] = &["gather", "parallel", "retry", "split", "wait"];
+const LATER: &[&str] = &["parallel", "retry", "split", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
@@ -151,7 +161,9 @@ pub(crate) fn schema() -> Value {
 
 /// The steps that a written one comes to; problems go to the check.
 pub(crate) fn read(step: &spec::Step, check: &mut Check<'_>) -> Vec<Box<dyn Step>> {
-    if let Some(within) = check.flow.aside.filter(|_| matches!(step.name.text.as_str(), "await" | "delay")) {
+    if let Some(within) =
+        check.flow.aside.filter(|_| matches!(step.name.text.as_str(), "await" | "delay" | "gather"))
+    {
         check.problems.push(held_aside(step, within));
         return vec![];
     }
@@ -194,6 +206,11 @@ fn stranger(step: &spec::Step) -> Problem {
         let help = "beside it, without a `- ` of its own: `- if: …`, and under the `if` `then: […]` and `else: […]`; `- each: …` and `do: […]`; `- convert: …` and `on_error: […]`";
         let message = format!("`{}` stands in the item of {of}", step.name.text);
         return Problem::new(&step.name.place, message).help(Some(help.to_owned()));
+    }
+    if step.name.text == "split" {
+        let problem = Problem::new(&step.name.place, "`split` is not supported yet");
+        let help = "`- each: '<list>'` with `do: […]`: steps for each element, on a copy of the event";
+        return Problem { code: Code::NotYetSupported, ..problem.help(Some(help.to_owned())) };
     }
     // It is put in before: what is left of it is told.
     let names: Vec<&str> = STEPS.iter().map(|k| k.name).chain(["call"]).collect();

@@ -1,8 +1,9 @@
-//! `filter: {type: […]}` keeps only STIX objects of these types (ids, labels, confidence), `remove: {…}` takes them out; references are repaired.
+//! `filter: {type: […]}` keeps only STIX objects of these types (ids, labels, confidence, those that a pattern is about), `remove: {…}` takes them
+//! out; references are repaired.
 //! The event's columns stay as they are. Nothing left ends the branch with `filtered`.
 use super::{Flow, Step};
 use crate::{
-    check::{Check, operators},
+    check::{Check, operators, patterns},
     index::Test,
     machine::Event,
     spec,
@@ -16,10 +17,14 @@ use atio_stix::{
     Id,
     bundle::{BundleError, Object},
     graph,
+    pattern::{Observed, Pattern},
     scan::Objects,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 /// Types of STIX 2.1 that carry content; definitions of markings and extensions stay while something refers to them.
 const TYPES: &[&str] = &[
@@ -79,10 +84,18 @@ struct Selection {
     ids: Option<BTreeSet<String>>,
     labels: Vec<Test>,
     confidence: Vec<Test>,
+    /// What a pattern is about.
+    pattern: Option<Arc<Pattern>>,
 }
 
 impl Selection {
-    fn holds(&self, object: &Object) -> bool {
+    /// The ids of what the pattern is about in a bundle; none where none is asked for.
+    fn about(&self, bundle: &[u8]) -> Option<HashSet<String>> {
+        let pattern = self.pattern.as_ref()?;
+        let observed = Observed::of(bundle);
+        Some(pattern.about(&observed).into_iter().map(str::to_owned).collect())
+    }
+    fn holds(&self, object: &Object, about: Option<&HashSet<String>>) -> bool {
         let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
         let among =
             |set: &Option<BTreeSet<String>>, name| set.as_ref().is_none_or(|set| set.contains(text(name)));
@@ -90,6 +103,7 @@ impl Selection {
             && among(&self.ids, "id")
             && self.is_labelled(object)
             && self.is_sure(object)
+            && about.is_none_or(|ids| ids.contains(text("id")))
     }
     fn is_labelled(&self, object: &Object) -> bool {
         if self.labels.is_empty() {
@@ -105,7 +119,7 @@ impl Selection {
     }
     /// It says nothing but the type.
     const fn is_of_types_only(&self) -> bool {
-        self.ids.is_none() && self.labels.is_empty() && self.confidence.is_empty()
+        self.ids.is_none() && self.labels.is_empty() && self.confidence.is_empty() && self.pattern.is_none()
     }
 }
 
@@ -154,6 +168,7 @@ pub(super) fn schema() -> Value {
             "id": crate::schema::one_or_many(id, 1),
             "labels": {"$ref": "#/definitions/match_texts"},
             "confidence": {"$ref": "#/definitions/match_whole_number"},
+            "pattern": patterns::schema(),
         },
     })
 }
@@ -164,8 +179,8 @@ fn selection(step: &spec::Step, check: &mut Check<'_>) -> Option<Selection> {
     let before = check.problems.len();
     spec::known(
         entries,
-        &["type", "id", "labels", "confidence"],
-        &["pattern", "where"],
+        &["type", "id", "labels", "confidence", patterns::PATTERN],
+        &["where"],
         "field",
         &mut check.problems,
     );
@@ -178,6 +193,7 @@ fn selection(step: &spec::Step, check: &mut Check<'_>) -> Option<Selection> {
         match key.text.as_str() {
             "type" => selection.types = Some(types(name, node, check)),
             "id" => selection.ids = Some(ids(name, node, check)),
+            patterns::PATTERN => selection.pattern = patterns::read(node, &mut check.problems),
             // What detections have columns of is asked for in the same way.
             "labels" | "confidence" => {
                 let Some(column) = column::column(&key.text) else { continue };
@@ -236,7 +252,8 @@ impl Step for Select {
         if event.detection.bundle.is_empty() {
             return Flow::Next;
         }
-        match drop_objects(event, |object| self.selection.holds(object) != self.keep) {
+        let about = self.selection.about(&event.detection.bundle);
+        match drop_objects(event, |object| self.selection.holds(object, about.as_ref()) != self.keep) {
             Ok(()) if is_empty(&event.detection.bundle) => Flow::Drop(Code::Filtered),
             Ok(()) => Flow::Next,
             Err(error) => Flow::Reject(error.code(), error.to_string()),

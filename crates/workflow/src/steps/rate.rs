@@ -5,7 +5,7 @@ use super::{
     span, span_schema,
 };
 use crate::{
-    check::Check,
+    check::{Check, Limited},
     machine::Event,
     spec,
     yaml::{Node, short},
@@ -36,7 +36,9 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     let per = per.and_then(|node| span(node, "per", "per: 1m", check));
     let key = key::read(step, entries, check);
     allowed?;
-    Some(Box::new(Rate { key: key?, limit: limit?, per: per? }))
+    let (key, limit, per) = (key?, limit?, per?);
+    check.flow.limited.push(Limited { key: key.names().collect(), limit, span: per });
+    Some(Box::new(Rate { key, limit, per }))
 }
 
 fn number(node: &Node, check: &mut Check<'_>) -> Option<u64> {
