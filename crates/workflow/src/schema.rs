@@ -1,6 +1,10 @@
 //! A JSON Schema (draft 7) of definitions, for editors: made from the tables that the checks use. It holds what a schema can say; names of
 //! sinks, expressions and what only shows across steps are for `check`. Must not know: files.
-use crate::{Trigger, check::operators, spec, steps};
+use crate::{
+    Trigger,
+    check::{operators, timing},
+    spec, steps,
+};
 use atio_schemas::{
     Code,
     column::{COLUMNS, Column, Type},
@@ -31,6 +35,7 @@ pub fn schema() -> Value {
                 },
             },
             "on": {"enum": Trigger::NAMES, "description": "What triggers it"},
+            "schedule": timing::schema(),
             "variables": variables(),
             "fragments": {
                 "type": "object",

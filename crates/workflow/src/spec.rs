@@ -16,10 +16,20 @@ use atio_topics::{
 };
 use std::collections::BTreeMap;
 
-const FIELDS: &[&str] =
-    &["apiVersion", "kind", "metadata", "on", "variables", "fragments", "match", "branches", "tests"];
-const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
-const TRIGGERS_LATER: &[&str] = &["silence", "schedule"];
+const FIELDS: &[&str] = &[
+    "apiVersion",
+    "kind",
+    "metadata",
+    "on",
+    "schedule",
+    "variables",
+    "fragments",
+    "match",
+    "branches",
+    "tests",
+];
+const LATER_FIELDS: &[&str] = &["secrets", "every", "timers"];
+const TRIGGERS_LATER: &[&str] = &["silence"];
 /// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
 use fragments::Fragments;
@@ -33,6 +43,8 @@ pub struct Workflow {
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
     pub on: Trigger,
+    /// When it is due: what is written behind `schedule`.
+    pub schedule: Option<Node>,
     /// Names and values.
     pub variables: Vec<(Key, Node)>,
     /// Column and what it must be, in the file's order.
@@ -124,6 +136,7 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     fixed(entries, &root.place, "apiVersion", "atio/v1", &mut problems);
     fixed(entries, &root.place, "kind", "Workflow", &mut problems);
     let on = trigger(entries, &root.place, &mut problems);
+    let schedule = of_trigger(entries, on, Trigger::Schedule, "schedule: {every: 15m}", &mut problems);
     let head = metadata(entries, &root.place, &mut problems);
     let matches = match field(entries, "match") {
         Some(node) => mapping(node, "`match`", &mut problems).map(<[_]>::to_vec).unwrap_or_default(),
@@ -144,7 +157,7 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head.zip(on) {
         Some(((name, owner, criticality), on)) if problems.is_empty() => {
-            Ok(Workflow { name, owner, criticality, on, variables, matches, branches, tests })
+            Ok(Workflow { name, owner, criticality, on, schedule, variables, matches, branches, tests })
         }
         _ => Err(problems),
     }
@@ -243,6 +256,33 @@ fn trigger(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) 
         problems.push(unknown(&on, Trigger::NAMES, TRIGGERS_LATER, "trigger"));
     }
     found
+}
+
+/// A field of one trigger, which it has the name of: it must be there, and beside no other.
+fn of_trigger(
+    entries: &[(Key, Node)],
+    on: Option<Trigger>,
+    owner: Trigger,
+    example: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Node> {
+    let name = owner.as_str();
+    let on = on?;
+    let written = entries.iter().find(|(key, _)| key.text == name);
+    match written {
+        None if on == owner => {
+            if let Some(node) = field(entries, "on") {
+                missing(&node.place, name, example, problems);
+            }
+        }
+        Some((key, _)) if on != owner => {
+            let message = format!("`{name}` has no meaning where a workflow is `on: {}`", on.as_str());
+            problems
+                .push(Problem::new(&key.place, message).help(Some(format!("`on: {name}`, or leave it out"))));
+        }
+        _ => {}
+    }
+    written.map(|(_, node)| node.clone())
 }
 
 type Head = (Key, Option<String>, Option<Criticality>);

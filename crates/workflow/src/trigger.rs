@@ -34,6 +34,8 @@ triggers! {
     Manual = "manual",
     /// A sink has answered.
     Receipt = "receipt",
+    /// The time has come.
+    Schedule = "schedule",
 }
 
 /// What every operational detection has.
@@ -105,6 +107,10 @@ const RECEIPT: &[&str] = &[
     "incident_id",
     "external_ids",
 ];
+/// How a due time is taken up: in time, or later than that.
+pub const DUE: &[&str] = &["due", "late"];
+const SCHEDULE: &[&str] =
+    &["rule.rev", "code", "severity_id", "severity_score", "importance", "asset", "resource"];
 
 impl Trigger {
     /// Whether this can be known of what it brings. What is no detection of a tool is an *operational* one: its columns are filled from a record.
@@ -126,6 +132,7 @@ impl Trigger {
             Self::Change => Some(CHANGE),
             Self::Incident => Some(INCIDENT),
             Self::Receipt => Some(RECEIPT),
+            Self::Schedule => Some(SCHEDULE),
         }
     }
 
@@ -141,6 +148,7 @@ impl Trigger {
             "zone" => text(Zone::It.as_str()),
             "code" if self == Self::Change => texts(CHANGES),
             "code" if self == Self::Incident => texts(STATES),
+            "code" if self == Self::Schedule => texts(DUE),
             name if self.knows(name) => None,
             _ if column.ty == Type::Texts => Some(vec![NewCell::Texts(vec![])]),
             _ => Some(vec![NewCell::Null]),

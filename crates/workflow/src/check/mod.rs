@@ -3,10 +3,12 @@
 mod matches;
 pub(crate) mod operators;
 mod reach;
+pub(crate) mod timing;
 pub(crate) mod variables;
 
 use crate::{
     index::{Predicate, in_order},
+    schedule::Schedule,
     spec,
     steps::{self, Step},
     suggest,
@@ -14,7 +16,7 @@ use crate::{
     yaml::{Key, short},
 };
 use atio_schemas::{
-    Detection,
+    Detection, Timestamp,
     detection::{Criticality, Tlp},
 };
 use atio_topics::{Audience, Declarations, Footprint, Place, Problem, Sink};
@@ -67,6 +69,8 @@ pub struct Definition {
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
     pub on: Trigger,
+    /// When it is due: where it is `on: schedule`.
+    pub schedule: Option<Schedule>,
     /// All of them must hold.
     pub trigger: Arc<[Predicate]>,
     pub branches: Vec<Branch>,
@@ -96,6 +100,11 @@ impl Definition {
     #[must_use]
     pub fn triggers(&self, detection: &Detection) -> bool {
         self.trigger.iter().all(|p| p.holds(detection))
+    }
+    /// Whether what its trigger brings can come at this time: on a schedule, at its due times alone.
+    #[must_use]
+    pub fn is_due(&self, at: Option<Timestamp>) -> bool {
+        self.schedule.as_ref().zip(at).is_none_or(|(schedule, at)| schedule.is_due(at))
     }
     #[must_use]
     pub fn branch(&self, name: &str) -> Option<&Branch> {
@@ -138,6 +147,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let resolved = problems.is_empty();
     let trigger = if resolved { matches::trigger(&matches, written.on, &mut problems) } else { vec![] };
     let mut check = Check { known, problems, flow: Flow::default(), variables };
+    let schedule = written.schedule.as_ref().and_then(|node| timing::schedule(node, &mut check));
     let reach = Reach::new(&trigger, written.on);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
@@ -155,6 +165,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         owner: written.owner,
         criticality: written.criticality,
         on: written.on,
+        schedule,
         trigger: in_order(trigger),
         branches,
         tests: written.tests,
@@ -433,3 +444,5 @@ mod match_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+#[cfg(test)]
+mod timing_tests;
