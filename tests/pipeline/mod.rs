@@ -8,6 +8,7 @@ mod normalize;
 mod pause;
 mod people;
 mod replay;
+mod schedules;
 mod steps;
 mod system;
 mod tables;
@@ -30,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(pause::trials());
     trials.extend(people::trials());
     trials.extend(replay::trials());
+    trials.extend(schedules::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());
     trials.extend(use_cases::trials());
