@@ -9,6 +9,7 @@ mod pause;
 mod people;
 mod replay;
 mod schedules;
+mod silences;
 mod steps;
 mod system;
 mod tables;
@@ -32,6 +33,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(people::trials());
     trials.extend(replay::trials());
     trials.extend(schedules::trials());
+    trials.extend(silences::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());
     trials.extend(use_cases::trials());

@@ -36,6 +36,7 @@ pub fn schema() -> Value {
             },
             "on": {"enum": Trigger::NAMES, "description": "What triggers it"},
             "schedule": timing::schema(),
+            "silence": timing::silence_schema(),
             "variables": variables(),
             "fragments": {
                 "type": "object",

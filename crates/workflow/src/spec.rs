@@ -22,6 +22,7 @@ const FIELDS: &[&str] = &[
     "metadata",
     "on",
     "schedule",
+    "silence",
     "variables",
     "fragments",
     "match",
@@ -29,7 +30,6 @@ const FIELDS: &[&str] = &[
     "tests",
 ];
 const LATER_FIELDS: &[&str] = &["secrets", "every", "timers"];
-const TRIGGERS_LATER: &[&str] = &["silence"];
 /// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
 use fragments::Fragments;
@@ -45,6 +45,8 @@ pub struct Workflow {
     pub on: Trigger,
     /// When it is due: what is written behind `schedule`.
     pub schedule: Option<Node>,
+    /// For how long nothing came, and from whom: what is written behind `silence`.
+    pub silence: Option<Node>,
     /// Names and values.
     pub variables: Vec<(Key, Node)>,
     /// Column and what it must be, in the file's order.
@@ -137,6 +139,8 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     fixed(entries, &root.place, "kind", "Workflow", &mut problems);
     let on = trigger(entries, &root.place, &mut problems);
     let schedule = of_trigger(entries, on, Trigger::Schedule, "schedule: {every: 15m}", &mut problems);
+    let silence =
+        of_trigger(entries, on, Trigger::Silence, "silence: {after: 1h, key: source}", &mut problems);
     let head = metadata(entries, &root.place, &mut problems);
     let matches = match field(entries, "match") {
         Some(node) => mapping(node, "`match`", &mut problems).map(<[_]>::to_vec).unwrap_or_default(),
@@ -156,9 +160,18 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     }
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head.zip(on) {
-        Some(((name, owner, criticality), on)) if problems.is_empty() => {
-            Ok(Workflow { name, owner, criticality, on, schedule, variables, matches, branches, tests })
-        }
+        Some(((name, owner, criticality), on)) if problems.is_empty() => Ok(Workflow {
+            name,
+            owner,
+            criticality,
+            on,
+            schedule,
+            silence,
+            variables,
+            matches,
+            branches,
+            tests,
+        }),
         _ => Err(problems),
     }
 }
@@ -253,7 +266,7 @@ fn trigger(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) 
     let on = text(node, "`on`", problems)?;
     let found = Trigger::parse(&on.text);
     if found.is_none() {
-        problems.push(unknown(&on, Trigger::NAMES, TRIGGERS_LATER, "trigger"));
+        problems.push(unknown(&on, Trigger::NAMES, &[], "trigger"));
     }
     found
 }

@@ -36,6 +36,8 @@ triggers! {
     Receipt = "receipt",
     /// The time has come.
     Schedule = "schedule",
+    /// What came does not come any more.
+    Silence = "silence",
 }
 
 /// What every operational detection has.
@@ -111,12 +113,37 @@ const RECEIPT: &[&str] = &[
 pub const DUE: &[&str] = &["due", "late"];
 const SCHEDULE: &[&str] =
     &["rule.rev", "code", "severity_id", "severity_score", "importance", "asset", "resource"];
+/// It does not come any more; it is back.
+pub const SOUNDS: &[&str] = &["silent", "returned"];
+const SILENCE: &[&str] = &[
+    "rule.rev",
+    "code",
+    "severity_id",
+    "severity_score",
+    "importance",
+    "asset",
+    "host",
+    "sensor",
+    "provider",
+    "channel",
+    "resource",
+    "last_seen",
+];
 
 impl Trigger {
     /// Whether this can be known of what it brings. What is no detection of a tool is an *operational* one: its columns are filled from a record.
     #[must_use]
     pub fn knows(self, column: &str) -> bool {
         self.columns().is_none_or(|own| own.contains(&column) || COMMON.contains(&column))
+    }
+
+    /// What `match` is about: what it brings, or, for silence, what does not come any more.
+    #[must_use]
+    pub(crate) const fn matched(self) -> Self {
+        match self {
+            Self::Silence => Self::Detection,
+            other => other,
+        }
     }
 
     /// The columns that can be known, for people; none = any.
@@ -133,6 +160,7 @@ impl Trigger {
             Self::Incident => Some(INCIDENT),
             Self::Receipt => Some(RECEIPT),
             Self::Schedule => Some(SCHEDULE),
+            Self::Silence => Some(SILENCE),
         }
     }
 
@@ -149,6 +177,7 @@ impl Trigger {
             "code" if self == Self::Change => texts(CHANGES),
             "code" if self == Self::Incident => texts(STATES),
             "code" if self == Self::Schedule => texts(DUE),
+            "code" if self == Self::Silence => texts(SOUNDS),
             name if self.knows(name) => None,
             _ if column.ty == Type::Texts => Some(vec![NewCell::Texts(vec![])]),
             _ => Some(vec![NewCell::Null]),

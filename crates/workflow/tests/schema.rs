@@ -64,6 +64,8 @@ fn the_committed_schema_is_what_the_code_makes() {
 /// Triggers with a field of their own.
 const SCHEDULED: &[&str] = &[
     "on: schedule\nschedule: {every: 15m}",
+    "on: silence\nsilence: {after: 1h}",
+    "on: silence\nsilence: {after: 1h, key: source}",
     "on: schedule\nschedule: {cron: 0 8 * * mon-fri, zone: Europe/Berlin, deadline: 1h}",
 ];
 

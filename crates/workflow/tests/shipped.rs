@@ -64,6 +64,7 @@ fn the_documented_workflow_passes_its_tests() {
     let [
         whole,
         scheduled,
+        silent,
         named,
         ways,
         merged,
@@ -79,7 +80,7 @@ fn the_documented_workflow_passes_its_tests() {
         test,
     ] = examples(&text)[..]
     else {
-        panic!("fifteen examples")
+        panic!("sixteen examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -91,6 +92,7 @@ fn the_documented_workflow_passes_its_tests() {
     };
     assert_eq!(passes("whole", whole).tests.len(), 2);
     assert_eq!(passes("scheduled", scheduled).tests.len(), 2);
+    assert_eq!(passes("silent", silent).tests.len(), 2);
     let head =
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
     let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();

@@ -9,6 +9,7 @@ pub(crate) mod variables;
 use crate::{
     index::{Predicate, in_order},
     schedule::Schedule,
+    silence::Silence,
     spec,
     steps::{self, Step},
     suggest,
@@ -71,6 +72,8 @@ pub struct Definition {
     pub on: Trigger,
     /// When it is due: where it is `on: schedule`.
     pub schedule: Option<Schedule>,
+    /// What it listens for: where it is `on: silence`.
+    pub silence: Option<Silence>,
     /// All of them must hold.
     pub trigger: Arc<[Predicate]>,
     pub branches: Vec<Branch>,
@@ -96,10 +99,10 @@ pub struct Branch {
 }
 
 impl Definition {
-    /// Whether it is for this detection.
+    /// Whether it is for this detection, which its trigger brought. Of a silence `match` says what was listened for.
     #[must_use]
     pub fn triggers(&self, detection: &Detection) -> bool {
-        self.trigger.iter().all(|p| p.holds(detection))
+        self.on.matched() != self.on || self.trigger.iter().all(|p| p.holds(detection))
     }
     /// Whether what its trigger brings can come at this time: on a schedule, at its due times alone.
     #[must_use]
@@ -145,10 +148,14 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let matches = variables.put(&written.matches, &mut problems);
     // Where a name stands for nothing, what stands around it can't be judged.
     let resolved = problems.is_empty();
-    let trigger = if resolved { matches::trigger(&matches, written.on, &mut problems) } else { vec![] };
+    let matched = written.on.matched();
+    let trigger = if resolved { matches::trigger(&matches, matched, &mut problems) } else { vec![] };
     let mut check = Check { known, problems, flow: Flow::default(), variables };
     let schedule = written.schedule.as_ref().and_then(|node| timing::schedule(node, &mut check));
-    let reach = Reach::new(&trigger, written.on);
+    let silence = written.silence.as_ref().and_then(|node| timing::silence(node, &trigger, &mut check));
+    // What `match` says of what was heard says nothing of the silence.
+    let known = if matched == written.on { &*trigger } else { &[] };
+    let reach = Reach::new(known, written.on);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &branches, &mut check.problems);
@@ -166,6 +173,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         criticality: written.criticality,
         on: written.on,
         schedule,
+        silence,
         trigger: in_order(trigger),
         branches,
         tests: written.tests,

@@ -326,8 +326,7 @@ fn mistakes() {
         let text = if name == "empty" { String::new() } else { base.replacen(from, to, 1) };
         cases.push((format!("{name}: {to}").replace('\n', " / "), text));
     }
-    cases.extend(timing_tests::cases());
-    cases.extend(language::cases());
+    cases.extend(timing_tests::cases().into_iter().chain(language::cases()));
     for test in [
         "[{given: {kind: threat}, then: {branches: [c]}}]",
         "[{given: {kind: x}, then: {branches: [b]}}]",

@@ -1,11 +1,14 @@
 //! Fields of triggers that bring events by time. Owns what may stand there. Must not know: when a schedule is due (`schedule` does).
 use super::Check;
 use crate::{
+    index::Predicate,
     schedule::{CRON_MAX, Schedule, Unfit},
+    silence::{self, Silence},
     spec,
     steps::{self, span, span_schema},
     yaml::{Key, Node, short},
 };
+use atio_schemas::column::{self, Column};
 use serde_json::{Value, json};
 
 const FIELDS: &[&str] = &["cron", "zone", "every", "deadline"];
@@ -57,6 +60,42 @@ fn refuse(cron: &Key, unfit: &Unfit, check: &mut Check<'_>) {
         Unfit::Syntax(_) | Unfit::Zone => format!("`{}` is {unfit}", short(&cron.text)),
     };
     check.problem(&cron.place, message, Some(CRON.to_owned()));
+}
+
+/// `silence: {after: 1h, key: source}`. `heard`: the conditions of `match`.
+pub(super) fn silence(node: &Node, heard: &[Predicate], check: &mut Check<'_>) -> Option<Silence> {
+    let entries = spec::mapping(node, "`silence`", &mut check.problems)?;
+    spec::known(entries, &["after", "key"], &["hours", "expect"], "field of `silence`", &mut check.problems);
+    let after = spec::needed(entries, &node.place, "after", "after: 1h", &mut check.problems);
+    let key = spec::field(entries, "key").map(|node| key(node, check));
+    let after = span(after?, "after", "after: 1h", check)?;
+    match key {
+        None => Some(Silence::new(after, None, heard)),
+        Some(key) => Some(Silence::new(after, Some(key?), heard)),
+    }
+}
+
+fn key(node: &Node, check: &mut Check<'_>) -> Option<&'static Column> {
+    let name = spec::text(node, "`key`", &mut check.problems)?;
+    let found = column::column(&name.text).filter(|_| silence::KEYS.contains(&name.text.as_str()));
+    if found.is_none() {
+        check.problems.push(spec::unknown(&name, silence::KEYS, &[], "key"));
+    }
+    found
+}
+
+/// What may stand behind `silence`.
+pub(crate) fn silence_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "For how long nothing came that fulfils `match`, and from whom, where it is `on: silence`",
+        "additionalProperties": false,
+        "required": ["after"],
+        "properties": {
+            "after": span_schema("1s to 30d"),
+            "key": {"enum": silence::KEYS, "description": "Whose silence it is; without one, everybody's"},
+        },
+    })
 }
 
 /// What may stand behind `schedule`.

@@ -22,6 +22,18 @@ const SCHEDULES: &[&str] = &[
     "schedule: {cron: 0 0 30 2 *, zone: UTC}",
 ];
 
+const SILENCES: &[&str] = &[
+    "",
+    "silence: 1h",
+    "silence: {}",
+    "silence: {after: 31d}",
+    "silence: {after: 1h, keys: source}",
+    "silence: {after: 1h, key: sorce}",
+    "silence: {after: 1h, key: src.ip}",
+    "silence: {after: 1h, key: [source, asset]}",
+    "schedule: {every: 5m}\nsilence: {after: 1h}",
+];
+
 pub(super) fn cases() -> Vec<(String, String)> {
     let deliver = "[{deliver: siem}]";
     let on = |to: &str, matches: &str, steps: &str| with(matches, steps).replacen("on: detection", to, 1);
@@ -29,6 +41,18 @@ pub(super) fn cases() -> Vec<(String, String)> {
     for schedule in SCHEDULES {
         let to = format!("on: schedule\n{schedule}");
         cases.push((to.replace('\n', " / "), on(&to, "{}", deliver)));
+    }
+    for silence in SILENCES {
+        let to = format!("on: silence\n{silence}");
+        cases.push((to.replace('\n', " / "), on(&to, "{}", deliver)));
+    }
+    let quiet = "on: silence\nsilence: {after: 1h, key: source}";
+    for (matches, steps) in [
+        ("{kind: logs}", deliver),
+        ("{src.ip: 10.0.0.1}", "[{when: '.src.ip == \"10.0.0.1\"'}, {deliver: siem}]"),
+        ("{kind: log}", "[{when: '.code == \"quiet\"'}, {deliver: siem}]"),
+    ] {
+        cases.push((format!("on: silence, match: {matches} {steps}"), on(quiet, matches, steps)));
     }
     for trigger in ["detection", "change"] {
         let to = format!("on: {trigger}\nschedule: {{every: 5m}}");
@@ -67,4 +91,25 @@ fn a_test_of_a_schedule_is_about_due_times() {
     let failures: Vec<Option<&str>> = verdicts.iter().map(|v| v.failure.as_deref()).collect();
     let saturday = "delivered by [], expected [b]; `occurred_at` is no due time";
     assert_eq!(failures, [None, None, None, Some(saturday)]);
+}
+
+#[test]
+fn a_test_of_a_silence_is_about_what_comes_of_it() {
+    let text = with("{kind: log}", "[{when: '.code == \"silent\"'}, {deliver: siem}]").replacen(
+        "on: detection",
+        "on: silence\nsilence: {after: 1h, key: source}",
+        1,
+    ) + "tests:
+  - {given: {code: silent, source: eve}, then: {branches: [b]}}
+  - {given: {code: returned, source: eve}, then: {branches: [], b: {dropped: {when_false: 1}}}}
+";
+    let definition = compile("w.yaml", &text, &known()).unwrap();
+    let site = Site { version: 1, home_networks: &[] };
+    let verdicts = testing::run(&definition, site, &|file| Err(file.to_owned()));
+    assert!(verdicts.len() == 2 && verdicts.iter().all(|v| v.failure.is_none()), "{verdicts:?}");
+    // What it listens for has one name, whatever else changes.
+    let mark = |text: &str| compile("w.yaml", text, &known()).unwrap().silence.unwrap().mark().to_owned();
+    assert_eq!(mark(&text), mark(&text.replace("after: 1h", "after: 2h")));
+    assert_ne!(mark(&text), mark(&text.replace("{kind: log}", "{kind: threat}")));
+    assert_ne!(mark(&text), mark(&text.replace("key: source", "key: tenant")));
 }

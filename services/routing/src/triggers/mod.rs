@@ -6,6 +6,7 @@ mod incident;
 mod manual;
 mod receipt;
 mod schedule;
+mod silence;
 
 pub use incident::of_incident;
 pub use manual::runs;
@@ -65,7 +66,17 @@ struct Also<'d> {
 
 /// The stages of triggers of which there are, or were, workflows.
 pub(crate) fn stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
-    Trigger::ALL.iter().filter_map(|on| stage(*on, deps, definitions)).collect()
+    let mut stages: Vec<Stage> = Trigger::ALL.iter().filter_map(|on| stage(*on, deps, definitions)).collect();
+    if definitions.since(Trigger::Silence).is_some() {
+        stages.extend(silence::stages(deps, definitions));
+    }
+    stages
+}
+
+/// Whether this is the name of a trigger's stage.
+#[must_use]
+pub fn is_named(stage: &str) -> bool {
+    stage == silence::LISTENER || Trigger::ALL.iter().any(|on| name(*on) == stage)
 }
 
 /// The name of a trigger's stage, and group.
@@ -77,8 +88,8 @@ pub fn name(on: Trigger) -> String {
 fn stage(on: Trigger, deps: &Deps, definitions: &Definitions) -> Option<Stage> {
     definitions.since(on)?;
     match on {
-        // The routers are these.
-        Trigger::Detection => None,
+        // The routers are these; silence has two.
+        Trigger::Detection | Trigger::Silence => None,
         Trigger::Change => Some(of(change::Changes, deps, definitions)),
         Trigger::Incident => Some(of(incident::Incidents, deps, definitions)),
         Trigger::Manual => Some(of(manual::Runs, deps, definitions)),
