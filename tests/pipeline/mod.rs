@@ -14,6 +14,7 @@ mod steps;
 mod system;
 mod tables;
 mod tamper;
+mod triggers;
 mod up;
 mod use_cases;
 mod validate;
@@ -36,6 +37,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(silences::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());
+    trials.extend(triggers::trials());
     trials.extend(use_cases::trials());
     trials.extend(validate::trials());
     trials
