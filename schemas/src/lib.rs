@@ -12,6 +12,7 @@ pub mod definition;
 pub mod delivery;
 pub mod detection;
 pub mod header;
+pub mod heard;
 pub mod incident;
 pub mod letter;
 pub mod raw;

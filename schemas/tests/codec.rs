@@ -3,8 +3,8 @@
 use apache_avro::Schema;
 use atio_schemas::codec::{Codec, CodecError, HEAD, Record, SUBJECTS, SchemaIds, StaticIds, schema_id};
 use atio_schemas::{
-    Code, Detection, audit, command, definition, delivery, detection, incident, letter, raw, reference,
-    routed, state,
+    Code, Detection, audit, command, definition, delivery, detection, heard, incident, letter, raw,
+    reference, routed, state,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -25,6 +25,7 @@ macro_rules! for_every_type {
         $check::<delivery::Delivery>($($arg),*);
         $check::<Detection>($($arg),*);
         $check::<state::Epoch>($($arg),*);
+        $check::<heard::Heard>($($arg),*);
         $check::<incident::Incident>($($arg),*);
         $check::<incident::IncidentEvent>($($arg),*);
         $check::<letter::LetterMark>($($arg),*);
@@ -196,6 +197,7 @@ fn enums_have_the_schemas_symbols() {
         ("Answer", texts(incident::Answer::ALL, incident::Answer::as_str)),
         ("Answerer", texts(incident::Answerer::ALL, incident::Answerer::as_str)),
         ("LetterAction", texts(letter::LetterAction::ALL, letter::LetterAction::as_str)),
+        ("Sound", texts(heard::Sound::ALL, heard::Sound::as_str)),
         ("Otherwise", texts(incident::Otherwise::ALL, incident::Otherwise::as_str)),
         ("Rejected", texts(incident::Rejected::ALL, incident::Rejected::as_str)),
         ("Severity", texts(incident::Severity::ALL, incident::Severity::as_str)),

@@ -11,10 +11,13 @@ mod people;
 mod replay;
 mod replay_pipeline;
 mod replay_tables;
+mod schedules;
+mod silences;
 mod steps;
 mod system;
 mod tables;
 mod tamper;
+mod triggers;
 mod up;
 mod use_cases;
 mod validate;
@@ -36,8 +39,11 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(replay::trials());
     trials.extend(replay_pipeline::trials());
     trials.extend(replay_tables::trials());
+    trials.extend(schedules::trials());
+    trials.extend(silences::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());
+    trials.extend(triggers::trials());
     trials.extend(use_cases::trials());
     trials.extend(validate::trials());
     trials

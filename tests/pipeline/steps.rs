@@ -2,10 +2,10 @@
 //! steps come with a second version, to branches that run already; and a workflow counts over all assets. What is delivered is counted from topics.
 use crate::support::{Author, Broker, Deadline, Fleet, On, brief, topic, trial};
 use atio_schemas::{Detection, detection::Kind};
-use atio_stream::{Counts, Kafka as Client, Ledger, admin::Admin};
+use atio_stream::Counts;
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// Events a round, of so many assets.
 const ROUND: usize = 120;
@@ -147,14 +147,7 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
 
 /// A branch's ledger as it was committed with the offsets.
 fn committed(fleet: &Fleet, workflow: &str, branch: &str) -> Counts {
-    let client = Client { bootstrap: fleet.kafka.clone(), properties: BTreeMap::new() };
-    let admin = Admin::connect(&client, "steps-trial").expect("an admin client");
-    let group = fleet.topic(&format!("routing.{workflow}.{branch}"));
-    let found = admin.committed(&group, &[&fleet.topic(&format!("workflow.{workflow}"))]).unwrap_or_default();
-    let mut sum = Counts::default();
-    let ledgers = found.iter().filter_map(|partition| Ledger::from_metadata(&partition.metadata));
-    ledgers.for_each(|ledger| sum.add(&ledger.counts));
-    sum
+    fleet.committed(&format!("routing.{workflow}.{branch}"), &[&format!("workflow.{workflow}")])
 }
 
 /// What is wrong with what is there in the end.

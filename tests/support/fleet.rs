@@ -5,7 +5,8 @@ use super::{
     process::Ended,
     unique,
 };
-use std::{path::PathBuf, process::Command, time::Duration};
+use atio_stream::{Counts, Kafka, admin::Admin};
+use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
 
 /// All but the registry, which comes first.
@@ -127,6 +128,20 @@ impl Fleet {
     /// A stage's ledger now; zeros before its first commit.
     pub fn ledger(&self, service: &str, stage: &str) -> Ledger {
         metrics::ledgers(&self.http(service)).remove(stage).unwrap_or_default()
+    }
+
+    /// A stage's counts as they were committed with its offsets: they outlive the process. Names of group and topics are without the prefix.
+    pub fn committed(&self, group: &str, topics: &[&str]) -> Counts {
+        let kafka = Kafka { bootstrap: self.kafka.clone(), properties: BTreeMap::new() };
+        let admin = Admin::connect(&kafka, "trial").expect("an admin client");
+        let topics: Vec<String> = topics.iter().map(|name| self.topic(name)).collect();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let found = admin.committed(&self.topic(group), &topics).unwrap_or_default();
+        let mut sum = Counts::default();
+        let ledgers =
+            found.iter().filter_map(|partition| atio_stream::Ledger::from_metadata(&partition.metadata));
+        ledgers.for_each(|ledger| sum.add(&ledger.counts));
+        sum
     }
 
     /// Waits until a stage runs: a branch starts when routing has seen its workflow.

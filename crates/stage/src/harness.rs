@@ -271,6 +271,36 @@ mod tests {
         }
     }
 
+    /// Gives the time at each deadline, and is held on until the third.
+    struct Bell;
+    impl Processor for Bell {
+        fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
+            let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+            Outcome::Hold { key: StateKey { store: Kept::NAME, key }, until: tx.now().plus_millis(10) }
+        }
+        fn on_timer(&self, timer: &Timer, tx: &mut Tx<'_>) -> Outcome {
+            tx.show(Output::new("out", "x", timer.at.0.to_string().into_bytes(), Headers::default()));
+            if timer.at < Timestamp::from_millis(30) {
+                return Outcome::Hold { key: timer.key.clone(), until: timer.at.plus_millis(10) };
+            }
+            Outcome::Drop(Code::Other)
+        }
+    }
+
+    #[test]
+    fn what_is_held_may_give_something_and_be_held_on() {
+        let mut harness = Harness::new(Bell, &[], Timestamp::from_millis(0));
+        harness.commit(&[given("a", "")]);
+        for ms in 1..=40 {
+            harness.set_now(Timestamp::from_millis(ms));
+            harness.fire();
+            assert_eq!(harness.counts.held, u64::from(ms < 30));
+            assert!(harness.counts.balanced());
+        }
+        assert_eq!((harness.outputs.len(), harness.counts.emitted), (3, 0));
+        assert_eq!(harness.counts.dropped.get(&Code::Other), Some(&1));
+    }
+
     fn given(key: &str, value: &str) -> Given {
         Given { topic: "in".into(), key: Some(key.into()), value: Some(value.into()), ..Given::default() }
     }

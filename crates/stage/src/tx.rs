@@ -78,8 +78,9 @@ impl<'a> Tx<'a> {
     pub fn settle(&mut self, key: StateKey, end: Outcome) {
         self.settled.push((key, end));
     }
-    /// Shows state as it is now: a record of a compacted topic, in this transaction, whatever becomes of the input record. Not for what an
-    /// input record becomes: that is its outcome, and counted. Goes out after what is settled and before the outcome.
+    /// A record in this transaction, whatever becomes of the input record: state as it is now, for a compacted topic; or what a record gives while
+    /// it goes on being held, as a schedule does at each due time. Not for what an input record becomes: that is its outcome, and counted. Goes out
+    /// after what is settled and before the outcome.
     pub fn show(&mut self, output: Output) {
         self.shown.push(output);
     }

@@ -158,6 +158,12 @@ impl Definitions {
         found.map_err(|message| StageError { code: Code::UnknownVersion, message })
     }
 
+    /// Which version of a workflow is in force, and whether it is paused.
+    #[must_use]
+    pub fn in_force(&self, name: &str) -> Option<(i64, bool)> {
+        self.pointers.get(name).map(|pointer| (pointer.version, pointer.paused))
+    }
+
     /// Name and version of every workflow on `on` that this detection triggers, by name.
     pub fn matches<'d>(
         &'d self,

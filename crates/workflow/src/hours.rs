@@ -25,7 +25,8 @@ pub(crate) fn zones() -> impl Iterator<Item = String> {
     ZONES.available().map(|name| name.as_str().to_owned())
 }
 
-fn zone(name: &str) -> Option<TimeZone> {
+/// A zone, by its name.
+pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     ZONES.get(name).ok()
 }
 

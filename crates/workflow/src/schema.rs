@@ -2,7 +2,7 @@
 //! sinks, expressions and what only shows across steps are for `check`. Must not know: files.
 use crate::{
     Trigger,
-    check::{operators, patterns},
+    check::{operators, patterns, timing},
     spec, steps,
 };
 use atio_schemas::{
@@ -37,6 +37,8 @@ pub fn schema() -> Value {
             },
             "on": {"enum": Trigger::NAMES, "description": "What triggers it"},
             "partition_by": crate::partition::schema("What its events come together by, in the place of the asset: one column, or several"),
+            "schedule": timing::schema(),
+            "silence": timing::silence_schema(),
             "variables": variables(),
             "fragments": {
                 "type": "object",

@@ -23,14 +23,15 @@ const FIELDS: &[&str] = &[
     "metadata",
     "on",
     "partition_by",
+    "schedule",
+    "silence",
     "variables",
     "fragments",
     "match",
     "branches",
     "tests",
 ];
-const LATER_FIELDS: &[&str] = &["secrets", "every", "schedule", "timers"];
-const TRIGGERS_LATER: &[&str] = &["silence", "schedule"];
+const LATER_FIELDS: &[&str] = &["secrets", "every", "timers"];
 /// A workflow has at most so many branches.
 pub const MAX_BRANCHES: usize = 64;
 pub(crate) use answers::ENDS;
@@ -47,6 +48,10 @@ pub struct Workflow {
     pub on: Trigger,
     /// What events come together by, in the place of the asset.
     pub partition_by: Option<Node>,
+    /// When it is due: what is written behind `schedule`.
+    pub schedule: Option<Node>,
+    /// For how long nothing came, and from whom: what is written behind `silence`.
+    pub silence: Option<Node>,
     /// Names and values.
     pub variables: Vec<(Key, Node)>,
     /// Column and what it must be, in the file's order.
@@ -159,6 +164,9 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     fixed(entries, &root.place, "apiVersion", "atio/v1", &mut problems);
     fixed(entries, &root.place, "kind", "Workflow", &mut problems);
     let on = trigger(entries, &root.place, &mut problems);
+    let schedule = of_trigger(entries, on, Trigger::Schedule, "schedule: {every: 15m}", &mut problems);
+    let silence =
+        of_trigger(entries, on, Trigger::Silence, "silence: {after: 1h, key: source}", &mut problems);
     let head = metadata(entries, &root.place, &mut problems);
     let matches = match field(entries, "match") {
         Some(node) => mapping(node, "`match`", &mut problems).map(<[_]>::to_vec).unwrap_or_default(),
@@ -178,10 +186,19 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     }
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head.zip(on) {
-        Some(((name, owner, criticality), on)) if problems.is_empty() => {
-            let partition_by = field(entries, "partition_by").cloned();
-            Ok(Workflow { name, owner, criticality, on, partition_by, variables, matches, branches, tests })
-        }
+        Some(((name, owner, criticality), on)) if problems.is_empty() => Ok(Workflow {
+            name,
+            owner,
+            criticality,
+            on,
+            partition_by: field(entries, "partition_by").cloned(),
+            schedule,
+            silence,
+            variables,
+            matches,
+            branches,
+            tests,
+        }),
         _ => Err(problems),
     }
 }
@@ -276,9 +293,36 @@ fn trigger(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) 
     let on = text(node, "`on`", problems)?;
     let found = Trigger::parse(&on.text);
     if found.is_none() {
-        problems.push(unknown(&on, Trigger::NAMES, TRIGGERS_LATER, "trigger"));
+        problems.push(unknown(&on, Trigger::NAMES, &[], "trigger"));
     }
     found
+}
+
+/// A field of one trigger, which it has the name of: it must be there, and beside no other.
+fn of_trigger(
+    entries: &[(Key, Node)],
+    on: Option<Trigger>,
+    owner: Trigger,
+    example: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Node> {
+    let name = owner.as_str();
+    let on = on?;
+    let written = entries.iter().find(|(key, _)| key.text == name);
+    match written {
+        None if on == owner => {
+            if let Some(node) = field(entries, "on") {
+                missing(&node.place, name, example, problems);
+            }
+        }
+        Some((key, _)) if on != owner => {
+            let message = format!("`{name}` has no meaning where a workflow is `on: {}`", on.as_str());
+            problems
+                .push(Problem::new(&key.place, message).help(Some(format!("`on: {name}`, or leave it out"))));
+        }
+        _ => {}
+    }
+    written.map(|(_, node)| node.clone())
 }
 
 type Head = (Key, Option<String>, Option<Criticality>);

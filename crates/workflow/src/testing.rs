@@ -264,8 +264,10 @@ fn expect(
     test: &Test,
     given: &[(Timestamp, Detection)],
 ) -> Result<Option<Made>, String> {
-    let (matched, rest): (Vec<_>, Vec<_>) = given.iter().partition(|(_, d)| definition.triggers(d));
+    let (due, undue): (Vec<_>, Vec<_>) = given.iter().partition(|(_, d)| definition.is_due(d.occurred_at));
+    let (matched, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, d)| definition.triggers(d));
     let mut rest: Vec<String> = rest.iter().map(|_| "match does not hold".to_owned()).collect();
+    rest.extend(undue.iter().map(|_| "`occurred_at` is no due time".to_owned()));
     let (mut delivered, mut waiting, mut wrong) = (BTreeSet::new(), BTreeSet::new(), vec![]);
     let (tables, mut snapshot) = (tables(definition, test), Snapshot::default());
     for branch in &definition.branches {

@@ -34,6 +34,10 @@ triggers! {
     Manual = "manual",
     /// A sink has answered.
     Receipt = "receipt",
+    /// The time has come.
+    Schedule = "schedule",
+    /// What came does not come any more.
+    Silence = "silence",
 }
 
 /// What every operational detection has.
@@ -105,12 +109,41 @@ const RECEIPT: &[&str] = &[
     "incident_id",
     "external_ids",
 ];
+/// How a due time is taken up: in time, or later than that.
+pub const DUE: &[&str] = &["due", "late"];
+const SCHEDULE: &[&str] =
+    &["rule.rev", "code", "severity_id", "severity_score", "importance", "asset", "resource"];
+/// It does not come any more; it is back.
+pub const SOUNDS: &[&str] = &["silent", "returned"];
+const SILENCE: &[&str] = &[
+    "rule.rev",
+    "code",
+    "severity_id",
+    "severity_score",
+    "importance",
+    "asset",
+    "host",
+    "sensor",
+    "provider",
+    "channel",
+    "resource",
+    "last_seen",
+];
 
 impl Trigger {
     /// Whether this can be known of what it brings. What is no detection of a tool is an *operational* one: its columns are filled from a record.
     #[must_use]
     pub fn knows(self, column: &str) -> bool {
         self.columns().is_none_or(|own| own.contains(&column) || COMMON.contains(&column))
+    }
+
+    /// What `match` is about: what it brings, or, for silence, what does not come any more.
+    #[must_use]
+    pub(crate) const fn matched(self) -> Self {
+        match self {
+            Self::Silence => Self::Detection,
+            other => other,
+        }
     }
 
     /// The columns that can be known, for people; none = any.
@@ -126,6 +159,8 @@ impl Trigger {
             Self::Change => Some(CHANGE),
             Self::Incident => Some(INCIDENT),
             Self::Receipt => Some(RECEIPT),
+            Self::Schedule => Some(SCHEDULE),
+            Self::Silence => Some(SILENCE),
         }
     }
 
@@ -141,6 +176,8 @@ impl Trigger {
             "zone" => text(Zone::It.as_str()),
             "code" if self == Self::Change => texts(CHANGES),
             "code" if self == Self::Incident => texts(STATES),
+            "code" if self == Self::Schedule => texts(DUE),
+            "code" if self == Self::Silence => texts(SOUNDS),
             name if self.knows(name) => None,
             _ if column.ty == Type::Texts => Some(vec![NewCell::Texts(vec![])]),
             _ => Some(vec![NewCell::Null]),

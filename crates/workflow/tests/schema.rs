@@ -64,6 +64,20 @@ fn the_committed_schema_is_what_the_code_makes() {
     assert!(FILE.trim_end() == made, "run `atio workflow schema > schemas/workflow.schema.json`");
 }
 
+/// Triggers with a field of their own.
+const SCHEDULED: &[&str] = &[
+    "on: schedule\nschedule: {every: 15m}",
+    "on: silence\nsilence: {after: 1h}",
+    "on: silence\nsilence: {after: 1h, key: source}",
+    "on: schedule\nschedule: {cron: 0 8 * * mon-fri, zone: Europe/Berlin, deadline: 1h}",
+];
+
+fn scheduled(trigger: &str) -> String {
+    format!(
+        "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\n{trigger}\nmatch: {{}}\nbranches: {{b: [{{deliver: siem}}]}}\n"
+    )
+}
+
 #[test]
 fn what_is_right_passes() {
     let sink = atio_workflow::SinkFacts {
@@ -77,6 +91,20 @@ fn what_is_right_passes() {
     };
     atio_workflow::compile("w.yaml", GOOD, &known).expect("what is called right here is right");
     assert_eq!(complaints(GOOD), Vec::<String>::new());
+    for trigger in SCHEDULED {
+        let text = scheduled(trigger);
+        atio_workflow::compile("w.yaml", &text, &known).expect("what is called right here is right");
+        assert_eq!(complaints(&text), Vec::<String>::new(), "{trigger}");
+    }
+    for wrong in
+        ["schedule: {}", "schedule: {every: 15m, zone: UTC}", "schedule: {cron: 0 8 * * *}", "schedule: 5m"]
+    {
+        assert_ne!(
+            complaints(&scheduled(&format!("on: schedule\n{wrong}"))),
+            Vec::<String>::new(),
+            "{wrong}"
+        );
+    }
     for (name, text) in shipped::WORKFLOWS {
         assert_eq!(complaints(text), Vec::<String>::new(), "{name}");
     }

@@ -63,6 +63,8 @@ fn the_documented_workflow_passes_its_tests() {
     let text = documentation();
     let [
         whole,
+        scheduled,
+        silent,
         patterned,
         named,
         ways,
@@ -81,7 +83,7 @@ fn the_documented_workflow_passes_its_tests() {
         test,
     ] = examples(&text)[..]
     else {
-        panic!("seventeen examples")
+        panic!("nineteen examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -92,6 +94,8 @@ fn the_documented_workflow_passes_its_tests() {
         definition
     };
     assert_eq!(passes("whole", whole).tests.len(), 2);
+    assert_eq!(passes("scheduled", scheduled).tests.len(), 2);
+    assert_eq!(passes("silent", silent).tests.len(), 2);
     let head =
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {}\nbranches:\n";
     let steps: String = steps.lines().map(|line| format!("    {line}\n")).collect();

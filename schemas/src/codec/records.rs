@@ -1,7 +1,7 @@
 //! Which type has which subject: one line a record, alphabetical. Owns nothing else.
 use super::{Codec, CodecError, Record};
 use crate::{
-    audit, command, definition, delivery, detection, incident, letter, raw, reference, routed, state,
+    audit, command, definition, delivery, detection, heard, incident, letter, raw, reference, routed, state,
 };
 use serde_json::Value;
 
@@ -53,6 +53,7 @@ records! {
     "atio.delivery" 1 delivery::Delivery;
     "atio.detection" 1 detection::Detection;
     "atio.epoch" 1 state::Epoch;
+    "atio.heard" 1 heard::Heard;
     "atio.incident" 1 incident::Incident;
     "atio.incident-event" 1 incident::IncidentEvent;
     "atio.letter-mark" 1 letter::LetterMark;

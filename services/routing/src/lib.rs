@@ -110,7 +110,7 @@ pub fn changing_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
 /// Whether a stage is one of [`changing_stages`], by its name.
 #[must_use]
 pub fn is_changing(name: &str) -> bool {
-    name.starts_with("routing.") || Trigger::ALL.iter().any(|on| triggers::name(*on) == name)
+    name.starts_with("routing.") || triggers::is_named(name)
 }
 
 /// One stage for each branch of each workflow that is in force and not paused, sorted by name. A branch that only an older version has goes on for

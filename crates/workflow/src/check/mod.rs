@@ -4,11 +4,14 @@ mod matches;
 pub(crate) mod operators;
 pub(crate) mod patterns;
 mod reach;
+pub(crate) mod timing;
 pub(crate) mod variables;
 
 use crate::{
     index::{Conditions, in_order},
     partition::Partition,
+    schedule::Schedule,
+    silence::Silence,
     spec,
     steps::{self, Step},
     suggest,
@@ -16,7 +19,7 @@ use crate::{
     yaml::{Key, short},
 };
 use atio_schemas::{
-    Detection,
+    Detection, Timestamp,
     detection::{Criticality, Tlp},
 };
 use atio_topics::{Audience, Declarations, Footprint, Place, Problem, Sink, units::Span};
@@ -70,6 +73,10 @@ pub struct Definition {
     pub criticality: Option<Criticality>,
     pub on: Trigger,
     pub partition: Partition,
+    /// When it is due: where it is `on: schedule`.
+    pub schedule: Option<Schedule>,
+    /// What it listens for: where it is `on: silence`.
+    pub silence: Option<Silence>,
     pub trigger: Conditions,
     pub branches: Vec<Branch>,
     pub tests: Vec<spec::Test>,
@@ -94,10 +101,15 @@ pub struct Branch {
 }
 
 impl Definition {
-    /// Whether it is for this detection.
+    /// Whether it is for this detection, which its trigger brought. Of a silence `match` says what was listened for.
     #[must_use]
     pub fn triggers(&self, detection: &Detection) -> bool {
-        self.trigger.hold(detection)
+        self.on.matched() != self.on || self.trigger.hold(detection)
+    }
+    /// Whether what its trigger brings can come at this time: on a schedule, at its due times alone.
+    #[must_use]
+    pub fn is_due(&self, at: Option<Timestamp>) -> bool {
+        self.schedule.as_ref().zip(at).is_none_or(|(schedule, at)| schedule.is_due(at))
     }
     #[must_use]
     pub fn branch(&self, name: &str) -> Option<&Branch> {
@@ -139,11 +151,16 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     // Where a name stands for nothing, what stands around it can't be judged.
     let resolved = problems.is_empty();
     let matches = if resolved { matches } else { vec![] };
-    let trigger = matches::trigger(&matches, written.on, &mut problems);
+    let matched = written.on.matched();
+    let trigger = matches::trigger(&matches, matched, &mut problems);
     let pattern = patterns::of_match(&matches, &mut problems);
     let partition = Partition::read(written.partition_by.as_ref(), written.on, &mut problems);
     let mut check = Check { known, problems, flow: Flow::default(), variables, partition };
-    let reach = Reach::new(&trigger, written.on);
+    let schedule = written.schedule.as_ref().and_then(|node| timing::schedule(node, &mut check));
+    let silence = written.silence.as_ref().and_then(|node| timing::silence(node, &trigger, &mut check));
+    // What `match` says of what was heard says nothing of the silence.
+    let known = if matched == written.on { &*trigger } else { &[] };
+    let reach = Reach::new(known, written.on);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &branches, &mut check.problems);
@@ -162,6 +179,8 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         criticality: written.criticality,
         on: written.on,
         partition: check.partition.unwrap_or_default(),
+        schedule,
+        silence,
         trigger: in_order(trigger).and(pattern),
         branches,
         tests: written.tests,
@@ -466,5 +485,7 @@ mod match_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+#[cfg(test)]
+mod timing_tests;
 #[cfg(test)]
 mod waiting_tests;

@@ -68,7 +68,7 @@ fn a_whole_definition() {
 }
 
 /// A definition with `match`, one branch and nothing else.
-fn with(matches: &str, steps: &str) -> String {
+pub(super) fn with(matches: &str, steps: &str) -> String {
     format!(
         "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: w}}\non: detection\nmatch: {matches}\nbranches:\n  b: {steps}\n"
     )
@@ -326,7 +326,7 @@ fn mistakes() {
         let text = if name == "empty" { String::new() } else { base.replacen(from, to, 1) };
         cases.push((format!("{name}: {to}").replace('\n', " / "), text));
     }
-    cases.extend(language::cases());
+    cases.extend(timing_tests::cases().into_iter().chain(language::cases()));
     for test in [
         "[{given: {kind: threat}, then: {branches: [c]}}]",
         "[{given: {kind: x}, then: {branches: [b]}}]",

@@ -21,6 +21,7 @@ mod set;
 mod when;
 
 pub use convert::Converted;
+pub(crate) use rota::zone;
 
 use crate::{
     check::Check,
@@ -220,8 +221,8 @@ fn stranger(step: &spec::Step) -> Problem {
 const SHORTEST: Span = Span(Duration::from_secs(1));
 const LONGEST: Span = Span(Duration::from_hours(30 * 24));
 
-/// A time that a step waits or counts for, 1s to 30d. `example`: what would do.
-fn span(node: &Node, what: &str, example: &str, check: &mut Check<'_>) -> Option<Span> {
+/// A time that a step waits or counts for, or a trigger, 1s to 30d. `example`: what would do.
+pub(crate) fn span(node: &Node, what: &str, example: &str, check: &mut Check<'_>) -> Option<Span> {
     let text = spec::text(node, &format!("`{what}`"), &mut check.problems)?;
     let Some(span) = parse_span(&text.text) else {
         let help = format!("a whole number with s, m, h or d: `{example}`");

@@ -93,7 +93,8 @@ fn minute(node: &Node, name: &str, check: &mut Check<'_>) -> Option<i32> {
     found
 }
 
-fn zone(node: &Node, check: &mut Check<'_>) -> Option<String> {
+/// A time zone, by its name.
+pub(crate) fn zone(node: &Node, check: &mut Check<'_>) -> Option<String> {
     let text = spec::text(node, "`zone`", &mut check.problems)?;
     if is_zone(&text.text) {
         return Some(text.text);

@@ -1,17 +1,22 @@
-//! Triggers other than `detection`. A record of another topic becomes an *operational* detection, by one pure function a trigger; match, branches
-//! and steps take it from there. Each has a stage of its own, so that a flood of one delays nothing else; it runs once a workflow asks for it.
+//! Triggers other than `detection`. A record of another topic, or a time that has come, becomes an *operational* detection, by one pure function a
+//! trigger; match, branches and steps take it from there. Each has a stage of its own, so that a flood of one delays nothing else; it runs once a workflow asks for it.
 //! Owns what they share: where such a stage begins, and what it writes. Must not know: steps.
 mod change;
 mod incident;
 mod manual;
 mod receipt;
+mod schedule;
+mod silence;
 
 pub use incident::of_incident;
 pub use manual::runs;
 
-use crate::{Definitions, Deps, SERVICE, routed, router};
+use crate::{
+    Definitions, Deps, SERVICE, routed,
+    router::{self, To},
+};
 use atio_schemas::{
-    Code, Codec, Detection,
+    Code, Codec, Detection, Timestamp,
     detection::{Kind, Reason},
     incident::IncidentEvent,
 };
@@ -64,7 +69,17 @@ struct Also<'d> {
 
 /// The stages of triggers of which there are, or were, workflows.
 pub(crate) fn stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
-    Trigger::ALL.iter().filter_map(|on| stage(*on, deps, definitions)).collect()
+    let mut stages: Vec<Stage> = Trigger::ALL.iter().filter_map(|on| stage(*on, deps, definitions)).collect();
+    if definitions.since(Trigger::Silence).is_some() {
+        stages.extend(silence::stages(deps, definitions));
+    }
+    stages
+}
+
+/// Whether this is the name of a trigger's stage.
+#[must_use]
+pub fn is_named(stage: &str) -> bool {
+    stage == silence::LISTENER || Trigger::ALL.iter().any(|on| name(*on) == stage)
 }
 
 /// The name of a trigger's stage, and group.
@@ -76,12 +91,13 @@ pub fn name(on: Trigger) -> String {
 fn stage(on: Trigger, deps: &Deps, definitions: &Definitions) -> Option<Stage> {
     definitions.since(on)?;
     match on {
-        // The routers are these.
-        Trigger::Detection => None,
+        // The routers are these; silence has two.
+        Trigger::Detection | Trigger::Silence => None,
         Trigger::Change => Some(of(change::Changes, deps, definitions)),
         Trigger::Incident => Some(of(incident::Incidents, deps, definitions)),
         Trigger::Manual => Some(of(manual::Runs, deps, definitions)),
         Trigger::Receipt => Some(of(receipt::Receipts, deps, definitions)),
+        Trigger::Schedule => Some(schedule::stage(deps, definitions)),
     }
 }
 
@@ -162,6 +178,10 @@ impl<S: Source> Processor for Router<S> {
 }
 
 impl<S: Source> Router<S> {
+    fn to<'a>(&'a self, definitions: &'a Definitions) -> To<'a> {
+        To { codec: &self.codec, prefix: &self.prefix, definitions }
+    }
+
     fn outputs(
         &self,
         mut detection: Detection,
@@ -169,20 +189,13 @@ impl<S: Source> Router<S> {
         (definitions, found): (&Definitions, &[(&str, i64)]),
         here: Option<Also<'_>>,
     ) -> Result<Outcome, Outcome> {
-        if detection.bundle.is_empty() {
-            let bundle = graph::operational(&detection);
-            let bundle = bundle.map_err(|e| Outcome::dead_letter(e.code(), e.to_string()))?;
-            detection.bundle = Arc::from(bundle);
-        }
+        bundle(&mut detection)?;
         let (mut outputs, mut rejected) = (vec![], vec![]);
         outputs.extend(self.opened(&detection, record)?);
         if let Some(also) = here {
             self.run(&also, &detection, record, &mut outputs, &mut rejected)?;
         }
-        let key = detection.asset.as_ref().or(detection.incident_id.as_ref()).unwrap_or(&detection.event_id);
-        let key = key.clone().into_bytes();
-        let to = router::To { codec: &self.codec, prefix: &self.prefix, definitions };
-        outputs.extend(to.outputs(record.headers, (Some(key), None), detection, found)?);
+        outputs.extend(routed_to(self.to(definitions), record.headers, detection, found)?);
         Ok(Outcome::of(outputs, rejected, Code::NoMatch))
     }
 
@@ -249,15 +262,42 @@ fn operational(on: Trigger, source: &str, record: &Record<'_>) -> Detection {
     let first = Replay::of(record.headers).and_then(Replay::place);
     let (topic, partition, offset) = first.unwrap_or((record.topic, record.partition, record.offset));
     let event_id = ids::event_id(TENANT, source, topic, partition, offset, 0);
-    let mut detection = on.blank(event_id.to_string(), TENANT, source);
+    told(on, source, event_id.to_string(), format!("{topic}/{partition}/{offset}"), record.timestamp)
+}
+
+/// `place`: the record that it goes back to; `at`: when that came to this.
+fn told(on: Trigger, source: &str, event_id: String, place: String, at: Timestamp) -> Detection {
+    let mut detection = on.blank(event_id, TENANT, source);
     detection.product = Some("ATIO".to_owned());
     detection.tools = vec!["ATIO".to_owned()];
     detection.confidence = Some(100);
-    detection.raw_ref = Some(format!("{topic}/{partition}/{offset}"));
-    detection.received_at = Some(record.timestamp);
-    detection.reported_at = Some(record.timestamp);
+    detection.raw_ref = Some(place);
+    detection.received_at = Some(at);
+    detection.reported_at = Some(at);
     debug_assert_eq!(detection.kind, Kind::Operational);
     detection
+}
+
+/// Gives it the bundle of an operational detection, where it has none.
+fn bundle(detection: &mut Detection) -> Result<(), Outcome> {
+    if detection.bundle.is_empty() {
+        let bundle = graph::operational(detection);
+        let bundle = bundle.map_err(|e| Outcome::dead_letter(e.code(), e.to_string()))?;
+        detection.bundle = Arc::from(bundle);
+    }
+    Ok(())
+}
+
+/// A record for each of these workflows.
+fn routed_to(
+    to: To<'_>,
+    from: &Headers,
+    detection: Detection,
+    found: &[(&str, i64)],
+) -> Result<Vec<Output>, Outcome> {
+    let key = detection.asset.as_ref().or(detection.incident_id.as_ref()).unwrap_or(&detection.event_id);
+    let key = key.clone().into_bytes();
+    to.outputs(from, (Some(key), None), detection, found)
 }
 
 /// How bad it is, 0 to 100, in all columns that say so, and why.
