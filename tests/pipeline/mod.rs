@@ -1,6 +1,7 @@
 //! The real program, end to end.
 mod crowd;
 mod dead_letters;
+mod fairness;
 mod incidents;
 mod kill;
 mod metrics;
@@ -23,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(normalize::trials());
     trials.extend(kill::trials());
     trials.extend(dead_letters::trials());
+    trials.extend(fairness::trials());
     trials.extend(incidents::trials());
     trials.extend(crowd::trials());
     trials.extend(steps::trials());
