@@ -265,6 +265,7 @@ fn lane(job: &Job, commit_ms: u64) {
         limits: Limits { commit_interval: Some(Duration::from_millis(commit_ms)), ..Limits::default() },
         tables: SharedTables::default(),
         epochs: Some(Arc::from(format!("{}epochs", job.prefix))),
+        intake: None,
     };
     let ended = run_lane(Arc::new(stage), config, Stop::new()).expect("a thread").join();
     panic!("the lane ended: {ended:?}");

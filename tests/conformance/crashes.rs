@@ -99,6 +99,11 @@ pub fn workers(on: On) {
     soak(on, Kind::Count, oracle::judge);
 }
 
+/// The same where each partition has a queue of its own.
+pub fn workers_shares(on: On) {
+    soak(on, Kind::Shares, oracle::judge);
+}
+
 /// The same for a sink: each delivery has one receipt.
 pub fn deliveries(on: On) {
     soak(on, Kind::Deliver, oracle::judge_deliveries);

@@ -1,6 +1,6 @@
 //! Requests of transactions that are delayed, cut, not answered and delivered late, on their way to the broker.
 use super::{
-    Random, behind_proxy, finish,
+    Random, behind_proxy, behind_proxy_of, finish,
     lane::Worker,
     oracle,
     proxy::{
@@ -26,7 +26,7 @@ const ACTS: [Act; 7] = [
 
 fn spoil(on: On, faults: impl Iterator<Item = (i16, Act)>) {
     let broker = Broker::shared(on);
-    spoil_one(&broker, 500, faults);
+    spoil_one(behind_proxy(&broker, 500), faults);
 }
 
 /// A world for each of these, all at the same time.
@@ -35,13 +35,15 @@ fn spoil_each(on: On, faults: &[(i16, Act)]) {
     thread::scope(|all| {
         for fault in faults {
             let broker = &broker;
-            all.spawn(move || spoil_one(broker, 200, [*fault].into_iter()));
+            all.spawn(move || spoil_one(behind_proxy(broker, 200), [*fault].into_iter()));
         }
     });
 }
 
-fn spoil_one(broker: &Broker, pace: u64, faults: impl Iterator<Item = (i16, Act)>) {
-    let (world, proxy, feeder, worker) = behind_proxy(broker, pace);
+fn spoil_one(
+    (world, proxy, feeder, worker): (World, Proxy, Feeder, Worker),
+    faults: impl Iterator<Item = (i16, Act)>,
+) {
     let mut asked = BTreeMap::<i16, usize>::new();
     for (key, act) in faults {
         println!("{act:?} on {key}");
@@ -77,6 +79,12 @@ pub fn requests(on: On) {
     let keys = [PRODUCE, ADD_PARTITIONS, ADD_OFFSETS, END_TXN, END_TXN, OFFSET_COMMIT];
     let more = (1..rounds()).flat_map(|_| 0..20).map(|_| (random.of(&keys), random.of(&ACTS)));
     spoil(on, always.into_iter().chain(more));
+}
+
+/// What is sought again after an abort, where each partition has a queue of its own.
+pub fn requests_shares(on: On) {
+    let faults = [(PRODUCE, Act::CutAfter), (OFFSET_COMMIT, Act::SwallowAnswer), (END_TXN, Act::CutBefore)];
+    spoil_one(behind_proxy_of(&Broker::shared(on), Kind::Shares, 500), faults.into_iter());
 }
 
 /// Held up for longer than a commit may take (3 s) and than the client waits for an answer (4 s); a commit also for longer than its transaction
@@ -143,7 +151,9 @@ pub fn lost(on: On) {
     thread::scope(|all| {
         let (broker, start) = (&broker, &start);
         let acts = [Act::SwallowAnswer, Act::CutAfter];
-        all.spawn(move || spoil_one(broker, 200, acts.into_iter().map(|act| (ADD_OFFSETS, act))));
+        all.spawn(move || {
+            spoil_one(behind_proxy(broker, 200), acts.into_iter().map(|act| (ADD_OFFSETS, act)))
+        });
         for act in acts {
             all.spawn(move || start(act));
         }

@@ -8,7 +8,9 @@ use atio_metric::Metrics;
 use atio_schemas::{Codec, codec::StaticIds};
 use atio_stream::{
     Identity, Kafka, Lane, LaneConfig, LaneState, LaneStatus, Limits, SharedTables, Stop, StreamError,
-    StreamMetrics, run_lane,
+    StreamMetrics,
+    intake::{Downstream, Intake},
+    run_lane,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::Command, sync::Arc, time::Duration};
@@ -35,8 +37,14 @@ fn config(
         limits: Limits::default(),
         tables: SharedTables::default(),
         epochs: (kind == Kind::Join).then(|| Arc::from(format!("{name}.epochs"))),
+        intake: (kind == Kind::Shares).then(shares),
     };
     (config, metrics)
+}
+
+/// Nobody looks downstream: who has had his share is held back for a moment whenever much comes at once.
+fn shares() -> Intake {
+    Intake { shares: BTreeMap::new(), downstream: Downstream::default() }
 }
 
 fn runtime() -> Runtime {

@@ -45,8 +45,17 @@ pub fn twins(on: On) {
 
 /// Members join, leave, die and freeze under load, one of the joins in the middle of a commit.
 pub fn rebalance(on: On) {
+    rebalances(on, Kind::Count);
+}
+
+/// The same where each partition has a queue of its own.
+pub fn rebalance_shares(on: On) {
+    rebalances(on, Kind::Shares);
+}
+
+fn rebalances(on: On, kind: Kind) {
     let broker = Broker::shared(on);
-    let world = World::new(&broker.bootstrap, Kind::Count, 6);
+    let world = World::new(&broker.bootstrap, kind, 6);
     let proxy = Proxy::start(&broker.bootstrap);
     let feeder = Feeder::start(&world, 400, u64::MAX);
     let join = || {

@@ -52,6 +52,7 @@ const SCENARIOS: &[Scenario] = &[
     ("crash", crashes::in_each_step),
     ("late_commit", crashes::late_commit),
     ("worker_killed", crashes::workers),
+    ("worker_killed_shares", crashes::workers_shares),
     ("delivery", crashes::deliveries),
     ("broker_killed", outage::killed),
     ("broker_restarted", outage::restarted),
@@ -64,6 +65,7 @@ const SCENARIOS: &[Scenario] = &[
     ("moved_back_where_ok_is_believed", naive::moved_back),
     ("end_txn", faults::end_txn),
     ("requests", faults::requests),
+    ("requests_shares", faults::requests_shares),
     ("late_requests", faults::late),
     ("late_copies", faults::late_copies),
     ("coordinator_moved", faults::moved),
@@ -76,6 +78,7 @@ const SCENARIOS: &[Scenario] = &[
     ("zombie", members::zombie),
     ("twins", members::twins),
     ("rebalance", members::rebalance),
+    ("rebalance_shares", members::rebalance_shares),
 ];
 
 pub fn trials() -> Vec<Trial> {
@@ -97,7 +100,11 @@ pub fn trials() -> Vec<Trial> {
 
 /// A counting stage under a load of `pace` records a second, its worker behind a proxy: how most scenarios begin.
 fn behind_proxy(broker: &Broker, pace: u64) -> (World, Proxy, Feeder, Worker) {
-    let world = World::new(&broker.bootstrap, Kind::Count, 4);
+    behind_proxy_of(broker, Kind::Count, pace)
+}
+
+fn behind_proxy_of(broker: &Broker, kind: Kind, pace: u64) -> (World, Proxy, Feeder, Worker) {
+    let world = World::new(&broker.bootstrap, kind, 4);
     let proxy = Proxy::start(&broker.bootstrap);
     let feeder = Feeder::start(&world, pace, u64::MAX);
     let worker = Worker::start(&world, &proxy.bootstrap, Some(0));

@@ -16,6 +16,8 @@ use std::{
 pub enum Kind {
     /// Counts by key, in state; its timers and holds too.
     Count,
+    /// The same, its input taken from by shares.
+    Shares,
     /// Rows of a table.
     Join,
     Pass,
@@ -23,9 +25,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Count, Self::Join, Self::Pass, Self::Deliver];
+    pub const ALL: [Self; 5] = [Self::Count, Self::Shares, Self::Join, Self::Pass, Self::Deliver];
     /// A changelog each.
     pub const STORES: [&str; 3] = [Counted::NAME, Timers::NAME, Waiting::NAME];
+
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Count | Self::Shares)
+    }
 
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|k| format!("{k:?}") == text)
@@ -59,11 +65,11 @@ impl Kind {
             group: format!("{name}.group"),
             inputs: vec![Input::new(&format!("{name}.in"))],
             outputs: vec![Arc::from(format!("{name}.out"))],
-            stores: if self == Self::Count { stores.to_vec() } else { vec![] },
+            stores: if self.counts() { stores.to_vec() } else { vec![] },
             tables: if self == Self::Join { vec![rows] } else { vec![] },
             pace: Pace::Interactive,
             run: match self {
-                Self::Count => Run::Transform(Box::new(Counter)),
+                Self::Count | Self::Shares => Run::Transform(Box::new(Counter)),
                 Self::Join => Run::Transform(Box::new(Join(gate.clone()))),
                 Self::Pass => Run::Transform(Box::new(Pass)),
                 Self::Deliver => Run::Deliver(deliver()),

@@ -104,7 +104,9 @@ impl World {
         let mut topics: Vec<(&str, i32, bool)> =
             ["in", "in.dlq", "out"].map(|t| (t, partitions, false)).to_vec();
         match kind {
-            Kind::Count => topics.extend(changelogs.iter().map(|t| (t.as_str(), partitions, true))),
+            Kind::Count | Kind::Shares => {
+                topics.extend(changelogs.iter().map(|t| (t.as_str(), partitions, true)))
+            }
             Kind::Join => topics.extend([("rows", 3, true), ("epochs", 1, true)]),
             Kind::Pass | Kind::Deliver => {}
         }
@@ -247,7 +249,7 @@ impl World {
     /// The last of each key in the changelogs, as a restarted stage would find it; nothing where the stage has none.
     pub fn stored(&self) -> Stored {
         let mut stored = Stored::default();
-        for store in Kind::STORES.iter().filter(|_| self.kind == Kind::Count) {
+        for store in Kind::STORES.iter().filter(|_| self.kind.counts()) {
             let mut last: BTreeMap<(i32, String), StateEntry> = BTreeMap::new();
             for seen in self.read(&format!("state.demo.{store}")) {
                 let key = (seen.partition, seen.key());

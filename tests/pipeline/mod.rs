@@ -2,6 +2,7 @@
 mod applies;
 mod crowd;
 mod dead_letters;
+mod fairness;
 mod incidents;
 mod kill;
 mod metrics;
@@ -29,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(normalize::trials());
     trials.extend(kill::trials());
     trials.extend(dead_letters::trials());
+    trials.extend(fairness::trials());
     trials.extend(incidents::trials());
     trials.extend(crowd::trials());
     trials.extend(applies::trials());

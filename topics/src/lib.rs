@@ -23,4 +23,4 @@ pub use load::{Declarations, WorkflowText};
 pub use place::{Place, Problem};
 pub use plan::{Change, ClusterState, Flags, Plan, TopicState};
 pub use sink::{Audience, Auth, Role, Sink, Target};
-pub use spec::{From, Secret, Source, Table, TableFile, TableFormat};
+pub use spec::{Class, From, Secret, Source, Table, TableFile, TableFormat};

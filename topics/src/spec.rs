@@ -115,6 +115,28 @@ pub enum Start {
     End,
 }
 
+/// How much a source counts beside the others of its tenant, where more comes than can be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    Critical,
+    #[default]
+    Normal,
+    Bulk,
+}
+
+impl Class {
+    /// A source of a class has four times the share of one of the next.
+    #[must_use]
+    pub const fn weight(self) -> u32 {
+        match self {
+            Self::Critical => 16,
+            Self::Normal => 4,
+            Self::Bulk => 1,
+        }
+    }
+}
+
 /// What an adopted topic's values are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -132,6 +154,7 @@ pub struct Source {
     /// None = recognised by content.
     pub format: Option<String>,
     pub tenant: String,
+    pub class: Class,
     pub zone: Zone,
     /// For what carries no marking of its own.
     pub tlp: Tlp,
@@ -265,6 +288,8 @@ struct SourceFields {
     metadata: MetaFields,
     format: Option<Spanned<String>>,
     tenant: Option<Spanned<String>>,
+    #[serde(default)]
+    class: Class,
     zone: Option<ZoneText>,
     tlp: Option<TlpText>,
     from: Spanned<BTreeMap<String, serde::de::IgnoredAny>>,
@@ -380,6 +405,7 @@ pub(crate) fn source(file: &str, text: &str, meta: Meta) -> Result<Source, Probl
         meta,
         format: format.map(|f| f.value),
         tenant,
+        class: fields.class,
         zone: if matches!(fields.zone, Some(ZoneText::Ot)) { Zone::Ot } else { Zone::It },
         tlp: fields.tlp.map_or(Tlp::Amber, TlpText::tlp),
         from,

@@ -89,6 +89,7 @@ impl Speed {
             limits: Limits::default(),
             tables: SharedTables::default(),
             epochs: None,
+            intake: None,
         };
         run_lane(Arc::new(stage), config, stop.clone()).expect("a thread")
     }

@@ -30,12 +30,14 @@ mod batch;
 mod deliver;
 mod epoch;
 mod start;
+mod take;
 mod timers;
 mod transaction;
 
 use again::Ended;
 use batch::Batch;
 use epoch::Noting;
+use take::Taking;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// A lane that its group has not answered says so this often.
@@ -105,6 +107,8 @@ struct Driver {
     ids: HashSet<i32>,
     /// Where the stage is a delivery.
     deliveries: Option<Deliveries>,
+    /// Where its inputs have shares.
+    taking: Option<Taking>,
     deadlines: Deadlines,
     /// Per partition with a deadline that has passed: how far it must be read.
     wanted: BTreeMap<i32, Vec<(Tp, i64)>>,
@@ -179,7 +183,15 @@ impl Driver {
     fn read(&mut self, consumer: &LaneConsumer) {
         let wait = Duration::from_millis(self.machine.wait(self.clock.now()));
         let most = (self.config.limits.batch_records, self.config.limits.batch_bytes);
-        match self.gather(consumer, wait, most) {
+        let gathered = match self.taking.take() {
+            None => self.gather(consumer, wait, most),
+            Some(mut taking) => {
+                let gathered = self.gather_shared(&mut taking, consumer, wait, most);
+                self.taking = Some(taking);
+                gathered
+            }
+        };
+        match gathered {
             Ok(batch) => {
                 let event = Event::Polled { ends: batch.ends(), bytes: batch.bytes };
                 self.feed(consumer, Some(&batch), event);

@@ -4,6 +4,7 @@ use crate::{
     config::{Identity, Kafka},
     driver,
     fault::Tp,
+    intake::Intake,
     ledger::Counts,
     machine,
     metrics::StreamMetrics,
@@ -130,6 +131,8 @@ pub struct LaneConfig {
     pub tables: SharedTables,
     /// Where table advances are noted (`atio.epochs`); none: not noted.
     pub epochs: Option<Arc<str>>,
+    /// How its inputs share it; none: records are taken as they come.
+    pub intake: Option<Intake>,
 }
 
 /// Why a lane ended other than by being stopped.

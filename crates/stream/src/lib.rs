@@ -13,6 +13,7 @@ mod dead_letter;
 mod deliver;
 mod driver;
 pub mod fault;
+pub mod intake;
 pub mod lane;
 pub mod ledger;
 pub mod machine;

@@ -86,6 +86,9 @@ pub struct StreamMetrics {
     held: Gauge,
     in_flight: Gauge,
     up: Gauge,
+    held_back: Counter,
+    downstream: Gauge,
+    window: Gauge,
 }
 
 impl StreamMetrics {
@@ -118,6 +121,21 @@ impl StreamMetrics {
                 "atio_stage_deliveries_in_flight",
                 "Deliveries under way, by lane.",
                 &["stage", "lane"],
+            )?,
+            held_back: service.counter(
+                "atio_intake_held_back_seconds_total",
+                "Time in which a source may have had records and was not taken from, so that others are not delayed.",
+                &["stage", "source"],
+            )?,
+            downstream: service.gauge(
+                "atio_intake_downstream_records",
+                "Records that wait downstream, by the last look; nobody looks at rest.",
+                stage,
+            )?,
+            window: service.gauge(
+                "atio_intake_window_records",
+                "Above so many downstream who has had his share is held back; 0 at rest.",
+                stage,
             )?,
             up: service.gauge(
                 "atio_stage_lane_up",
@@ -162,6 +180,16 @@ impl StreamMetrics {
     }
     pub(crate) fn restored(&self, stage: &str, seconds: f64) {
         self.restore_seconds.observe(&[stage], seconds);
+    }
+    pub(crate) fn held_back(&self, stage: &str, source: &str, seconds: u64) {
+        self.held_back.add(&[stage, source], seconds);
+    }
+    /// `waiting`: where it was looked.
+    pub(crate) fn downstream(&self, stage: &str, waiting: Option<u64>, window: Option<f64>) {
+        if let Some(waiting) = waiting {
+            self.downstream.set(&[stage], waiting as f64);
+        }
+        self.window.set(&[stage], window.unwrap_or(0.0));
     }
     pub(crate) fn state(&self, stage: &str, lane: u32, up: bool, held: i64, in_flight: usize) {
         let labels = &[stage, &lane.to_string()];

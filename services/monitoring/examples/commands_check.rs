@@ -92,6 +92,7 @@ fn serve(kafka: &Kafka, prefix: &str) {
                 limits: Limits::default(),
                 tables: shared.clone(),
                 epochs: None,
+                intake: None,
             };
             run_lane(Arc::new(stage), config, stop.clone()).expect("a lane")
         })

@@ -1,7 +1,7 @@
 //! Declarations as users write them, right and wrong.
 use atio_schemas::{Code, detection::Tlp};
 use atio_topics::{
-    Audience, Auth, Declarations, From, Problem, Secret, TableFormat, Target,
+    Audience, Auth, Class, Declarations, From, Problem, Secret, TableFormat, Target,
     load::{Declaration, File, parse},
 };
 use std::time::Duration;
@@ -22,12 +22,14 @@ fn bad(kind: &str, rest: &str) -> Problem {
 fn sources_of_every_transport() {
     let Declaration::Source(s) = good("Source", "from: {http: {}}") else { panic!("a source") };
     assert_eq!((s.from, s.tlp, s.tenant.as_str(), s.format), (From::Http, Tlp::Amber, "default", None));
+    assert_eq!(s.class, Class::Normal);
     let Declaration::Source(s) = good(
         "Source",
-        "format: auto\ntlp: amber+strict\nzone: ot\nfrom: {tail: {paths: [/var/log/eve.json]}}",
+        "format: auto\ntlp: amber+strict\nzone: ot\nclass: critical\nfrom: {tail: {paths: [/var/log/eve.json]}}",
     ) else {
         panic!("a source")
     };
+    assert_eq!(s.class, Class::Critical);
     assert_eq!((s.from, s.tlp), (From::Tail { paths: vec!["/var/log/eve.json".into()] }, Tlp::AmberStrict));
     let Declaration::Source(s) = good("Source", "from: {directory: {path: /in, glob: '*.xml'}}") else {
         panic!("a source")
@@ -53,6 +55,8 @@ fn a_wrong_word_is_refused_with_its_place_and_the_right_one() {
     );
     let p = bad("Source", "zone: itt\nfrom: {http: {}}");
     assert_eq!((p.message.as_str(), p.help.as_deref()), ("unknown value `itt`", Some("did you mean `it`?")));
+    let p = bad("Source", "class: criticl\nfrom: {http: {}}");
+    assert_eq!((p.place.line, p.help.as_deref()), (4, Some("did you mean `critical`?")), "{p}");
     let p = bad("Source", "from: {htpt: {}}");
     assert_eq!(p.help.as_deref(), Some("did you mean `http`?"), "{p}");
     let p = bad("Source", "from: {http: {}, tail: {paths: [a]}}");

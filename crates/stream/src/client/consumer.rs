@@ -1,5 +1,6 @@
 //! The group consumer of a lane (exactly-once, rules 2, 10, 12). Owns its settings and the stored rebalance events; must not know what the
 //! driver makes of them.
+use super::queues::{Bell, Queues};
 use crate::{
     config::Kafka,
     fault::{Fault, FaultKind, Tp},
@@ -36,6 +37,8 @@ const METADATA_MS: &str = "5000";
 pub(super) const FETCH_BYTES: &str = "65536";
 /// Records that wait for the driver: the work of some 20 ms. With four times as much a lane was no faster.
 pub(super) const QUEUE_KIB: &str = "512";
+/// The same where each partition has a queue of its own; one answer still goes above.
+const SPLIT_QUEUE_KIB: &str = "64";
 
 /// What the group told, in its order; each is to be acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,11 +115,15 @@ pub struct ConsumerSpec {
     pub session: Duration,
     /// Inputs whose partitions must meet in one lane (state is keyed by partition): `range` puts them together, cooperative-sticky does not.
     pub together: bool,
+    /// A queue for each partition: records are taken by [`LaneConsumer::take`], and the common queue has what concerns the group.
+    pub split: bool,
 }
 
 /// A member of the stage's group.
 pub struct LaneConsumer {
-    consumer: BaseConsumer<Membership>,
+    /// They end before their consumer.
+    queues: Option<Queues>,
+    consumer: Arc<BaseConsumer<Membership>>,
     stored: Arc<Stored>,
     client_id: String,
 }
@@ -149,7 +156,7 @@ impl LaneConsumer {
             // still comes, alone.
             .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("queued.min.messages", "2000")
-            .set("queued.max.messages.kbytes", QUEUE_KIB)
+            .set("queued.max.messages.kbytes", if spec.split { SPLIT_QUEUE_KIB } else { QUEUE_KIB })
             .set("retry.backoff.ms", "20")
             .set("heartbeat.interval.ms", "1000")
             .set("max.poll.interval.ms", "600000");
@@ -168,9 +175,15 @@ impl LaneConsumer {
         }
         let membership = Membership::default();
         let stored = membership.0.clone();
-        let consumer: BaseConsumer<Membership> = config.create_with_context(membership).map_err(fatal)?;
+        let mut consumer: BaseConsumer<Membership> = config.create_with_context(membership).map_err(fatal)?;
+        let queues = spec.split.then(|| {
+            let bell = Bell::default();
+            let common = bell.clone();
+            consumer.set_nonempty_callback(move || common.ring());
+            Queues::new(bell)
+        });
         consumer.subscribe(topics).map_err(fatal)?;
-        Ok(Self { consumer, stored, client_id: spec.client_id.clone() })
+        Ok(Self { queues, consumer: Arc::new(consumer), stored, client_id: spec.client_id.clone() })
     }
 
     /// What the group calls this member's client.
@@ -184,18 +197,32 @@ impl LaneConsumer {
         self.stored.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        !self.stored.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// One record, waiting up to `wait`.
     pub fn poll(&self, wait: Duration) -> Polled<'_> {
-        match self.consumer.poll(whole(wait)) {
-            None => Polled::Nothing,
-            Some(Ok(message)) => Polled::Record(Incoming::of(message)),
-            Some(Err(e)) => match e {
-                KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
-                    Polled::OutOfRange(e.to_string())
-                }
-                KafkaError::MessageConsumptionFatal(_) => Polled::Fatal(e.to_string()),
-                e => Polled::Trouble(e.to_string()),
-            },
+        polled(self.consumer.poll(whole(wait)))
+    }
+
+    /// What is at hand in a partition's own queue.
+    pub fn take(&self, queue: usize) -> Polled<'_> {
+        let queue = self.queues.as_ref().and_then(|queues| queues.get(queue));
+        queue.map_or(Polled::Nothing, |queue| polled(queue.poll(Duration::ZERO)))
+    }
+
+    /// The queue of an assigned partition; none: its records come by [`Self::poll`].
+    #[must_use]
+    pub fn queue(&self, tp: &Tp) -> Option<usize> {
+        self.queues.as_ref()?.find(tp)
+    }
+
+    /// Until something comes to a queue that was empty, or so long.
+    pub fn rest(&self, limit: Duration) {
+        if let Some(queues) = &self.queues {
+            queues.wait(whole(limit));
         }
     }
 
@@ -226,6 +253,9 @@ impl LaneConsumer {
     /// # Errors
     /// What the client says; the lane can't go on then.
     pub fn assign(&self, positions: &BTreeMap<Tp, Option<i64>>) -> Result<(), Fault> {
+        if let Some(queues) = &self.queues {
+            positions.keys().for_each(|tp| queues.split(&self.consumer, tp));
+        }
         let list = list(positions.iter().map(|(tp, next)| (tp, *next)))?;
         acknowledge(&self.consumer, true, &list)
             .map_err(|e| Fault::new(FaultKind::Fatal, format!("assign: {e}")))
@@ -305,7 +335,22 @@ impl LaneConsumer {
     /// Leaves the group. Every stored event must be acknowledged before (rule 15).
     pub fn close(self) {
         self.stored.closing.store(true, SeqCst);
+        drop(self.queues);
         drop(self.consumer);
+    }
+}
+
+fn polled(polled: Option<Result<BorrowedMessage<'_>, KafkaError>>) -> Polled<'_> {
+    match polled {
+        None => Polled::Nothing,
+        Some(Ok(message)) => Polled::Record(Incoming::of(message)),
+        Some(Err(e)) => match e {
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
+                Polled::OutOfRange(e.to_string())
+            }
+            KafkaError::MessageConsumptionFatal(_) => Polled::Fatal(e.to_string()),
+            e => Polled::Trouble(e.to_string()),
+        },
     }
 }
 

@@ -7,16 +7,20 @@ const GROUPS: usize = 50;
 const APART: Duration = Duration::from_millis(25);
 const ANSWER: Duration = Duration::from_millis(300);
 
-fn join(mock: &Mock, group: usize) -> LaneConsumer {
-    let spec = ConsumerSpec {
+fn spec(mock: &Mock, group: usize) -> ConsumerSpec {
+    ConsumerSpec {
         kafka: mock.kafka.clone(),
         client_id: format!("joins-{group}"),
         group: format!("group-{group}"),
         instance: None,
         session: Duration::from_secs(6),
         together: false,
-    };
-    LaneConsumer::join(&spec, &["rows"]).unwrap()
+        split: false,
+    }
+}
+
+fn join(mock: &Mock, group: usize) -> LaneConsumer {
+    LaneConsumer::join(&spec(mock, group), &["rows"]).unwrap()
 }
 
 /// A node that a client asks about the topic may be gone from what another one knows before it has answered; librdkafka then forgets the question.
@@ -73,4 +77,63 @@ fn whoever_gets_nothing_is_told_so() {
         assert!(from.elapsed() < Duration::from_secs(30), "both are told: {given:?}");
     }
     members.into_iter().for_each(LaneConsumer::close);
+}
+
+/// Offsets of what a partition's own queue gives, until there is one past the last that is wanted.
+fn taken(consumer: &LaneConsumer, tp: &Tp, until: i64) -> Vec<i64> {
+    let queue = consumer.queue(tp).expect("it is ours");
+    let (mut offsets, from) = (vec![], Instant::now());
+    while offsets.last() != Some(&until) {
+        assert!(from.elapsed() < Duration::from_secs(30), "{tp} up to {until}: {offsets:?}");
+        assert!(
+            matches!(consumer.poll(Duration::ZERO), Polled::Nothing),
+            "nothing comes by the common queue"
+        );
+        match consumer.take(queue) {
+            Polled::Record(record) => offsets.push(record.offset()),
+            _ => consumer.rest(Duration::from_millis(100)),
+        }
+    }
+    offsets
+}
+
+/// Each partition by itself, in order; what is sought comes again, what was given back and comes again too.
+#[test]
+fn partitions_with_queues_of_their_own_are_taken_from_at_will() {
+    let mock = Mock::new("rows", 2);
+    let spec = ConsumerSpec { split: true, ..spec(&mock, 7) };
+    let consumer = LaneConsumer::join(&spec, &["rows"]).unwrap();
+    let [left, right] = [0, 1].map(|p| Tp::new("rows", p));
+    let at = |offset: i64| BTreeMap::from([(left.clone(), offset), (right.clone(), offset)]);
+    let given = |consumer: &LaneConsumer| {
+        let from = Instant::now();
+        loop {
+            drop(consumer.poll(Duration::from_millis(10)));
+            if let Some(Rebalance::Assigned(partitions)) = consumer.next_event() {
+                return partitions;
+            }
+            assert!(from.elapsed() < Duration::from_secs(30), "it joins");
+        }
+    };
+    assert_eq!(given(&consumer).len(), 2);
+    assert_eq!(consumer.queue(&left), None, "not before it is assigned");
+    consumer.assign(&at(0).into_iter().map(|(tp, next)| (tp, Some(next))).collect()).unwrap();
+    for n in 0..20 {
+        mock.put(0, &n.to_string());
+        mock.put(1, &n.to_string());
+    }
+    assert_eq!(taken(&consumer, &right, 19), (0..20).collect::<Vec<_>>());
+    assert_eq!(consumer.positions(), [(right.clone(), 20)], "what was not taken has no position yet");
+    assert_eq!(taken(&consumer, &left, 4), (0..5).collect::<Vec<_>>());
+    consumer.seek(&BTreeMap::from([(left.clone(), 2), (right.clone(), 18)])).unwrap();
+    assert_eq!(
+        taken(&consumer, &left, 9),
+        (2..10).collect::<Vec<_>>(),
+        "what was at hand is not what is sought"
+    );
+    assert_eq!(taken(&consumer, &right, 19), [18, 19]);
+    consumer.unassign(&[left.clone(), right.clone()]).unwrap();
+    consumer.assign(&at(7).into_iter().map(|(tp, next)| (tp, Some(next))).collect()).unwrap();
+    assert_eq!(taken(&consumer, &left, 19), (7..20).collect::<Vec<_>>());
+    consumer.close();
 }

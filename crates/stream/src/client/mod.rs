@@ -14,6 +14,7 @@ pub(crate) mod mock;
 mod offsets;
 pub mod producer;
 pub(crate) mod publisher;
+mod queues;
 pub(crate) mod reader;
 pub(crate) mod survey;
 mod waiting;

@@ -77,13 +77,41 @@ impl Connection {
         topics: &BTreeMap<String, i32>,
         limit: Duration,
     ) -> Result<Vec<Committed>, AdminError> {
+        self.asker(group)?.committed(topics, limit)
+    }
+
+    /// Who asks for a group's offsets again and again.
+    pub(crate) fn asker(&self, group: &str) -> Result<Asker, AdminError> {
+        // Only a client that is configured with the group may ask for its offsets; it does not join.
+        let consumer = consumer(&self.kafka, &self.client_id, group)?;
+        Ok(Asker { group: group.to_owned(), bootstrap: self.kafka.bootstrap.clone(), consumer })
+    }
+
+    fn error(&self, what: &str, error: &KafkaError) -> AdminError {
+        told(&self.kafka.bootstrap, what, error)
+    }
+}
+
+/// A client in the name of a group.
+pub(crate) struct Asker {
+    group: String,
+    bootstrap: String,
+    consumer: BaseConsumer<Quiet>,
+}
+
+impl Asker {
+    /// Partitions without a committed offset are left out.
+    pub(crate) fn committed(
+        &self,
+        topics: &BTreeMap<String, i32>,
+        limit: Duration,
+    ) -> Result<Vec<Committed>, AdminError> {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in all(topics) {
             list.add_partition(topic, partition);
         }
-        // Only a client that is configured with the group may ask for its offsets; it does not join.
-        let asking = consumer(&self.kafka, &self.client_id, group)?;
-        let found = asking.committed_offsets(list, limit).map_err(|e| self.error(group, &e))?;
+        let found = self.consumer.committed_offsets(list, limit);
+        let found = found.map_err(|e| told(&self.bootstrap, &self.group, &e))?;
         let known = found.elements().into_iter().filter_map(|e| match (e.error(), e.offset()) {
             (Ok(()), Offset::Offset(n)) => Some(Committed {
                 topic: e.topic().to_owned(),
@@ -95,20 +123,20 @@ impl Connection {
         });
         Ok(known.collect())
     }
+}
 
-    fn error(&self, what: &str, error: &KafkaError) -> AdminError {
-        use RDKafkaErrorCode as E;
-        match error.rdkafka_error_code() {
-            Some(
-                code @ (E::OperationTimedOut
-                | E::BrokerTransportFailure
-                | E::AllBrokersDown
-                | E::RequestTimedOut
-                | E::Resolve
-                | E::NetworkException),
-            ) => AdminError::Unreachable { bootstrap: self.kafka.bootstrap.clone(), text: code.to_string() },
-            _ => AdminError::Refused { what: what.to_owned(), text: error.to_string() },
-        }
+fn told(bootstrap: &str, what: &str, error: &KafkaError) -> AdminError {
+    use RDKafkaErrorCode as E;
+    match error.rdkafka_error_code() {
+        Some(
+            code @ (E::OperationTimedOut
+            | E::BrokerTransportFailure
+            | E::AllBrokersDown
+            | E::RequestTimedOut
+            | E::Resolve
+            | E::NetworkException),
+        ) => AdminError::Unreachable { bootstrap: bootstrap.to_owned(), text: code.to_string() },
+        _ => AdminError::Refused { what: what.to_owned(), text: error.to_string() },
     }
 }
 

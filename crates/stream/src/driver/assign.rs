@@ -182,7 +182,10 @@ impl Driver {
         None
     }
 
-    fn assigned(&self) {
+    fn assigned(&mut self) {
+        if let Some(taking) = &mut self.taking {
+            taking.moved();
+        }
         let (assigned, total) = (self.books.partitions().cloned().collect(), self.books.total());
         self.shared.update(|s| {
             s.assigned = assigned;

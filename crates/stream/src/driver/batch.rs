@@ -27,27 +27,37 @@ impl Driver {
         (records, bytes): (usize, usize),
     ) -> Result<Batch<'a>, End> {
         let mut batch = Batch { records: vec![], partitions: vec![], bytes: 0 };
+        let filled = self.fill(&mut batch, (records, bytes), wait, |wait| consumer.poll(wait));
+        filled.map(|_| batch).map_err(|end| consumer.ended().unwrap_or(end))
+    }
+
+    /// Polls until the batch has so many records or bytes. True: before it had, there was nothing more.
+    pub(super) fn fill<'a>(
+        &mut self,
+        batch: &mut Batch<'a>,
+        (records, bytes): (usize, usize),
+        wait: Duration,
+        poll: impl Fn(Duration) -> Polled<'a>,
+    ) -> Result<bool, End> {
         let mut wait = wait;
         while batch.records.len() < records && batch.bytes < bytes {
-            match consumer.poll(wait) {
+            match poll(wait) {
                 Polled::Record(record) => {
-                    self.keep(&mut batch, record);
+                    self.keep(batch, record);
                     wait = Duration::ZERO;
                 }
-                Polled::Nothing => break,
+                Polled::Nothing => return Ok(true),
                 Polled::Trouble(text) => {
                     self.trouble(&text);
-                    break;
+                    return Ok(true);
                 }
                 Polled::OutOfRange(text) => {
                     return Err(End::Failed(format!("a position is outside of its partition: {text}")));
                 }
-                Polled::Fatal(text) => {
-                    return Err(consumer.ended().unwrap_or_else(|| End::Failed(format!("consumer: {text}"))));
-                }
+                Polled::Fatal(text) => return Err(End::Failed(format!("consumer: {text}"))),
             }
         }
-        Ok(batch)
+        Ok(false)
     }
 
     /// The client's complaints, while it tries again by itself: one in a while, with how many there were.
@@ -116,11 +126,18 @@ impl Driver {
         }
         for (index, record) in records {
             let Some((tp, _)) = batch.map(|b| &b.partitions[*index]) else { continue };
-            let input = stage.inputs.iter().find(|i| i.topic == tp.topic);
-            let Some(input) = input else { continue };
+            let input = stage.inputs.iter().enumerate().find(|(_, i)| i.topic == tp.topic);
+            let Some((index, input)) = input else { continue };
+            let before = cx.sent;
             cx.record(tp, record, &input.dead_letters)?;
+            if let Some(taking) = &mut self.taking {
+                taking.count(index, cx.sent - before);
+            }
         }
         let sent = cx.sent;
+        if let Some(taking) = &mut self.taking {
+            taking.settle();
+        }
         producer.poll();
         self.config.metrics.outputs(&stage.name, sent);
         self.poisoned()

@@ -63,6 +63,7 @@ pub(super) fn start(
     let deliveries = Deliveries::new(&stage, &config.io, config.limits.in_flight);
     let driver = Driver {
         deliveries,
+        taking: Taking::new(&stage, &config),
         machine: Machine::new(timing(&stage, &config)),
         stage,
         config,
@@ -185,6 +186,7 @@ fn join(
         instance: fixed.then(|| name.to_owned()),
         session: if fixed { STATIC_SESSION } else { DYNAMIC_SESSION },
         together: stage.inputs.len() > 1 && !stage.stores.is_empty(),
+        split: config.intake.is_some(),
     };
     let inputs: Vec<&str> = stage.inputs.iter().map(|i| &*i.topic).collect();
     let consumer = LaneConsumer::join(&membership, &inputs).map_err(refused)?;

@@ -95,6 +95,9 @@ impl Driver {
         if let Some(deliveries) = &mut self.deliveries {
             deliveries.committed();
         }
+        if let Some(taking) = &mut self.taking {
+            taking.shares.merged();
+        }
         let added = self.books.merge(positions.keys());
         self.poison.0 += added.read;
         self.poison.1 += added.dead_lettered_total();
@@ -121,6 +124,9 @@ impl Driver {
         self.epoch = self.epoch.aborted();
         self.states.discard();
         self.books.discard();
+        if let Some(taking) = &mut self.taking {
+            taking.forget();
+        }
         self.config.metrics.aborted(&self.stage.name);
         self.shared.update(|s| s.aborts += 1);
         None

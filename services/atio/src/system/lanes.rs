@@ -5,7 +5,7 @@ use atio_schemas::Codec;
 use atio_stage::Stage;
 use atio_stream::{
     Identity, Kafka, Lane, LaneConfig, LaneState, LaneStatus, Limits, SharedTables, Stop, StreamError,
-    StreamMetrics, run_lane,
+    StreamMetrics, intake::Intake, run_lane,
 };
 use std::{
     collections::BTreeMap,
@@ -66,6 +66,11 @@ impl Lanes {
 
     /// Starts a stage's lane; one that runs already is left alone.
     pub fn start(&self, stage: Stage) -> anyhow::Result<()> {
+        self.start_shared(stage, None)
+    }
+
+    /// The same; its inputs share it so.
+    pub fn start_shared(&self, stage: Stage, intake: Option<Intake>) -> anyhow::Result<()> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.contains_key(&stage.name) {
             return Ok(());
@@ -83,6 +88,7 @@ impl Lanes {
             limits: Limits::default(),
             tables: inner.tables.clone(),
             epochs: Some(Arc::from(format!("{}epochs", inner.prefix))),
+            intake,
         };
         let lane = run_lane(stage.clone(), config, stop.clone())?;
         running.insert(stage.name.clone(), Running { stage, stop, lane });

@@ -6,6 +6,7 @@ pub mod boot;
 pub mod branches;
 pub mod declared;
 pub mod disk;
+pub mod fair;
 pub mod files;
 pub mod lanes;
 pub mod page;

@@ -1,6 +1,6 @@
 //! The services, alphabetical, a line each; `atio run X` and `atio up` start them by the same function. The registry is not in the table: the
 //! others need it before they can be built.
-use crate::system::{System, branches, declared};
+use crate::system::{System, branches, declared, fair};
 use atio_delivery::metrics::DeliveryMetrics;
 use atio_incidents::view::View;
 use atio_ingestion::{files, metrics::IngestionMetrics};
@@ -37,7 +37,7 @@ pub const SERVICES: &[Service] = &[
     Service { name: atio_ingestion::SERVICE, start: |s| Box::pin(ingestion(s)) },
     Service { name: atio_metrics::SERVICE, start: |s| Box::pin(async { metrics(s) }) },
     Service { name: atio_monitoring::SERVICE, start: |s| Box::pin(async { watched(s) }) },
-    Service { name: atio_normalization::SERVICE, start: |s| Box::pin(async { lanes(s, normalization(&s.config, &s.declarations, &s.codec)) }) },
+    Service { name: atio_normalization::SERVICE, start: |s| Box::pin(async { normalizing(s) }) },
     Service { name: atio_routing::SERVICE, start: |s| Box::pin(branches::route(s)) },
 ];
 
@@ -45,6 +45,14 @@ pub const REGISTRY: &str = "registry";
 
 fn lanes(system: &System, stages: Vec<Stage>) -> anyhow::Result<Option<Router>> {
     stages.into_iter().try_for_each(|stage| system.lanes.start(stage))?;
+    Ok(None)
+}
+
+fn normalizing(system: &System) -> anyhow::Result<Option<Router>> {
+    let intake = fair::intake(system)?;
+    normalization(&system.config, &system.declarations, &system.codec)
+        .into_iter()
+        .try_for_each(|stage| system.lanes.start_shared(stage, Some(intake.clone())))?;
     Ok(None)
 }
 
