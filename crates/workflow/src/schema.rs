@@ -1,6 +1,6 @@
 //! A JSON Schema (draft 7) of definitions, for editors: made from the tables that the checks use. It holds what a schema can say; names of
 //! sinks, expressions and what only shows across steps are for `check`. Must not know: files.
-use crate::{Trigger, check::operators, spec, steps};
+use crate::{Trigger, check::operators, placement::Placement, spec, steps};
 use atio_schemas::{
     Code,
     column::{COLUMNS, Column, Type},
@@ -28,6 +28,7 @@ pub fn schema() -> Value {
                     "name": name("Part of the workflow's topic and groups"),
                     "owner": {"type": "string", "description": "Who answers for it"},
                     "criticality": {"enum": Criticality::NAMES},
+                    "placement": {"enum": Placement::NAMES, "description": "Groups of its own, or the pool's"},
                 },
             },
             "on": {"enum": Trigger::NAMES, "description": "What triggers it"},

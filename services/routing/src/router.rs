@@ -1,9 +1,18 @@
-//! One enriched detection in; one record out for each workflow whose trigger holds. Owns nothing but that.
+//! One enriched detection in; one record out for each workflow whose trigger holds and that has a topic of its own, and one for all the others.
+//! Owns nothing but that.
 use crate::Definitions;
-use atio_schemas::{Code, Codec, CodecError, Detection, routed::Routed};
+use atio_schemas::{Code, Codec, CodecError, Detection, definition::Placement, routed::Routed};
 use atio_stage::{Headers, NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
-use atio_workflow::{Trigger, outputs::headers};
+use atio_workflow::{
+    Trigger,
+    outputs::{headers, shared_headers},
+};
 use std::sync::Arc;
+
+/// Matches in one record at most. What more match is a record of its own, so that none is too large and gives too much.
+const MATCHES_MAX: usize = 1_000;
+/// What a routed record says of itself in `ce_type`.
+const ROUTED: &str = "atio.routed";
 
 pub(crate) struct Router {
     codec: Codec,
@@ -19,41 +28,71 @@ impl Router {
         &self,
         detection: Detection,
         record: &Record<'_>,
-        found: &[(&str, i64)],
+        definitions: &Definitions,
     ) -> Result<Vec<Output>, CodecError> {
+        let found: Vec<(&str, i64)> = definitions.matches(Trigger::Detection, &detection).collect();
         // What was written with our schema is handed on as it stands.
         let datum = record.value.and_then(|value| self.codec.own_datum::<Detection>(value));
         let key = record.key.map(<[u8]>::to_vec);
-        outputs(&self.codec, &self.prefix, record.headers, (key, datum), detection, found)
+        let found = Found::of(&found, definitions);
+        outputs(&self.codec, &self.prefix, record.headers, (key, datum), detection, &found)
     }
 }
 
-/// A record for each workflow: under this key, and with the detection's datum, where that is written already. `from`: headers of the record that
-/// it came with.
+/// Workflows that an event is for.
+pub(crate) struct Found<'d> {
+    /// Routers write their topics.
+    own: Vec<(&'d str, i64)>,
+    /// They get it out of `routed`.
+    shared: Vec<(&'d str, i64)>,
+}
+
+impl<'d> Found<'d> {
+    pub(crate) fn of(found: &[(&'d str, i64)], definitions: &Definitions) -> Self {
+        let is_own = |(name, _): &(&str, i64)| {
+            definitions.in_force(name).is_some_and(|(_, placement)| placement == Placement::Own)
+        };
+        let (own, shared) = found.iter().copied().partition(is_own);
+        Self { own, shared }
+    }
+}
+
+/// A record for each workflow with a topic of its own, and what all others share: under this key, and with the detection's datum, where that is
+/// written already. `from`: headers of the record that it came with.
 pub(crate) fn outputs(
     codec: &Codec,
     prefix: &str,
     from: &Headers,
     (key, datum): (Option<Vec<u8>>, Option<&[u8]>),
     detection: Detection,
-    found: &[(&str, i64)],
+    found: &Found<'_>,
 ) -> Result<Vec<Output>, CodecError> {
     let mut routed = Routed { matches: vec![], detection };
-    let mut outputs = Vec::with_capacity(found.len());
-    for (name, version) in found {
-        let workflow = format!("{name}@{version}");
-        routed.matches = vec![workflow.clone()];
+    let mut outputs = Vec::with_capacity(found.own.len() + 1);
+    let mut output = |topic: String, matches: Vec<String>, routed: &mut Routed, headers: Headers| {
+        routed.matches = matches;
         let value = match datum {
             Some(datum) => codec.encode_with::<Routed>(&routed.matches, datum)?,
-            None => codec.encode(&routed)?,
+            None => codec.encode(routed)?,
         };
         outputs.push(Output {
-            topic: Arc::from(format!("{prefix}workflow.{name}")),
+            topic: Arc::from(topic),
             partition: None,
             key: key.clone(),
             value: Some(value),
-            headers: headers(from, &routed.detection, &workflow, "atio.routed"),
+            headers,
         });
+        Ok(())
+    };
+    for (name, version) in &found.own {
+        let workflow = format!("{name}@{version}");
+        let headers = headers(from, &routed.detection, &workflow, ROUTED);
+        output(format!("{prefix}workflow.{name}"), vec![workflow], &mut routed, headers)?;
+    }
+    for some in found.shared.chunks(MATCHES_MAX) {
+        let matches = some.iter().map(|(name, version)| format!("{name}@{version}")).collect();
+        let headers = shared_headers(from, &routed.detection, ROUTED);
+        output(format!("{prefix}routed"), matches, &mut routed, headers)?;
     }
     Ok(outputs)
 }
@@ -68,8 +107,7 @@ impl Processor for Router {
             Ok(definitions) => definitions,
             Err(error) => return Outcome::Fail(error),
         };
-        let found: Vec<(&str, i64)> = definitions.matches(Trigger::Detection, &detection).collect();
-        match self.route(detection, record, &found).map(NonEmpty::from_vec) {
+        match self.route(detection, record, definitions).map(NonEmpty::from_vec) {
             Ok(Some(outputs)) => Outcome::Emit { outputs, rejected: vec![] },
             Ok(None) => Outcome::Drop(Code::NoMatch),
             Err(error) => refused(&error),

@@ -7,6 +7,7 @@ pub(crate) mod variables;
 
 use crate::{
     index::{Predicate, in_order},
+    placement::Placement,
     spec,
     steps::{self, Step},
     suggest,
@@ -66,6 +67,8 @@ pub struct Definition {
     pub name: String,
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
+    /// What is asked for, see [`Definition::placement`].
+    placement: Placement,
     pub on: Trigger,
     /// All of them must hold.
     pub trigger: Arc<[Predicate]>,
@@ -100,6 +103,12 @@ impl Definition {
     #[must_use]
     pub fn branch(&self, name: &str) -> Option<&Branch> {
         self.branches.iter().find(|b| &*b.name == name)
+    }
+    /// Where its branches are to run. What keeps something between events needs groups of its own.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        let keeps = self.branches.iter().any(|branch| branch.keeps || branch.delays);
+        if keeps { Placement::Own } else { self.placement }
     }
     /// What it touches; names without the prefix.
     #[must_use]
@@ -142,6 +151,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &branches, &mut check.problems);
+    pooled(&written, &branches, &mut check.problems);
     // Where something is refused, not all uses are known.
     if check.problems.is_empty() {
         check.variables.unused(&mut check.problems);
@@ -154,6 +164,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         name: written.name.text,
         owner: written.owner,
         criticality: written.criticality,
+        placement: written.placement.map(|(_, placement)| placement).unwrap_or_default(),
         on: written.on,
         trigger: in_order(trigger),
         branches,
@@ -387,6 +398,17 @@ fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bo
     }
 }
 
+/// The pool keeps nothing for a branch.
+fn pooled(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Problem>) {
+    let Some((place, Placement::Pooled)) = &written.placement else { return };
+    if let Some(branch) = branches.iter().find(|branch| branch.keeps || branch.delays) {
+        let message =
+            format!("branch `{}` keeps something between events, which the pool does not", branch.name);
+        let help = "`placement: own`, or leave it out; `dedup`, `rate` and `delay` need it".to_owned();
+        problems.push(Problem::new(place, message).help(Some(help)));
+    }
+}
+
 fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Problem>) {
     let tables: BTreeSet<&str> = branches.iter().flat_map(|b| &b.tables).map(String::as_str).collect();
     // Where a branch is unsound, not all tables are known.
@@ -430,6 +452,8 @@ fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Probl
 
 #[cfg(test)]
 mod match_tests;
+#[cfg(test)]
+mod placement_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

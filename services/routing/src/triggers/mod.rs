@@ -9,7 +9,10 @@ mod receipt;
 pub use incident::of_incident;
 pub use manual::runs;
 
-use crate::{Definitions, Deps, SERVICE, routed, router};
+use crate::{
+    Definitions, Deps, SERVICE, routed,
+    router::{self, Found},
+};
 use atio_schemas::{
     Code, Codec, Detection,
     detection::{Kind, Reason},
@@ -87,8 +90,7 @@ fn stage(on: Trigger, deps: &Deps, definitions: &Definitions) -> Option<Stage> {
 
 fn of<S: Source>(source: S, deps: &Deps, definitions: &Definitions) -> Stage {
     let name = name(S::ON);
-    let mut outputs: Vec<Arc<str>> =
-        routed(definitions, S::ON).map(|name| deps.topic(&format!("workflow.{name}"))).collect();
+    let mut outputs = routed(deps, definitions, S::ON);
     if S::ON == Trigger::Change {
         let reach = definitions.reach(S::ON);
         outputs.push(deps.topic("incident-events"));
@@ -157,7 +159,7 @@ impl<S: Source> Processor for Router<S> {
         if found.is_empty() && here.is_none() {
             return Outcome::Drop(Code::NoMatch);
         }
-        self.outputs(event.detection, record, &found, here).unwrap_or_else(|end| end)
+        self.outputs(event.detection, record, &Found::of(&found, definitions), here).unwrap_or_else(|end| end)
     }
 }
 
@@ -166,7 +168,7 @@ impl<S: Source> Router<S> {
         &self,
         mut detection: Detection,
         record: &Record<'_>,
-        found: &[(&str, i64)],
+        found: &Found<'_>,
         here: Option<Also<'_>>,
     ) -> Result<Outcome, Outcome> {
         if detection.bundle.is_empty() {
