@@ -7,6 +7,7 @@ mod metrics;
 mod normalize;
 mod pause;
 mod people;
+mod pool;
 mod replay;
 mod steps;
 mod system;
@@ -29,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(metrics::trials());
     trials.extend(pause::trials());
     trials.extend(people::trials());
+    trials.extend(pool::trials());
     trials.extend(replay::trials());
     trials.extend(tables::trials());
     trials.extend(tamper::trials());
