@@ -164,7 +164,7 @@ mod tests {
         );
         let declared = Declarations::load(&[File { name: "workflows/w.yaml".into(), text }]).unwrap();
         let all = topics(&Config::default(), &declared, false, BTreeMap::new(), None).unwrap();
-        let ours = all.into_iter().filter(|t| t.name.starts_with("atio.state.routing."));
+        let ours = all.into_iter().filter(|t| t.name.starts_with("atio.state.routing.w."));
         ours.map(|t| (t.name, t.partitions, t.configs["cleanup.policy"].clone())).collect()
     }
 
@@ -178,5 +178,35 @@ mod tests {
         let holds = "[{if: .kev, then: [{delay: 10m}]}, {deliver: siem}]";
         assert_eq!(state_topics(holds), [topic("b"), topic("b.timers")]);
         assert_eq!(state_topics("[{delay: 10m}]"), []);
+    }
+
+    /// What is pooled has no topic of its own, unless it is there already; who has too many branches for what is left is pooled.
+    #[test]
+    fn pooled_workflows_have_no_topics() {
+        let of = |name: &str, placement: &str, branches: usize| {
+            let branches: String = (0..branches).map(|n| format!("  b{n}: [{{deliver: siem}}]\n")).collect();
+            let text = format!(
+                "apiVersion: atio/v1\nkind: Workflow\nmetadata: {{name: {name}, placement: {placement}}}\non: detection\nmatch: {{}}\nbranches:\n{branches}"
+            );
+            File { name: format!("workflows/{name}.yaml"), text }
+        };
+        let files = [of("a", "pooled", 1), of("b", "auto", 30), of("c", "auto", 3), of("d", "own", 9)];
+        let declared = Declarations::load(&files).unwrap();
+        let wanted = |there: &[&str], placed: Option<&Placed>| -> Vec<String> {
+            let there = there.iter().map(|t| ((*t).to_owned(), 12)).collect();
+            let all = topics(&Config::default(), &declared, false, there, placed).unwrap();
+            let name = |t: Topic| t.name.strip_prefix("atio.workflow.").map(str::to_owned);
+            all.into_iter().filter_map(name).filter(|name| name.len() == 1).collect()
+        };
+        assert_eq!(wanted(&[], None), ["b", "d"], "30 and 3 are more than 32");
+        assert_eq!(wanted(&["atio.workflow.a"], None), ["a", "b", "d"]);
+        assert_eq!(wanted(&["atio.workflow.c"], None), ["c", "d"], "what is there is there first");
+        let pooled = Placed::from([("b".to_owned(), Placement::Pooled)]);
+        assert_eq!(wanted(&[], Some(&pooled)), ["c", "d"]);
+        let all = topics(&Config::default(), &declared, false, BTreeMap::new(), None).unwrap();
+        assert!(
+            all.iter().any(|t| t.name == "atio.state.routing.failing"),
+            "the pool's, whoever will be in it"
+        );
     }
 }
