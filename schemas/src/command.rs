@@ -2,7 +2,7 @@
 use crate::{Timestamp, detection::text_enum};
 use serde::{Deserialize, Serialize};
 
-text_enum! { Action { Apply = "apply", Delete = "delete", Pause = "pause", Resume = "resume", Restore = "restore", Run = "run" } }
+text_enum! { Action { Apply = "apply", Delete = "delete", Pause = "pause", Resume = "resume", Restore = "restore", Run = "run", Promote = "promote" } }
 text_enum! { ObjectKind { Workflow = "workflow", Source = "source", Sink = "sink", Table = "table", Audit = "audit" } }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,4 +20,6 @@ pub struct Command {
     pub actor: String,
     pub reason: Option<String>,
     pub sent_at: Timestamp,
+    /// For apply and restore of a workflow: the sender has seen to it that its own topic is there. Routers write only topics of which that is known.
+    pub own_topic: Option<bool>,
 }

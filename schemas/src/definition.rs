@@ -2,6 +2,17 @@
 use crate::{Timestamp, command::ObjectKind, detection::text_enum};
 use serde::{Deserialize, Serialize};
 
+text_enum! { /// Where a workflow's branches run. What has a group of its own keeps it: nothing goes back into the pool.
+Placement { Own = "own", Pooled = "pooled", Promoted = "promoted" } }
+
+impl Placement {
+    /// Its branches have groups of their own, on its own topic.
+    #[must_use]
+    pub const fn has_lanes(self) -> bool {
+        matches!(self, Self::Own | Self::Promoted)
+    }
+}
+
 /// On `atio.workflows` (compacted): key `<name>@<n>` holds an immutable definition, key `<name>` points to the one in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
@@ -18,6 +29,16 @@ pub struct Definition {
     pub created_at: Timestamp,
     pub created_by: String,
     pub command_id: String,
+    /// Of a workflow's pointer; see [`Definition::placed`].
+    pub placement: Option<Placement>,
+}
+
+impl Definition {
+    /// Where its branches run. Pointers that are older than the pool do not say it.
+    #[must_use]
+    pub fn placed(&self) -> Placement {
+        self.placement.unwrap_or(Placement::Own)
+    }
 }
 
 text_enum! { ChangeType { Creation = "CreationEvents", Modification = "ModificationEvents", Deletion = "DeletionEvents", Refusal = "RefusalEvents", Restoration = "RestorationEvents",

@@ -202,6 +202,7 @@ fn enums_have_the_schemas_symbols() {
         ("Rejected", texts(incident::Rejected::ALL, incident::Rejected::as_str)),
         ("Severity", texts(incident::Severity::ALL, incident::Severity::as_str)),
         ("Verdict", texts(incident::Verdict::ALL, incident::Verdict::as_str)),
+        ("Placement", texts(definition::Placement::ALL, definition::Placement::as_str)),
         ("ChangeType", texts(definition::ChangeType::ALL, definition::ChangeType::as_str)),
     ];
     let mut seen = std::collections::BTreeSet::new();

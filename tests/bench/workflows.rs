@@ -1,5 +1,6 @@
 //! What it costs that there are many workflows: the router's function over the same detections, with one workflow in force, with a thousand, with
-//! ten thousand; no broker. All of them get one match an event. Owns the workflows; must not know how they are found.
+//! ten thousand, and the pool's function over what the router makes of them; no broker. All of them get one match an event. Owns the workflows; must
+//! not know how they are found.
 use crate::{
     alerts,
     figures::Figures,
@@ -8,7 +9,12 @@ use crate::{
 };
 use atio_routing::Deps;
 use atio_schemas::{
-    Codec, Timestamp, codec::StaticIds, command::ObjectKind, definition::Definition as Stored, detection::Tlp,
+    Codec, Timestamp,
+    codec::StaticIds,
+    command::ObjectKind,
+    definition::{Definition as Stored, Placement},
+    detection::Tlp,
+    routed::Routed,
 };
 use atio_stage::{Headers, NonEmpty, Outcome, Overlay, Processor, Record, Run, State, Tables, Tx};
 use atio_topics::Audience;
@@ -41,7 +47,7 @@ fn text(n: usize) -> String {
     )
 }
 
-fn stored(n: usize, pointer: bool) -> Stored {
+fn stored(n: usize, pointer: bool, placement: Placement) -> Stored {
     Stored {
         kind: ObjectKind::Workflow,
         name: format!("w{n}"),
@@ -53,11 +59,12 @@ fn stored(n: usize, pointer: bool) -> Stored {
         created_at: Timestamp(0),
         created_by: "bench".into(),
         command_id: "c".into(),
+        placement: pointer.then_some(placement),
     }
 }
 
-/// The router with so many workflows in force.
-struct Router {
+/// The router, or the pool, with so many workflows in force.
+struct Function {
     processor: Box<dyn Processor>,
     tables: Tables,
     state: State,
@@ -67,18 +74,22 @@ struct Router {
     change: Duration,
 }
 
-impl Router {
-    fn new(codec: &Codec, count: usize) -> Self {
+impl Function {
+    /// The router where workflows are placed so that they have groups of their own, else the pool.
+    fn new(codec: &Codec, count: usize, placement: Placement) -> Self {
         let sink = SinkFacts { format: "ecs".into(), audience: Audience::Internal, clearance: Tlp::Red };
         let known = Known { sinks: BTreeMap::from([("siem".to_owned(), sink)]), ..Known::default() };
         let deps = Deps::new("bench.", codec.clone(), known, vec![]);
-        let stage = atio_routing::router_stages(&deps, &deps.definitions()).swap_remove(0);
-        let Run::Transform(processor) = stage.run else { panic!("a router transforms") };
+        let stage = match placement {
+            Placement::Own => atio_routing::router_stages(&deps, &deps.definitions()).swap_remove(0),
+            _ => atio_routing::pool_stage(&deps, &deps.definitions(), &|_| true),
+        };
+        let Run::Transform(processor) = stage.run else { panic!("both transform") };
         let before = process::rss_mb(std::process::id());
         let mut view = (stage.tables[0].make)();
         let mut apply = |n: usize, pointer: bool| {
             let key = if pointer { format!("w{n}") } else { format!("w{n}@1") };
-            let value = codec.encode(&stored(n, pointer)).expect("a definition");
+            let value = codec.encode(&stored(n, pointer, placement)).expect("a definition");
             view.apply(key.as_bytes(), Some(&value)).expect("it compiles");
         };
         for n in 0..count {
@@ -94,7 +105,7 @@ impl Router {
         Self { processor, tables, state: State::default(), overlay: Overlay::default(), memory, change }
     }
 
-    /// Microseconds an event, and matches of all.
+    /// Microseconds an event, and outputs of all.
     fn run(&mut self, detections: &[Vec<u8>], headers: &Headers) -> (f64, usize) {
         let before = process::thread_cpu_us();
         let mut matches = 0;
@@ -103,6 +114,9 @@ impl Router {
             let input: Record<'_> = record("in", i64::try_from(offset).expect("few"), value, headers);
             match black_box(self.processor.process(&input, &mut tx)) {
                 Outcome::Emit { outputs, .. } => matches += NonEmpty::into_vec(outputs).len(),
+                Outcome::Legs { legs, .. } => {
+                    matches += legs.into_vec().iter().map(|leg| leg.outputs.len()).sum::<usize>();
+                }
                 other => panic!("one matches, not {other:?}"),
             }
         }
@@ -126,32 +140,48 @@ pub fn part(figures: &mut Figures, rounds: usize) {
             .expect("a value")
     };
     let detections: Vec<Vec<u8>> = (0..EVENTS).map(normalized).collect();
-    let mut routers = MANY.map(|count| Router::new(&codec, count));
+    let routers = MANY.map(|count| Function::new(&codec, count, Placement::Own));
+    measured(figures, rounds, ("", routers), &detections);
+    let routed = |value: &Vec<u8>| {
+        let detection = codec.decode(value).expect("a detection");
+        codec.encode(&Routed { matches: vec!["w0@1".to_owned()], detection }).expect("a routed detection")
+    };
+    let routed: Vec<Vec<u8>> = detections.iter().map(routed).collect();
+    let pools = MANY.map(|count| Function::new(&codec, count, Placement::Pooled));
+    measured(figures, rounds, ("pool.", pools), &routed);
+}
+
+/// By turns, with each number of workflows. `name`: of the figures.
+fn measured(
+    figures: &mut Figures,
+    rounds: usize,
+    (name, mut functions): (&str, [Function; 3]),
+    events: &[Vec<u8>],
+) {
+    let headers = Headers::default();
     let mut cpu: [Vec<f64>; 3] = Default::default();
     // The first round warms up.
     for round in 0..=rounds {
         for turn in 0..MANY.len() {
             // There and back, so that nobody is always first.
             let which = if round % 2 == 0 { turn } else { MANY.len() - 1 - turn };
-            let (us, matches) = routers[which].run(&detections, &headers);
-            assert_eq!(matches, detections.len(), "one match an event, with {} workflows", MANY[which]);
+            let (us, outputs) = functions[which].run(events, &headers);
+            assert_eq!(outputs, events.len(), "one match an event, with {} workflows", MANY[which]);
             if round > 0 {
                 cpu[which].push(us);
             }
         }
     }
     for (which, count) in MANY.iter().enumerate() {
-        figures.add(&format!("workflows.{count}.cpu"), cpu[which].clone(), "us");
+        figures.add(&format!("workflows.{name}{count}.cpu"), cpu[which].clone(), "us");
         let ratios = cpu[which].iter().zip(&cpu[0]).map(|(many, one)| many / one).collect();
         if *count > 1 {
-            let router = &routers[which];
-            figures.add(&format!("workflows.ratio.{count}-by-1.cpu"), ratios, "ratio");
-            figures.add(
-                &format!("workflows.{count}.memory"),
-                vec![router.memory * 1024.0 / *count as f64],
-                "kB/workflow",
-            );
-            figures.add(&format!("workflows.{count}.change"), vec![router.change.as_secs_f64() * 1e3], "ms");
+            let function = &functions[which];
+            figures.add(&format!("workflows.{name}ratio.{count}-by-1.cpu"), ratios, "ratio");
+            let memory = vec![function.memory * 1024.0 / *count as f64];
+            figures.add(&format!("workflows.{name}{count}.memory"), memory, "kB/workflow");
+            let change = vec![function.change.as_secs_f64() * 1e3];
+            figures.add(&format!("workflows.{name}{count}.change"), change, "ms");
         }
     }
 }

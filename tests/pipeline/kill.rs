@@ -44,7 +44,7 @@ fn declarations() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn alert(n: usize) -> String {
+pub(super) fn alert(n: usize) -> String {
     let (a, b, host) = (n % 200, n / 200 % 200, n % 37);
     json!({
         "timestamp": format!("2026-03-02T09:{:02}:{:02}.{:06}+0000", n / 60 % 60, n % 60, n), "flow_id": n, "event_type": "alert",
@@ -117,7 +117,7 @@ fn load(on: On, kills: &[&'static str]) -> Result<(), Failed> {
     if wrong.is_empty() { Ok(()) } else { Err(brief(&wrong).into()) }
 }
 
-fn producer(bootstrap: &str) -> ThreadedProducer<DefaultProducerContext> {
+pub(super) fn producer(bootstrap: &str) -> ThreadedProducer<DefaultProducerContext> {
     let mut config = ClientConfig::new();
     let set = [
         ("bootstrap.servers", bootstrap),

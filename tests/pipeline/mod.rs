@@ -9,6 +9,7 @@ mod metrics;
 mod normalize;
 mod pause;
 mod people;
+mod pool;
 mod replay;
 mod replay_pipeline;
 mod replay_tables;
@@ -38,6 +39,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(metrics::trials());
     trials.extend(pause::trials());
     trials.extend(people::trials());
+    trials.extend(pool::trials());
     trials.extend(replay::trials());
     trials.extend(replay_pipeline::trials());
     trials.extend(replay_tables::trials());

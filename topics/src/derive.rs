@@ -24,6 +24,8 @@ pub struct Layout {
     pub replication: Option<u16>,
     /// Partition counts of topics that are not ours (adopted ones), where known.
     pub adopted: BTreeMap<String, u32>,
+    /// Workflows that are pooled: they need no topic of their own.
+    pub pooled: BTreeSet<String>,
 }
 
 impl Layout {
@@ -36,6 +38,7 @@ impl Layout {
             partitions: if embedded { defaults.embedded_partitions } else { defaults.partitions },
             replication: None,
             adopted: BTreeMap::new(),
+            pooled: BTreeSet::new(),
         }
     }
 }
@@ -133,7 +136,7 @@ pub fn derive(
             build.member(&source.meta.place, "raw", &source.meta.name);
         }
     }
-    for workflow in declared.workflows.values() {
+    for workflow in declared.workflows.values().filter(|workflow| !layout.pooled.contains(&workflow.name)) {
         build.member(&workflow.place, "workflow", &workflow.name);
     }
     for sink in declared.sinks.values() {
@@ -149,6 +152,17 @@ pub fn derive(
         build.state(state);
     }
     if build.problems.is_empty() { Ok(build.topics.into_values().collect()) } else { Err(build.problems) }
+}
+
+/// The topic of a workflow's own.
+///
+/// # Errors
+/// As for [`derive`].
+pub fn workflow_topic(fixed: &Fixed, name: &str, layout: &Layout) -> Result<Topic, Vec<Problem>> {
+    let mut build = Build { fixed, layout, topics: BTreeMap::new(), problems: vec![] };
+    build.member(&Place::file("topics.yaml"), "workflow", name);
+    let found = build.topics.remove(&build.name(&format!("workflow.{name}")));
+    found.filter(|_| build.problems.is_empty()).ok_or(build.problems)
 }
 
 impl Build<'_> {

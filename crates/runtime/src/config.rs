@@ -37,7 +37,22 @@ pub struct Config {
     pub kafka: KafkaConfig,
     pub registry: RegistryConfig,
     pub http: HttpConfig,
+    pub workflows: WorkflowsConfig,
     pub log: LogConfig,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkflowsConfig {
+    /// Branches with a consumer group of their own, of all workflows in force; where there would be more, a workflow is pooled. Read by monitoring, and
+    /// by who makes topics.
+    pub own_branches: u32,
+}
+
+impl Default for WorkflowsConfig {
+    fn default() -> Self {
+        Self { own_branches: 32 }
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -93,6 +108,7 @@ impl Default for Config {
             kafka: KafkaConfig::default(),
             registry: RegistryConfig::default(),
             http: HttpConfig::default(),
+            workflows: WorkflowsConfig::default(),
             log: LogConfig::default(),
         }
     }

@@ -65,6 +65,8 @@ pub struct Harness<P> {
     tables: Tables,
     pub outputs: Vec<Output>,
     pub dead_letters: Vec<Reject>,
+    /// Of legs: whose each of their dead letters is.
+    pub letters_of: Vec<String>,
     pub failures: Vec<StageError>,
     pub counts: Counts,
 }
@@ -83,6 +85,7 @@ impl<P: Processor> Harness<P> {
             tables,
             outputs: vec![],
             dead_letters: vec![],
+            letters_of: vec![],
             failures: vec![],
             counts: Counts::default(),
         }
@@ -219,6 +222,17 @@ impl<P: Processor> Harness<P> {
                 let waiting = self.held.entry((partition, key)).or_insert(Waiting { until, records: 0 });
                 waiting.until = until;
                 waiting.records += records;
+            }
+            Outcome::Legs { outputs, legs } => {
+                let (mut outputs, mut rejected, mut otherwise) = (outputs, vec![], Code::Other);
+                for leg in legs.into_vec() {
+                    otherwise = leg.otherwise;
+                    outputs.extend(leg.outputs);
+                    rejected.extend(leg.rejected.into_iter().map(|reject| (leg.stage.clone(), reject)));
+                }
+                self.letters_of.extend(rejected.iter().map(|(stage, _)| stage.clone()));
+                let rejected = rejected.into_iter().map(|(_, reject)| reject).collect();
+                self.count(partition, Outcome::of(outputs, rejected, otherwise), records);
             }
             Outcome::Drop(code) => *self.counts.dropped.entry(code).or_default() += records,
             Outcome::DeadLetter(rejects) => {

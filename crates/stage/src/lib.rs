@@ -13,7 +13,7 @@ pub mod state;
 pub mod table;
 pub mod tx;
 
-pub use outcome::{NonEmpty, Outcome, Part, Reject, StageError};
+pub use outcome::{Leg, NonEmpty, Outcome, Part, Reject, StageError};
 pub use record::{Headers, Output, Record};
 pub use replay::Replay;
 pub use sink::{BoxFuture, Delivery, Receipt, Sink, Verdict};

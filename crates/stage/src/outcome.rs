@@ -65,12 +65,32 @@ pub struct StageError {
     pub message: String,
 }
 
+/// What one of several stages makes of a record, where one runs them all: as if that stage had had the record to itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// The stage that it stands for: its dead letters are that stage's, and a replay of one is for it alone.
+    pub stage: String,
+    /// `name@version` of its workflow: its dead letters say so.
+    pub workflow: String,
+    pub outputs: Vec<Output>,
+    pub rejected: Vec<Reject>,
+    /// Why there is neither.
+    pub otherwise: Code,
+}
+
 #[must_use = "an outcome that is not returned loses a record"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Emit {
         outputs: NonEmpty<Output>,
         rejected: Vec<Reject>,
+    },
+    /// What several stages make of it. Where one of them can't deliver, the others do; a dead letter of each names what it gave, and no more.
+    /// The record counts as emitted where anything is, else as a dead letter where there is one, else as dropped.
+    Legs {
+        /// Of the record as a whole, beside the legs.
+        outputs: Vec<Output>,
+        legs: NonEmpty<Leg>,
     },
     /// Kept in a store of this transaction until the timer settles it.
     Hold {

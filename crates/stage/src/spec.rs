@@ -20,6 +20,11 @@ pub trait Processor: Send + Sync {
             message: format!("no timers here: {:?}", timer.key),
         })
     }
+    /// Whether it runs what is another stage's by name, see [`crate::Leg`]: it gets what is replayed for that one.
+    fn runs_for(&self, stage: &str) -> bool {
+        let _unused = stage;
+        false
+    }
 }
 
 /// Where a group starts on a topic that it has no committed offset for.

@@ -5,11 +5,17 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// How often what a stage has done for another ended how: by that one's name and the end.
+pub(crate) type LegEnds = BTreeMap<(String, &'static str), u64>;
+
 /// What the open transaction adds to a partition's ledger.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     pub counts: Counts,
     pub note: Option<String>,
+    /// Records that count as dead letters, and are so for others than the stage itself.
+    pub of_legs: u64,
+    pub legs: LegEnds,
 }
 
 #[derive(Default)]
@@ -83,6 +89,20 @@ impl Books {
         let mut total = Counts::default();
         self.open.values().for_each(|page| total.add(&page.counts));
         total
+    }
+    /// See [`Page::of_legs`]; all partitions together.
+    #[must_use]
+    pub(crate) fn of_legs(&self) -> u64 {
+        self.open.values().map(|page| page.of_legs).sum()
+    }
+    /// What legs came to; all partitions together.
+    #[must_use]
+    pub(crate) fn legs(&self) -> LegEnds {
+        let mut all = LegEnds::new();
+        for (leg, n) in self.open.values().flat_map(|page| &page.legs) {
+            *all.entry(leg.clone()).or_default() += n;
+        }
+        all
     }
     /// All partitions together, committed.
     #[must_use]

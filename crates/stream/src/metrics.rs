@@ -1,5 +1,5 @@
 //! What lanes measure: names, units and help in one place. Must not know who asks for them.
-use crate::ledger::Counts;
+use crate::{books::LegEnds, ledger::Counts};
 use atio_metric::{Counter, Gauge, Histogram, MetricError, Service};
 
 const SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0];
@@ -11,6 +11,7 @@ struct Counters {
     dropped: Counter,
     dead_lettered: Counter,
     parts: Counter,
+    legs: Counter,
     outputs: Counter,
     transactions: Counter,
     rebuilds: Counter,
@@ -45,6 +46,11 @@ impl Counters {
                 "atio_stage_parts_dead_lettered_total",
                 "Bad parts of records that were otherwise good.",
                 stage,
+            )?,
+            legs: counter(
+                "atio_stage_legs_total",
+                "What a stage that runs several has made of records for each, by how that ended: emitted, dropped, dead_lettered.",
+                &["stage", "leg", "end"],
             )?,
             outputs: counter(
                 "atio_stage_outputs_total",
@@ -159,6 +165,11 @@ impl StreamMetrics {
         self.counters.transactions.inc(&[stage, "committed"]);
         self.commit_seconds.observe(labels, commit);
         self.batch_seconds.observe(labels, batch);
+    }
+    pub(crate) fn legs(&self, stage: &str, ends: &LegEnds) {
+        for ((leg, end), n) in ends {
+            self.counters.legs.add(&[stage, leg, end], *n);
+        }
     }
     pub(crate) fn outputs(&self, stage: &str, n: u64) {
         self.counters.outputs.add(&[stage], n);

@@ -10,10 +10,10 @@ use crate::{
     store::States,
     timers,
 };
-use atio_schemas::{Code, Timestamp};
+use atio_schemas::{Code, Timestamp, header};
 use atio_stage::{
-    Headers, Held, Outcome, Output, Processor, Record, Reject, Replay, Stage, StateKey, Store as _, Tables,
-    Timer, Timers, Tx, state::Entry,
+    Headers, Held, Leg, NonEmpty, Outcome, Output, Processor, Record, Reject, Replay, Stage, StateKey,
+    Store as _, Tables, Timer, Timers, Tx, state::Entry,
 };
 use std::{
     collections::HashMap,
@@ -42,6 +42,25 @@ pub(crate) struct Firing {
     pub(crate) at: Timestamp,
     /// In the store `timers`.
     pub(crate) key: String,
+}
+
+/// How a leg ended.
+struct LegEnd {
+    emitted: bool,
+    /// Why it has dead letters, one each.
+    letters: Vec<Code>,
+    otherwise: Code,
+}
+
+impl LegEnd {
+    /// As a metric has it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self { emitted: true, .. } => "emitted",
+            Self { letters, .. } if !letters.is_empty() => "dead_lettered",
+            Self { .. } => "dropped",
+        }
+    }
 }
 
 /// What a record's way through the stage touches.
@@ -82,7 +101,8 @@ impl Cx<'_> {
         };
         self.books.page(tp).counts.read += 1;
         // It was replayed for another branch: this one had it before.
-        if Replay::of(&headers).is_some_and(|replay| !replay.is_for(&self.stage.name)) {
+        let runs = |stage: &str| stage == self.stage.name || self.processor.runs_for(stage);
+        if Replay::of(&headers).is_some_and(|replay| !replay.is_for(runs)) {
             self.books.page(tp).counts.count_dropped(Code::OtherStage, 1);
             return Ok(());
         }
@@ -169,7 +189,8 @@ impl Cx<'_> {
                 for output in &outputs {
                     self.send(output)?;
                 }
-                self.letters(record, dead_letters, &rejected, &emitted.text())?;
+                let stage = self.stage;
+                self.letters(record, dead_letters, &stage.name, &rejected, &emitted.text())?;
                 let counts = &mut self.books.page(tp).counts;
                 counts.emitted += records;
                 counts.parts += rejected.len() as u64;
@@ -182,9 +203,73 @@ impl Cx<'_> {
             Outcome::DeadLetter(rejects) => {
                 self.dead(tp, record, dead_letters, rejects.as_slice(), records, before)
             }
+            Outcome::Legs { outputs, legs } => self.legs(tp, record, dead_letters, (outputs, legs), records),
             Outcome::Fail(error) => Err(Refusal::Stage(format!("{}: {error}", record.origin()))),
             Outcome::Hold { key, until } => self.hold(tp, &key, until, records),
         }
+    }
+
+    /// Each leg ends as if its stage had had the record to itself; the record is counted once.
+    fn legs(
+        &mut self,
+        tp: &Tp,
+        record: &Record<'_>,
+        dead_letters: &Arc<str>,
+        (outputs, legs): (Vec<Output>, NonEmpty<Leg>),
+        records: u64,
+    ) -> Result<(), Refusal> {
+        let (stage, workflow) = (self.stage.name.clone(), String::new());
+        let whole = Leg { stage, workflow, outputs, rejected: vec![], otherwise: Code::Other };
+        let whole = self.leg(record, dead_letters, whole)?;
+        let (mut emitted, mut letters) = (whole.emitted, whole.letters);
+        let mut dropped = None;
+        for leg in legs.into_vec() {
+            let name = leg.stage.clone();
+            let end = self.leg(record, dead_letters, leg)?;
+            *self.books.page(tp).legs.entry((name, end.name())).or_default() += records;
+            emitted |= end.emitted;
+            letters.extend(end.letters);
+            dropped.get_or_insert(end.otherwise);
+        }
+        let page = self.books.page(tp);
+        match letters.first() {
+            _ if emitted => {
+                page.counts.emitted += records;
+                page.counts.parts += letters.len() as u64;
+            }
+            Some(code) => {
+                // Whoever runs for others looks after those that fail (exactly-once, rule 14).
+                page.of_legs += records;
+                page.counts.count_dead_lettered(*code, records);
+            }
+            None => page.counts.count_dropped(dropped.unwrap_or(Code::Other), records),
+        }
+        Ok(())
+    }
+
+    fn leg(&mut self, record: &Record<'_>, dead_letters: &Arc<str>, leg: Leg) -> Result<LegEnd, Refusal> {
+        let (mut outputs, rejected) = self.bounded(leg.outputs, leg.rejected);
+        let mut emitted = Emitted::read(Replay::of(record.headers).map_or("", Replay::emitted));
+        let before = outputs.len();
+        outputs.retain(|output| !emitted.has(output));
+        // A replay that came to nothing but what the record gave the first time.
+        let otherwise = if before > outputs.len() { Code::Duplicate } else { leg.otherwise };
+        if !rejected.is_empty() {
+            emitted.add(&outputs);
+        }
+        for output in &outputs {
+            self.send(output)?;
+        }
+        if !rejected.is_empty() {
+            let mut headers = record.headers.clone();
+            if !leg.workflow.is_empty() {
+                headers.set(header::WORKFLOW, leg.workflow);
+            }
+            let record = Record { headers: &headers, ..*record };
+            self.letters(&record, dead_letters, &leg.stage, &rejected, &emitted.text())?;
+        }
+        let letters = rejected.iter().map(|reject| reject.code).collect();
+        Ok(LegEnd { emitted: !outputs.is_empty(), letters, otherwise })
     }
 
     fn hold(&mut self, tp: &Tp, key: &StateKey, until: Timestamp, records: u64) -> Result<(), Refusal> {
@@ -269,7 +354,8 @@ impl Cx<'_> {
         records: u64,
         emitted: &str,
     ) -> Result<(), Refusal> {
-        self.letters(record, dead_letters, rejects, emitted)?;
+        let stage = self.stage;
+        self.letters(record, dead_letters, &stage.name, rejects, emitted)?;
         let code = rejects.first().map_or(Code::Internal, |r| r.code);
         self.books.page(tp).counts.count_dead_lettered(code, records);
         Ok(())
@@ -279,6 +365,7 @@ impl Cx<'_> {
         &mut self,
         record: &Record<'_>,
         topic: &Arc<str>,
+        stage: &str,
         rejects: &[Reject],
         emitted: &str,
     ) -> Result<(), Refusal> {
@@ -286,8 +373,7 @@ impl Cx<'_> {
             // A part of a record is replayed by itself, and gives nothing of what the others gave.
             let is_part = reject.part.as_ref().is_some_and(|part| part.offset.is_some());
             let emitted = if is_part { "" } else { emitted };
-            let context =
-                dead_letter::Context { stage: &self.stage.name, attempt: 1, now: self.now, emitted };
+            let context = dead_letter::Context { stage, attempt: 1, now: self.now, emitted };
             let letter = dead_letter::output(topic, record, reject, context);
             let (size, limit) = (letter.size(), self.limits.of(topic));
             if size > limit {

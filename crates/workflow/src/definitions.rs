@@ -1,7 +1,11 @@
 //! The definitions in force, compiled as they come from the topic `workflows`: `<name>@<n>` holds an immutable one, `<name>` points to the
 //! one in force, `sink/<name>` likewise for sinks. Owns versions, pointers and the trigger index; whoever runs branches feeds one of these. Must not know: records of detections.
 use crate::{Branch, Definition, Index, Known, SinkFacts, Trigger, compile};
-use atio_schemas::{Code, Codec, Timestamp, command::ObjectKind, definition::Definition as Stored};
+use atio_schemas::{
+    Code, Codec, Timestamp,
+    command::ObjectKind,
+    definition::{Definition as Stored, Placement},
+};
 use atio_stage::{StageError, TableName, TableSpec, View};
 use atio_topics::load::{Declaration, parse};
 use std::{
@@ -22,6 +26,7 @@ struct Version {
 struct Pointer {
     version: i64,
     paused: bool,
+    placement: Placement,
 }
 
 /// A workflow in force.
@@ -31,6 +36,7 @@ pub struct Live<'d> {
     pub version: i64,
     pub on: Trigger,
     pub paused: bool,
+    pub placement: Placement,
     /// Branches of all versions that are kept.
     pub branches: BTreeMap<&'d str, Reach>,
 }
@@ -133,8 +139,39 @@ impl Definitions {
             let versions = self.versions.get(name)?;
             let on = versions.get(&pointer.version)?.compiled.as_ref().ok()?.on;
             let branches = reaches(versions);
-            Some(Live { name, version: pointer.version, on, paused: pointer.paused, branches })
+            let Pointer { version, paused, placement } = *pointer;
+            Some(Live { name, version, on, paused, placement, branches })
         })
+    }
+
+    /// The version in force and where it runs, whether it compiles or not.
+    #[must_use]
+    pub fn in_force(&self, name: &str) -> Option<(i64, Placement)> {
+        self.pointers.get(name).map(|pointer| (pointer.version, pointer.placement))
+    }
+
+    /// Whether this version is here, be it that it can't run.
+    #[must_use]
+    pub fn knows(&self, name: &str, version: i64) -> bool {
+        self.versions.get(name).is_some_and(|versions| versions.contains_key(&version))
+    }
+
+    /// Workflows that routers do not write to a topic of their own, with where they run; none: not in force any more, and what is on its way is
+    /// finished.
+    pub fn shared(&self) -> impl Iterator<Item = (&str, Option<Placement>)> {
+        let placed =
+            self.versions.keys().map(|name| (name.as_str(), self.pointers.get(name).map(|p| p.placement)));
+        placed.filter(|(_, placement)| *placement != Some(Placement::Own))
+    }
+
+    /// Where these workflows may write, of all versions that are known here.
+    #[must_use]
+    pub fn reach_of<'n>(&self, names: impl Iterator<Item = &'n str>) -> Reach {
+        let mut reach = Reach::default();
+        let versions = names.filter_map(|name| self.versions.get(name)).flat_map(BTreeMap::values);
+        let all = versions.filter_map(|version| version.compiled.as_ref().ok());
+        all.flat_map(|definition| &definition.branches).for_each(|branch| reach.add(branch));
+        reach
     }
 
     /// Where the workflows on `on` may write, of all versions that are known here, in force or not.
@@ -158,10 +195,10 @@ impl Definitions {
         found.map_err(|message| StageError { code: Code::UnknownVersion, message })
     }
 
-    /// Which version of a workflow is in force, and whether it is paused.
+    /// Whether a workflow is in force and not paused.
     #[must_use]
-    pub fn in_force(&self, name: &str) -> Option<(i64, bool)> {
-        self.pointers.get(name).map(|pointer| (pointer.version, pointer.paused))
+    pub fn runs(&self, name: &str) -> bool {
+        self.pointers.get(name).is_some_and(|pointer| !pointer.paused)
     }
 
     /// Name and version of every workflow on `on` that this detection triggers, by name.
@@ -216,7 +253,8 @@ impl Definitions {
         match (version, stored) {
             (None, None) => drop(self.pointers.remove(name)),
             (None, Some(stored)) => {
-                let pointer = Pointer { version: stored.version, paused: stored.paused };
+                let (version, paused, placement) = (stored.version, stored.paused, stored.placed());
+                let pointer = Pointer { version, paused, placement };
                 self.pointers.insert(name.to_owned(), pointer);
             }
             (Some(version), None) => {

@@ -15,10 +15,17 @@ const ACK: &str = "atio.ack";
 /// type of what it is (`ce_type`).
 #[must_use]
 pub fn headers(from: &Headers, detection: &Detection, workflow: &str, kind: &str) -> Headers {
+    let mut headers = shared_headers(from, detection, kind);
+    headers.set(header::WORKFLOW, workflow);
+    headers
+}
+
+/// The same, of what is several workflows'.
+#[must_use]
+pub fn shared_headers(from: &Headers, detection: &Detection, kind: &str) -> Headers {
     let mut headers = from.carried();
     let source = format!("/atio/{}/{}", detection.tenant, detection.source);
     headers.describe(kind, &detection.event_id, source, detection.occurred_at);
-    headers.set(header::WORKFLOW, workflow);
     headers
 }
 

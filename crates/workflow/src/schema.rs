@@ -3,6 +3,7 @@
 use crate::{
     Trigger,
     check::{operators, patterns, timing},
+    placement::Placement,
     spec, steps,
 };
 use atio_schemas::{
@@ -33,6 +34,7 @@ pub fn schema() -> Value {
                     "name": name("Part of the workflow's topic and groups"),
                     "owner": {"type": "string", "description": "Who answers for it"},
                     "criticality": {"enum": Criticality::NAMES},
+                    "placement": {"enum": Placement::NAMES, "description": "Groups of its own, or the pool's"},
                 },
             },
             "on": {"enum": Trigger::NAMES, "description": "What triggers it"},

@@ -6,6 +6,7 @@ mod steps;
 mod testing;
 
 use crate::{
+    placement::Placement,
     secrets, suggest,
     trigger::Trigger,
     yaml::{self, Key, Node, Value},
@@ -45,6 +46,8 @@ pub struct Workflow {
     pub name: Key,
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
+    /// Where that is said, and what.
+    pub placement: Option<(Place, Placement)>,
     pub on: Trigger,
     /// What events come together by, in the place of the asset.
     pub partition_by: Option<Node>,
@@ -186,10 +189,11 @@ pub fn read(file: &str, text: &str) -> Result<Workflow, Vec<Problem>> {
     }
     let tests = field(entries, "tests").map(|node| testing::read(node, &mut problems)).unwrap_or_default();
     match head.zip(on) {
-        Some(((name, owner, criticality), on)) if problems.is_empty() => Ok(Workflow {
+        Some(((name, owner, criticality, placement), on)) if problems.is_empty() => Ok(Workflow {
             name,
             owner,
             criticality,
+            placement,
             on,
             partition_by: field(entries, "partition_by").cloned(),
             schedule,
@@ -325,7 +329,7 @@ fn of_trigger(
     written.map(|(_, node)| node.clone())
 }
 
-type Head = (Key, Option<String>, Option<Criticality>);
+type Head = (Key, Option<String>, Option<Criticality>, Option<(Place, Placement)>);
 
 fn metadata(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>) -> Option<Head> {
     let Some(node) = field(entries, "metadata") else {
@@ -335,8 +339,8 @@ fn metadata(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
     let fields = mapping(node, "`metadata`", problems)?;
     known(
         fields,
-        &["name", "owner", "criticality"],
-        &["labels", "tenant", "placement", "class"],
+        &["name", "owner", "criticality", "placement"],
+        &["labels", "tenant", "class"],
         "field",
         problems,
     );
@@ -349,12 +353,20 @@ fn metadata(entries: &[(Key, Node)], place: &Place, problems: &mut Vec<Problem>)
             }
             found
         });
+    let placement =
+        field(fields, "placement").and_then(|n| text(n, "`placement`", problems)).and_then(|key| {
+            let found = Placement::parse(&key.text);
+            if found.is_none() {
+                problems.push(unknown(&key, Placement::NAMES, &[], "placement"));
+            }
+            Some((key.place, found?))
+        });
     let Some(node) = field(fields, "name") else {
         missing(&node.place, "name", "name: my-workflow", problems);
         return None;
     };
     let name = name(text(node, "`name`", problems)?, problems);
-    Some((name, owner, criticality))
+    Some((name, owner, criticality, placement))
 }
 
 /// A name that becomes a part of topics and groups.

@@ -61,8 +61,10 @@ const COMMON: &[&str] = &[
     "raw_ref",
 ];
 /// What can become of a definition: the values of `code`.
-pub const CHANGES: &[&str] =
-    &["created", "modified", "paused", "resumed", "deleted", "restored", "refused", "tampered", "run"];
+pub const CHANGES: &[&str] = &[
+    "created", "modified", "paused", "resumed", "deleted", "restored", "refused", "tampered", "run",
+    "promoted",
+];
 const CHANGE: &[&str] = &[
     "rule.rev",
     "code",

@@ -9,7 +9,7 @@
     reason = "a check on the command line"
 )]
 use atio_metric::Metrics;
-use atio_monitoring::{BuiltIn, Deps, object_key, stages};
+use atio_monitoring::{BuiltIn, Deps, Facts, object_key, stages};
 use atio_schemas::{
     Codec, SchemaIds, Timestamp,
     audit::{self, AuditEntry, ChainHead},
@@ -74,12 +74,15 @@ fn serve(kafka: &Kafka, prefix: &str) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())), run: Arc::new(|_, _, _| Ok(())) });
+    let check = Arc::new(BuiltIn {
+        workflow: Arc::new(|_, _| Ok(Facts::default())),
+        run: Arc::new(|_, _, _| Ok(())),
+    });
     let stop = Stop::new();
     let registry = Metrics::default();
     let metrics = StreamMetrics::new(&registry.service("monitoring")).expect("metrics");
     let shared = SharedTables::default();
-    let lanes: Vec<_> = stages(&Deps { prefix: prefix.to_owned(), codec: codec(), check })
+    let lanes: Vec<_> = stages(&Deps { prefix: prefix.to_owned(), codec: codec(), check, budget: 32 })
         .into_iter()
         .map(|stage| {
             let config = LaneConfig {
@@ -153,18 +156,22 @@ fn make_topics(admin: &Admin, prefix: &str) {
     let fixed = Fixed::shipped().expect("topics.yaml");
     let mut layout = Layout::new(&fixed, prefix, true);
     layout.replication = Some(1);
-    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())), run: Arc::new(|_, _, _| Ok(())) });
-    let states: Vec<StateTopic> = stages(&Deps { prefix: prefix.to_owned(), codec: codec(), check })
-        .iter()
-        .flat_map(|s| {
-            let inputs: Vec<String> = s.inputs.iter().map(|i| i.topic.to_string()).collect();
-            s.stores.iter().map(move |store| StateTopic {
-                changelog: store.changelog.to_string(),
-                retention_ms: store.retention_ms,
-                inputs: inputs.clone(),
+    let check = Arc::new(BuiltIn {
+        workflow: Arc::new(|_, _| Ok(Facts::default())),
+        run: Arc::new(|_, _, _| Ok(())),
+    });
+    let states: Vec<StateTopic> =
+        stages(&Deps { prefix: prefix.to_owned(), codec: codec(), check, budget: 32 })
+            .iter()
+            .flat_map(|s| {
+                let inputs: Vec<String> = s.inputs.iter().map(|i| i.topic.to_string()).collect();
+                s.stores.iter().map(move |store| StateTopic {
+                    changelog: store.changelog.to_string(),
+                    retention_ms: store.retention_ms,
+                    inputs: inputs.clone(),
+                })
             })
-        })
-        .collect();
+            .collect();
     let wanted = derive(&fixed, &Declarations::default(), &states, &layout).expect("derived");
     let plan = plan(&wanted, &admin.cluster_state().expect("a state"), prefix, Flags::default());
     assert!(admin.apply(&plan).expect("applied").iter().all(|d| d.result.is_ok()));
@@ -200,6 +207,7 @@ fn apply(kafka: &Kafka, prefix: &str, client: usize, applies: usize) -> (usize, 
             actor: format!("client-{client}"),
             reason: None,
             sent_at: Timestamp(0),
+            own_topic: Some(true),
         };
         let value = codec().encode(&command).expect("encoded");
         let output =

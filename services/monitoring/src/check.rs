@@ -26,12 +26,29 @@ impl Refused {
     }
 }
 
+/// Where a workflow's branches are to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// In groups of its own, while there are few of those.
+    #[default]
+    Auto,
+    Own,
+    Pooled,
+}
+
+/// What a definition needs, as far as that is decided here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub branches: u32,
+    pub wanted: Wanted,
+}
+
 pub trait Check: Send + Sync {
-    /// Whether this definition may go live under this name. Pure: the same answer for the same text.
+    /// Whether this definition may go live under this name, and what it needs then. Pure: the same answer for the same text.
     ///
     /// # Errors
     /// What is wrong, with places, for people.
-    fn check(&self, kind: ObjectKind, name: &str, definition: &str) -> Result<(), Refused>;
+    fn check(&self, kind: ObjectKind, name: &str, definition: &str) -> Result<Facts, Refused>;
 
     /// Whether a workflow may be run by hand on this event (a detection as JSON). Pure.
     ///
@@ -41,7 +58,7 @@ pub trait Check: Send + Sync {
 }
 
 /// A workflow's own check: name and YAML text.
-pub type WorkflowCheck = Arc<dyn Fn(&str, &str) -> Result<(), Refused> + Send + Sync>;
+pub type WorkflowCheck = Arc<dyn Fn(&str, &str) -> Result<Facts, Refused> + Send + Sync>;
 
 /// A workflow's own answer to whether it runs on an event: name, YAML text, the event.
 pub type RunCheck = Arc<dyn Fn(&str, &str, &str) -> Result<(), Refused> + Send + Sync>;
@@ -54,7 +71,7 @@ pub struct BuiltIn {
 }
 
 impl Check for BuiltIn {
-    fn check(&self, kind: ObjectKind, name: &str, definition: &str) -> Result<(), Refused> {
+    fn check(&self, kind: ObjectKind, name: &str, definition: &str) -> Result<Facts, Refused> {
         let read = parse(name, definition).map_err(|p| Refused::new(p.code, p.to_string()))?;
         let expected = match read {
             Declaration::Workflow(_) => ObjectKind::Workflow,
@@ -67,7 +84,7 @@ impl Check for BuiltIn {
                 format!("the definition is of {expected} `{}`, the command of {kind} `{name}`", read.name());
             return Err(Refused::new(Code::InvalidDefinition, text));
         }
-        if kind == ObjectKind::Workflow { (self.workflow)(name, definition) } else { Ok(()) }
+        if kind == ObjectKind::Workflow { (self.workflow)(name, definition) } else { Ok(Facts::default()) }
     }
 
     fn runs(&self, name: &str, definition: &str, event: &str) -> Result<(), Refused> {

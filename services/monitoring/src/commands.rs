@@ -3,9 +3,9 @@
 use crate::{
     chain,
     check::{Check, Refused},
-    decide::{Decision, Verdict, decide},
+    decide::{Decision, Room, Verdict, decide},
     object_key, pointer_key,
-    stores::{Answered, CommandChains, Objects},
+    stores::{Answered, CommandChains, Groups, Object, Objects},
     written::{Details, Topic, Written, digest, hex},
 };
 use atio_schemas::{
@@ -13,7 +13,7 @@ use atio_schemas::{
     audit::{AuditEntry, AuditIntent},
     codec,
     command::{Command, ObjectKind},
-    definition::{Change, ChangeType, Definition},
+    definition::{Change, ChangeType, Definition, Placement},
     header,
 };
 use atio_stage::{Headers, NonEmpty, Outcome, Output, Processor, Record, StageError, Tx};
@@ -32,11 +32,36 @@ pub(crate) struct Commands {
     codec: Codec,
     check: Arc<dyn Check>,
     topics: Topics,
+    /// See [`Room`].
+    budget: u64,
 }
 
 impl Commands {
-    pub(crate) fn new(codec: Codec, check: Arc<dyn Check>, topics: Topics) -> Self {
-        Self { codec, check, topics }
+    pub(crate) fn new(codec: Codec, check: Arc<dyn Check>, topics: Topics, budget: u64) -> Self {
+        Self { codec, check, topics, budget }
+    }
+
+    /// Groups that branches have of their own now. Counted once; what was defined before that was, is read again.
+    fn groups(&self, tx: &mut Tx<'_>) -> Result<u64, StageError> {
+        if let Some(groups) = tx.store::<Groups>().get(Groups::ALL)? {
+            return Ok(groups);
+        }
+        let workflows = format!("{}/", ObjectKind::Workflow);
+        let mut groups = 0;
+        tx.store::<Objects>().each(&workflows, |_, object| groups += self.counted(object).groups())?;
+        Ok(groups)
+    }
+
+    /// With its branches counted.
+    fn counted(&self, mut object: Object) -> Object {
+        if object.branches.is_none() && object.in_force {
+            let name = atio_topics::load::parse("workflow", &object.definition).map(|d| d.name().to_owned());
+            let facts = name
+                .ok()
+                .and_then(|name| self.check.check(ObjectKind::Workflow, &name, &object.definition).ok());
+            object.branches = Some(facts.unwrap_or_default().branches);
+        }
+        object
     }
 
     fn carry_out(
@@ -52,7 +77,12 @@ impl Commands {
         }
         tx.store::<Answered>().put(&once, &())?;
         let now = tx.store::<Objects>().get(&key)?;
-        let (change, mut outputs) = match decide(command, now.as_ref(), &*self.check) {
+        let now = now
+            .map(|object| if command.kind == ObjectKind::Workflow { self.counted(object) } else { object });
+        let groups = self.groups(tx)?;
+        let room = Room { groups, budget: self.budget };
+        let mut placement = None;
+        let (change, mut outputs) = match decide(command, now.as_ref(), &*self.check, room) {
             Verdict::Refuse(refused) => (
                 refusal(command, &refused, now.filter(|o| o.in_force).map(|o| o.latest), record, tx.now()),
                 vec![],
@@ -62,6 +92,10 @@ impl Commands {
                 if decision.object.latest > 0 {
                     tx.store::<Objects>().put(&key, &decision.object)?;
                 }
+                let before = now.as_ref().map_or(0, Object::groups);
+                let groups = (groups + decision.object.groups()).saturating_sub(before);
+                tx.store::<Groups>().put(Groups::ALL, &groups)?;
+                placement = Some(decision.object.placement).filter(|_| command.kind == ObjectKind::Workflow);
                 // A run writes none.
                 let writes = decision.change != ChangeType::Run;
                 let outputs =
@@ -75,7 +109,8 @@ impl Commands {
         written.push(Written::of(Topic::Changes, &told));
         outputs.push(told);
         let chain = format!("commands-{}", record.partition);
-        let entry = chain::append::<CommandChains>(&chain, &intent(command, &change, written)?, tx)?;
+        let entry =
+            chain::append::<CommandChains>(&chain, &intent(command, &change, written, placement)?, tx)?;
         outputs.push(audit_output(&self.codec, &self.topics.audit, &entry, record)?);
         // Change and entry are always there.
         NonEmpty::from_vec(outputs).map(|outputs| Outcome::Emit { outputs, rejected: vec![] }).ok_or_else(
@@ -115,6 +150,8 @@ impl Commands {
             created_at: at,
             created_by: command.actor.clone(),
             command_id: command.command_id.clone(),
+            // Of the pointer alone: a version never changes.
+            placement: None,
         };
         let mut outputs = vec![];
         if decision.new_version {
@@ -122,6 +159,7 @@ impl Commands {
             outputs.push(output(&self.codec, topic, &key, &definition, &command.command_id, record, at)?);
         }
         definition.pointer = true;
+        definition.placement = (command.kind == ObjectKind::Workflow).then_some(object.placement);
         definition.definition = String::new();
         outputs.push(output(&self.codec, topic, &pointer, &definition, &command.command_id, record, at)?);
         Ok(outputs)
@@ -219,8 +257,15 @@ fn refusal(
 }
 
 /// What the audit log says of a change: the full definition, from which it can be restored, and what was written with it.
-fn intent(command: &Command, change: &Change, written: Vec<Written>) -> Result<AuditIntent, StageError> {
-    let details = serde_json::to_string(&Details::of(command, change, written))
+fn intent(
+    command: &Command,
+    change: &Change,
+    written: Vec<Written>,
+    placement: Option<Placement>,
+) -> Result<AuditIntent, StageError> {
+    let placement = placement.filter(|_| change.after_version.is_some());
+    let details = Details { placement, ..Details::of(command, change, written) };
+    let details = serde_json::to_string(&details)
         .map_err(|e| StageError { code: Code::Internal, message: format!("audit details: {e}") })?;
     Ok(AuditIntent {
         intent_id: command.command_id.clone(),

@@ -1,12 +1,12 @@
 //! What follows from a command: pure. Owns versions and refusals; must not know records, topics or the audit log.
 use crate::{
-    check::{Check, MAX_DEFINITION, Refused},
+    check::{Check, Facts, MAX_DEFINITION, Refused, Wanted},
     stores::Object,
 };
 use atio_schemas::{
     Code,
     command::{Action, Command, ObjectKind},
-    definition::ChangeType,
+    definition::{ChangeType, Placement},
 };
 
 /// A change that is to be written. `object` is what is kept from now on.
@@ -29,21 +29,29 @@ pub(crate) enum Verdict {
     Refuse(Refused),
 }
 
+/// Groups that branches of workflows have of their own: those in force, and how many there may be before `auto` means pooled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) groups: u64,
+    pub(crate) budget: u64,
+}
+
 /// `now` is what is kept of the object; None = never defined.
-pub(crate) fn decide(command: &Command, now: Option<&Object>, check: &dyn Check) -> Verdict {
+pub(crate) fn decide(command: &Command, now: Option<&Object>, check: &dyn Check, room: Room) -> Verdict {
     let version = now.filter(|o| o.in_force).map_or(0, |o| o.latest);
     if version != command.expected_version {
         return Verdict::Refuse(conflict(command, version));
     }
     let decided = match (command.action, now.filter(|o| o.in_force)) {
-        (Action::Apply, _) => apply(command, now, check),
-        (Action::Restore, _) => restore(command, now, check),
+        (Action::Apply, _) => apply(command, now, check, room),
+        (Action::Restore, _) => restore(command, now, check, room),
         (_, None) => {
             Err(Refused::new(Code::NotFound, format!("{} `{}` is not defined", command.kind, command.name)))
         }
         (Action::Delete, Some(object)) => Ok(delete(object)),
         (Action::Pause, Some(object)) => pause(object, true),
         (Action::Resume, Some(object)) => pause(object, false),
+        (Action::Promote, Some(object)) => promote(command, object),
         (Action::Run, Some(object)) => run(command, object, check),
     };
     decided.map_or_else(Verdict::Refuse, |d| Verdict::Change(Box::new(d)))
@@ -63,12 +71,17 @@ fn conflict(command: &Command, version: i64) -> Refused {
     )
 }
 
-fn apply(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<Decision, Refused> {
+fn apply(
+    command: &Command,
+    now: Option<&Object>,
+    check: &dyn Check,
+    room: Room,
+) -> Result<Decision, Refused> {
     let Some(definition) = &command.definition else {
         return Err(Refused::new(Code::InvalidDefinition, "apply without a definition"));
     };
     let live = now.filter(|o| o.in_force);
-    accepted(command, definition, check)?;
+    let facts = accepted(command, definition, check)?;
     if let Some(same) = live.filter(|o| o.definition == *definition) {
         return Err(Refused::new(
             Code::Duplicate,
@@ -76,10 +89,10 @@ fn apply(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<D
         ));
     }
     let change = if live.is_some() { ChangeType::Modification } else { ChangeType::Creation };
-    Ok(new_version(change, definition, now))
+    Ok(new_version(change, definition, now, (facts, placed(command, now, facts, room))))
 }
 
-fn accepted(command: &Command, definition: &str, check: &dyn Check) -> Result<(), Refused> {
+fn accepted(command: &Command, definition: &str, check: &dyn Check) -> Result<Facts, Refused> {
     if definition.len() > MAX_DEFINITION {
         let text = format!("{} bytes, at most {MAX_DEFINITION} are taken", definition.len());
         return Err(Refused::new(Code::TooLarge, text));
@@ -89,14 +102,19 @@ fn accepted(command: &Command, definition: &str, check: &dyn Check) -> Result<()
 
 /// Brings a definition back: a new version where it is not the one in force, else the one in force is written once more, for somebody may have
 /// taken it away behind ATIO's back. Without a definition: whatever monitoring has is written once more.
-fn restore(command: &Command, now: Option<&Object>, check: &dyn Check) -> Result<Decision, Refused> {
+fn restore(
+    command: &Command,
+    now: Option<&Object>,
+    check: &dyn Check,
+    room: Room,
+) -> Result<Decision, Refused> {
     let live = now.filter(|o| o.in_force);
     let change = ChangeType::Restoration;
     let other = command.definition.as_ref().filter(|d| live.is_none_or(|o| o.definition != **d));
     match (other, live) {
         (Some(definition), _) => {
-            accepted(command, definition, check)?;
-            Ok(new_version(change, definition, now))
+            let facts = accepted(command, definition, check)?;
+            Ok(new_version(change, definition, now, (facts, placed(command, now, facts, room))))
         }
         (None, None) => Ok(Decision {
             change,
@@ -140,8 +158,33 @@ fn run(command: &Command, object: &Object, check: &dyn Check) -> Result<Decision
     })
 }
 
+/// Where its branches run from now on. Nothing goes back into the pool; and routers write a topic only where it is known to be there, and where
+/// nothing of the workflow can still be on its way through the pool.
+fn placed(command: &Command, now: Option<&Object>, facts: Facts, room: Room) -> Placement {
+    if command.kind != ObjectKind::Workflow {
+        return Placement::Own;
+    }
+    let before = now.filter(|object| object.latest > 0);
+    let own_topic = command.own_topic == Some(true);
+    let fits = room.groups + u64::from(facts.branches) <= room.budget;
+    let wants_own = facts.wanted == Wanted::Own || facts.wanted == Wanted::Auto && fits;
+    match before.map(|object| (object.placement, object.in_force)) {
+        Some((Placement::Own, in_force)) if in_force || own_topic => Placement::Own,
+        Some((Placement::Own | Placement::Promoted, _)) => Placement::Promoted,
+        Some((Placement::Pooled, true)) if facts.wanted != Wanted::Own => Placement::Pooled,
+        Some((Placement::Pooled, _)) | None if !wants_own => Placement::Pooled,
+        None if own_topic => Placement::Own,
+        Some((Placement::Pooled, _)) | None => Placement::Promoted,
+    }
+}
+
 /// One above all that were ever given. What is paused stays so.
-fn new_version(change: ChangeType, definition: &str, now: Option<&Object>) -> Decision {
+fn new_version(
+    change: ChangeType,
+    definition: &str,
+    now: Option<&Object>,
+    (facts, placement): (Facts, Placement),
+) -> Decision {
     let live = now.filter(|o| o.in_force);
     let latest = now.map_or(0, |o| o.latest) + 1;
     let object = Object {
@@ -149,6 +192,8 @@ fn new_version(change: ChangeType, definition: &str, now: Option<&Object>) -> De
         in_force: true,
         paused: live.is_some_and(|o| o.paused),
         definition: definition.to_owned(),
+        placement,
+        branches: Some(facts.branches),
     };
     Decision {
         change,
@@ -173,14 +218,39 @@ fn delete(object: &Object) -> Decision {
     }
 }
 
+/// Out of the pool: from now on its branches have groups of their own.
+fn promote(command: &Command, object: &Object) -> Result<Decision, Refused> {
+    if command.kind != ObjectKind::Workflow {
+        return Err(Refused::new(Code::InvalidField, "what is promoted is a workflow"));
+    }
+    if object.placement.has_lanes() {
+        return Err(Refused::new(Code::Duplicate, "its branches have groups of their own already"));
+    }
+    let after = Object { placement: Placement::Promoted, ..object.clone() };
+    Ok(Decision {
+        change: ChangeType::Modification,
+        new_version: false,
+        before_version: Some(object.latest),
+        after_version: Some(object.latest),
+        before: Some(format!("placement: {}", object.placement)),
+        after: Some(format!("placement: {}", after.placement)),
+        object: after,
+    })
+}
+
+/// What is paused needs a topic where it can wait.
 fn pause(object: &Object, paused: bool) -> Result<Decision, Refused> {
     if object.paused == paused {
         let text = if paused { "it is paused already" } else { "it is not paused" };
         return Err(Refused::new(Code::Duplicate, text));
     }
+    let placement = match object.placement {
+        Placement::Pooled if paused => Placement::Promoted,
+        placement => placement,
+    };
     Ok(Decision {
         change: ChangeType::Modification,
-        object: Object { paused, ..object.clone() },
+        object: Object { paused, placement, ..object.clone() },
         new_version: false,
         before_version: Some(object.latest),
         after_version: Some(object.latest),

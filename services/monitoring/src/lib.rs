@@ -23,7 +23,7 @@ pub mod verify;
 pub mod watcher;
 pub mod written;
 
-pub use check::{BuiltIn, Check, Refused};
+pub use check::{BuiltIn, Check, Facts, Refused, Wanted};
 
 use atio_schemas::{Codec, command::ObjectKind};
 use atio_stage::{Input, Pace, Run, Stage, Start, StoreSpec};
@@ -39,6 +39,8 @@ pub struct Deps {
     pub codec: Codec,
     /// What a definition must pass before it goes live.
     pub check: Arc<dyn Check>,
+    /// Branches with a group of their own, of all workflows in force: where there would be more, what asks for nothing is pooled.
+    pub budget: u64,
 }
 
 /// The key of an object's commands and changes: `workflow/<name>`. A command under another key is no command.
@@ -63,7 +65,7 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
         audit: topic("audit"),
     };
     let outputs = vec![topics.workflows.clone(), topics.changes.clone(), topics.audit.clone()];
-    let commands = commands::Commands::new(deps.codec.clone(), Arc::clone(&deps.check), topics);
+    let commands = commands::Commands::new(deps.codec.clone(), Arc::clone(&deps.check), topics, deps.budget);
     let intents = intents::Intents::new(deps.codec.clone(), topic("audit"), topic("workflow-changes"));
     let stage = |name: &str, input: &str, outputs, stores, run| Stage {
         name: name.to_owned(),
@@ -83,6 +85,7 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
             outputs,
             vec![
                 StoreSpec::of::<stores::Objects>(&deps.prefix, SERVICE),
+                StoreSpec::of::<stores::Groups>(&deps.prefix, SERVICE),
                 StoreSpec::of::<stores::Answered>(&deps.prefix, SERVICE),
                 StoreSpec::of::<stores::CommandChains>(&deps.prefix, SERVICE),
             ],

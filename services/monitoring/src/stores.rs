@@ -1,5 +1,5 @@
 //! What monitoring keeps: objects with the version in force, and where its chains end.
-use atio_schemas::audit::ChainHead;
+use atio_schemas::{audit::ChainHead, definition::Placement};
 use atio_stage::Store;
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +13,36 @@ pub(crate) struct Object {
     pub(crate) paused: bool,
     /// Of `latest`, YAML.
     pub(crate) definition: String,
+    /// Where its branches run, or did when it was deleted. What has a group of its own once never goes back into the pool.
+    #[serde(default = "own")]
+    pub(crate) placement: Placement,
+    /// Of `latest`; none: of a version of ATIO that did not count them.
+    #[serde(default)]
+    pub(crate) branches: Option<u32>,
+}
+
+/// As it was before there was a pool.
+const fn own() -> Placement {
+    Placement::Own
 }
 
 impl Object {
     /// What was never defined.
     pub(crate) const fn never() -> Self {
-        Self { latest: 0, in_force: false, paused: false, definition: String::new() }
+        Self {
+            latest: 0,
+            in_force: false,
+            paused: false,
+            definition: String::new(),
+            placement: Placement::Own,
+            branches: None,
+        }
+    }
+
+    /// Groups of its own, while it is in force.
+    pub(crate) fn groups(&self) -> u64 {
+        let has = self.in_force && self.placement.has_lanes();
+        self.branches.filter(|_| has).map_or(0, u64::from)
     }
 }
 
@@ -26,6 +50,16 @@ pub(crate) struct Objects;
 impl Store for Objects {
     const NAME: &'static str = "objects";
     type Value = Object;
+}
+
+/// How many groups the branches of all workflows in force have that are not pooled; key = [`Groups::ALL`].
+pub(crate) struct Groups;
+impl Groups {
+    pub(crate) const ALL: &'static str = "all";
+}
+impl Store for Groups {
+    const NAME: &'static str = "groups";
+    type Value = u64;
 }
 
 /// Commands that had their answer; key = object and command id. Who sends a command again, not knowing whether it arrived, gets no second

@@ -1,6 +1,6 @@
 //! Both stages in the harness: answers, refusals, concurrency, chains.
 use crate::{
-    BuiltIn, Refused,
+    BuiltIn, Facts, Refused, Wanted,
     commands::{Commands, Topics},
     intents::Intents,
     object_key,
@@ -34,7 +34,14 @@ pub(crate) fn commands() -> Harness<Commands> {
         if text.contains("bad") {
             Err(Refused::new(Code::InvalidDefinition, "w.yaml:4:1: bad"))
         } else {
-            Ok(())
+            // `branches=3`, `own`, `pooled` in a comment.
+            let branches = text.split_once("branches=").map_or(1, |(_, n)| n.trim().parse().unwrap_or(1));
+            let wanted = match text {
+                text if text.contains("# own") => Wanted::Own,
+                text if text.contains("# pooled") => Wanted::Pooled,
+                _ => Wanted::Auto,
+            };
+            Ok(Facts { branches, wanted })
         }
     });
     let run = |_: &str, _: &str, event: &str| match event {
@@ -43,7 +50,7 @@ pub(crate) fn commands() -> Harness<Commands> {
     };
     let topics = Topics { workflows: "workflows".into(), changes: "changes".into(), audit: "audit".into() };
     Harness::new(
-        Commands::new(codec(), Arc::new(BuiltIn { workflow, run: Arc::new(run) }), topics),
+        Commands::new(codec(), Arc::new(BuiltIn { workflow, run: Arc::new(run) }), topics, 4),
         &[],
         Timestamp(1_700_000_000_000_000),
     )
@@ -70,6 +77,7 @@ pub(crate) fn command(
         actor: "alice".into(),
         reason: Some("because".into()),
         sent_at: Timestamp(1),
+        own_topic: Some(true),
     }
 }
 
@@ -379,8 +387,11 @@ fn each_partition_of_intents_is_a_chain() {
 
 #[test]
 fn the_stages_name_what_they_touch() {
-    let check = Arc::new(BuiltIn { workflow: Arc::new(|_, _| Ok(())), run: Arc::new(|_, _, _| Ok(())) });
-    let stages = crate::stages(&crate::Deps { prefix: "t.".into(), codec: codec(), check });
+    let check = Arc::new(BuiltIn {
+        workflow: Arc::new(|_, _| Ok(Facts::default())),
+        run: Arc::new(|_, _, _| Ok(())),
+    });
+    let stages = crate::stages(&crate::Deps { prefix: "t.".into(), codec: codec(), check, budget: 32 });
     let outputs: Vec<String> =
         stages.iter().flat_map(|s| s.outputs.iter().map(ToString::to_string)).collect();
     assert_eq!(outputs, ["t.workflows", "t.workflow-changes", "t.audit", "t.workflow-changes", "t.audit"]);
@@ -390,6 +401,7 @@ fn the_stages_name_what_they_touch() {
         stores,
         [
             "t.state.monitoring.objects",
+            "t.state.monitoring.groups",
             "t.state.monitoring.answered",
             "t.state.monitoring.command-chains",
             "t.state.monitoring.intent-chains",
@@ -465,3 +477,6 @@ proptest! {
         prop_assert!(h.counts.balanced() && h.failures.is_empty());
     }
 }
+
+#[path = "placement_tests.rs"]
+mod placement;

@@ -4,7 +4,7 @@ use atio_schemas::{
     Timestamp,
     audit::AuditEntry,
     command::{Action, Command, ObjectKind},
-    definition::{Change, ChangeType},
+    definition::{Change, ChangeType, Placement},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -88,6 +88,9 @@ pub struct Details {
     pub definition: Option<String>,
     /// Of a run.
     pub event: Option<String>,
+    /// Where the branches of the workflow that is in force run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     pub reason: Option<String>,
     pub refused_code: Option<String>,
     pub refused_message: Option<String>,
@@ -100,7 +103,8 @@ impl Details {
     pub(crate) fn of(command: &Command, change: &Change, written: Vec<Written>) -> Self {
         let definition = match (change.change_type, command.action) {
             // What a pause quotes is no definition, nor is an event.
-            (ChangeType::Refusal, _) | (_, Action::Pause | Action::Resume | Action::Run) => None,
+            (ChangeType::Refusal, _)
+            | (_, Action::Pause | Action::Resume | Action::Run | Action::Promote) => None,
             (ChangeType::Deletion, _) => change.before.clone(),
             _ => change.after.clone(),
         };
@@ -111,6 +115,7 @@ impl Details {
             after_version: change.after_version,
             sha256: in_force.map(|d| hex(&digest(d.as_bytes()))),
             definition,
+            placement: None,
             event: change.after.clone().filter(|_| change.change_type == ChangeType::Run),
             reason: change.reason.clone(),
             refused_code: change.refused_code.clone(),

@@ -4,15 +4,17 @@
 //! topics. Each branch is a stage of its
 //! own, with its own group on its workflow's topic, and writes deliveries, and waits where it comes to one. One that has steps with state keeps
 //! it in stores of its own, and one that looks into reference tables reads these too. Both see the definitions
-//! through [`Definitions`], a view of the topic `workflows`. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
+//! through [`Definitions`], a view of the topic `workflows`. Branches of workflows that are *pooled* have none: one stage (`pool`) runs them all. Must not know: how a step works (`atio-workflow` does), how a sink is spoken to, Kafka.
 
 mod branch;
+mod pool;
 mod router;
 pub mod triggers;
 
 pub use atio_workflow::Definitions;
+pub use pool::{POOL, stage as pool_stage};
 
-use atio_schemas::Codec;
+use atio_schemas::{Codec, definition::Placement};
 use atio_stage::{Input, Pace, Run, Stage, Store as _, StoreSpec, TableSpec, Timers};
 use atio_workflow::{
     Known, Trigger,
@@ -69,7 +71,7 @@ impl Deps {
 #[must_use]
 pub fn stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
     let mut stages = router_stages(deps, definitions);
-    stages.extend(changing_stages(deps, definitions));
+    stages.extend(changing_stages(deps, definitions, &|_| true));
     stages
 }
 
@@ -77,8 +79,7 @@ pub fn stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
 /// does; `definitions` only tells which topics they may write now.
 #[must_use]
 pub fn router_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
-    let outputs: Vec<Arc<str>> =
-        routed(definitions, Trigger::Detection).map(|name| deps.topic(&format!("workflow.{name}"))).collect();
+    let outputs = routed(deps, definitions, Trigger::Detection);
     let router = |name: &str, input: &str, pace| Stage {
         name: name.to_owned(),
         service: SERVICE,
@@ -93,34 +94,54 @@ pub fn router_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
     vec![router(SERVICE, "enriched", Pace::Interactive), router("routing-logs", "enriched-logs", Pace::Bulk)]
 }
 
-/// Names of the workflows that get what triggers `on`.
-fn routed(definitions: &Definitions, on: Trigger) -> impl Iterator<Item = &str> {
-    definitions.live().filter(move |live| live.on == on).map(|live| live.name)
+/// Where the router of what triggers `on` writes: topics of workflows that have their own from the start, and the one that all others share.
+fn routed(deps: &Deps, definitions: &Definitions, on: Trigger) -> Vec<Arc<str>> {
+    let own = definitions.live().filter(|live| live.on == on && live.placement == Placement::Own);
+    let topics = own.map(|live| deps.topic(&format!("workflow.{}", live.name)));
+    topics.chain([deps.topic("routed")]).collect()
 }
 
-/// What must run now beside the routers of detections: those of other triggers, and the branches. Whoever runs stages starts those that are new
-/// and stops those that are gone when definitions change; a stage's name says which it is.
+/// What must run now beside the routers of detections: those of other triggers, the pool, and the branches. Whoever runs stages starts those that
+/// are new and stops those that are gone when definitions change; a stage's name says which it is.
 #[must_use]
-pub fn changing_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
+pub fn changing_stages(deps: &Deps, definitions: &Definitions, ready: &dyn Fn(&str) -> bool) -> Vec<Stage> {
     let mut stages = triggers::stages(deps, definitions);
-    stages.extend(branch_stages(deps, definitions));
+    if definitions.shared().next().is_some() {
+        stages.push(pool::stage(deps, definitions, ready));
+    }
+    stages.extend(branch_stages(deps, definitions, ready));
     stages
+}
+
+/// Workflows that have been taken out of the pool: whoever runs stages sees to it that their topics (`workflow.<name>`) are there, and tells so by
+/// `ready`.
+pub fn promoted(definitions: &Definitions) -> impl Iterator<Item = &str> {
+    definitions
+        .shared()
+        .filter(|(_, placement)| *placement == Some(Placement::Promoted))
+        .map(|(name, _)| name)
 }
 
 /// Whether a stage is one of [`changing_stages`], by its name.
 #[must_use]
 pub fn is_changing(name: &str) -> bool {
-    name.starts_with("routing.") || triggers::is_named(name)
+    name.starts_with("routing.") || name == POOL || triggers::is_named(name)
 }
 
-/// One stage for each branch of each workflow that is in force and not paused, sorted by name. A branch that only an older version has goes on for
-/// what is still on its way.
+/// One stage for each branch of each workflow that is in force, not paused and not in the pool, sorted by name. A branch that only an older version
+/// has goes on for what is still on its way.
 #[must_use]
-pub fn branch_stages(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
-    stages_of(deps, definitions.live().filter(|live| !live.paused))
+pub fn branch_stages(deps: &Deps, definitions: &Definitions, ready: &dyn Fn(&str) -> bool) -> Vec<Stage> {
+    let runs = |live: &Live<'_>| match live.placement {
+        _ if live.paused => false,
+        Placement::Own => true,
+        Placement::Promoted => ready(live.name),
+        Placement::Pooled => false,
+    };
+    stages_of(deps, definitions.live().filter(runs))
 }
 
-/// Those of paused ones, too: what a branch comes to in the end.
+/// Those of paused and pooled ones, too: what a branch comes to in the end.
 #[must_use]
 pub fn every_branch(deps: &Deps, definitions: &Definitions) -> Vec<Stage> {
     stages_of(deps, definitions.live())

@@ -208,7 +208,7 @@ fn a_stage_without_stores_waits_for_them() {
     }
     atio_stage::View::settle(&mut definitions);
     let changelogs = |name: &str| -> Vec<String> {
-        let stages = branch_stages(&deps, &definitions);
+        let stages = branch_stages(&deps, &definitions, &|_| true);
         let stage = stages.iter().find(|s| s.name == format!("routing.threats.{name}")).unwrap();
         stage.stores.iter().map(|s| format!("{} {}", s.name, s.changelog)).collect()
     };

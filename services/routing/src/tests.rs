@@ -4,7 +4,7 @@ use atio_schemas::{
     Code, Detection, Timestamp,
     codec::StaticIds,
     command::ObjectKind,
-    definition::Definition as Stored,
+    definition::{Definition as Stored, Placement},
     delivery::Delivery,
     detection::{Kind, Rule, Tlp},
     header,
@@ -59,6 +59,7 @@ pub(crate) fn stored(kind: ObjectKind, name: &str, version: i64, text: Option<&s
         created_at: Timestamp(0),
         created_by: "t".into(),
         command_id: "c".into(),
+        placement: None,
     };
     deps().codec.encode(&stored).unwrap()
 }
@@ -67,7 +68,14 @@ pub(crate) fn stored(kind: ObjectKind, name: &str, version: i64, text: Option<&s
 pub(crate) fn apply<P: Processor>(harness: &mut Harness<P>, name: &str, version: i64, text: &str) {
     let value = stored(ObjectKind::Workflow, name, version, Some(text));
     harness.table(Definitions::TABLE, format!("{name}@{version}").as_bytes(), Some(&value)).unwrap();
+    place(harness, name, version, Placement::Own);
+}
+
+/// The pointer to a version that is there.
+fn place<P: Processor>(harness: &mut Harness<P>, name: &str, version: i64, placement: Placement) {
     let pointer = stored(ObjectKind::Workflow, name, version, None);
+    let pointer = Stored { placement: Some(placement), ..deps().codec.decode(&pointer).unwrap() };
+    let pointer = deps().codec.encode(&pointer).unwrap();
     harness.table(Definitions::TABLE, name.as_bytes(), Some(&pointer)).unwrap();
 }
 
@@ -361,7 +369,7 @@ fn stages_follow_definitions() {
     let all = stages(&deps, &definitions);
     assert_eq!(
         all[0].outputs.iter().map(|t| &**t).collect::<Vec<_>>(),
-        ["t.workflow.exploited", "t.workflow.threats"]
+        ["t.workflow.exploited", "t.workflow.threats", "t.routed"]
     );
     // Only a branch that waits may write waits.
     assert_eq!(
@@ -378,9 +386,12 @@ fn stages_follow_definitions() {
     );
     atio_stage::View::apply(&mut definitions, b"threats", None).unwrap();
     atio_stage::View::settle(&mut definitions);
-    assert_eq!(names(&definitions), ["routing", "routing-logs", "routing.exploited.files"]);
+    // What was on its way to it, if it was pooled, is finished.
+    assert_eq!(names(&definitions), ["routing", "routing-logs", "routing-pool", "routing.exploited.files"]);
 }
 
+#[path = "pool_tests.rs"]
+mod pool;
 #[path = "state_tests.rs"]
 mod state;
 #[path = "table_tests.rs"]

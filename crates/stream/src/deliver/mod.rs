@@ -110,7 +110,8 @@ impl Deliveries {
         }
         let at = Timestamp::from_millis(record.timestamp_ms());
         let headers = record.headers();
-        let elsewhere = Replay::of(&headers).is_some_and(|replay| !replay.is_for(&self.stage.name));
+        let elsewhere =
+            Replay::of(&headers).is_some_and(|replay| !replay.is_for(|stage| stage == self.stage.name));
         let mut item = Item::read(&self.codec, (record.key(), record.value()), at, headers);
         if elsewhere {
             item.dropped(Code::OtherStage);

@@ -160,7 +160,8 @@ impl Driver {
     /// Rule 14: where nearly everything is dead-lettered, it is not the records.
     pub(super) fn poisoned(&mut self) -> Result<(), Refusal> {
         let open = self.books.open();
-        let (records, dead) = (self.poison.0 + open.read, self.poison.1 + open.dead_lettered_total());
+        let dead = open.dead_lettered_total().saturating_sub(self.books.of_legs());
+        let (records, dead) = (self.poison.0 + open.read, self.poison.1 + dead);
         let limits = &self.config.limits;
         if records >= limits.poison_window && dead * 1000 >= records * limits.poison_per_mille {
             tracing::error!(

@@ -98,9 +98,11 @@ impl Driver {
         if let Some(taking) = &mut self.taking {
             taking.shares.merged();
         }
+        let of_legs = self.books.of_legs();
+        self.config.metrics.legs(&self.stage.name, &self.books.legs());
         let added = self.books.merge(positions.keys());
         self.poison.0 += added.read;
-        self.poison.1 += added.dead_lettered_total();
+        self.poison.1 += added.dead_lettered_total().saturating_sub(of_legs);
         if self.poison.0 >= self.config.limits.poison_window {
             self.poison = (0, 0);
         }

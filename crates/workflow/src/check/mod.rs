@@ -10,6 +10,7 @@ pub(crate) mod variables;
 use crate::{
     index::{Conditions, in_order},
     partition::Partition,
+    placement::Placement,
     schedule::Schedule,
     silence::Silence,
     spec,
@@ -71,6 +72,8 @@ pub struct Definition {
     pub name: String,
     pub owner: Option<String>,
     pub criticality: Option<Criticality>,
+    /// What is asked for, see [`Definition::placement`].
+    placement: Placement,
     pub on: Trigger,
     pub partition: Partition,
     /// When it is due: where it is `on: schedule`.
@@ -114,6 +117,12 @@ impl Definition {
     #[must_use]
     pub fn branch(&self, name: &str) -> Option<&Branch> {
         self.branches.iter().find(|b| &*b.name == name)
+    }
+    /// Where its branches are to run. What keeps something between events needs groups of its own.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        let keeps = self.branches.iter().any(|branch| branch.keeps || branch.delays);
+        if keeps { Placement::Own } else { self.placement }
     }
     /// What it touches; names without the prefix.
     #[must_use]
@@ -165,6 +174,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
     tests(&written, &branches, &mut check.problems);
     apart(&written, &branches, &mut check);
+    pooled(&written, &branches, &mut check.problems);
     // Where something is refused, not all uses are known.
     if check.problems.is_empty() {
         check.variables.unused(&mut check.problems);
@@ -177,6 +187,7 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
         name: written.name.text,
         owner: written.owner,
         criticality: written.criticality,
+        placement: written.placement.map(|(_, placement)| placement).unwrap_or_default(),
         on: written.on,
         partition: check.partition.unwrap_or_default(),
         schedule,
@@ -434,6 +445,17 @@ fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bo
     }
 }
 
+/// The pool keeps nothing for a branch.
+fn pooled(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Problem>) {
+    let Some((place, Placement::Pooled)) = &written.placement else { return };
+    if let Some(branch) = branches.iter().find(|branch| branch.keeps || branch.delays) {
+        let message =
+            format!("branch `{}` keeps something between events, which the pool does not", branch.name);
+        let help = "`placement: own`, or leave it out; `dedup`, `rate` and `delay` need it".to_owned();
+        problems.push(Problem::new(place, message).help(Some(help)));
+    }
+}
+
 fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Problem>) {
     let tables: BTreeSet<&str> = branches.iter().flat_map(|b| &b.tables).map(String::as_str).collect();
     // Where a branch is unsound, not all tables are known.
@@ -482,6 +504,8 @@ fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Probl
 
 #[cfg(test)]
 mod match_tests;
+#[cfg(test)]
+mod placement_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -11,9 +11,14 @@ use crate::{
     system::{declared, services},
 };
 use atio_runtime::Config;
-use atio_schemas::{Codec, codec::StaticIds, definition::Definition};
+use atio_schemas::{
+    Codec,
+    codec::StaticIds,
+    definition::{Definition, Placement},
+};
 use atio_stage::StageError;
 use atio_topics::{Declarations, From};
+use atio_workflow::{Known, compile};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -73,6 +78,8 @@ struct Graph {
     edges: BTreeSet<(Node, Node)>,
     /// Of stages with a consumer group.
     readers: BTreeMap<Node, Reader>,
+    /// Topics that workflows in the pool write, by their names.
+    pooled: BTreeMap<String, BTreeSet<String>>,
     seen: BTreeMap<Node, live::Seen>,
 }
 
@@ -90,7 +97,13 @@ impl Graph {
 
     /// What one workflow's topic comes from, and what comes of it, up to sinks, receipts and waits. None: nothing is known of it.
     fn only(mut self, prefix: &str, workflow: &str) -> Option<Self> {
-        let topic = (Kind::Topic, format!("{prefix}workflow.{workflow}"));
+        let mut topic = (Kind::Topic, format!("{prefix}workflow.{workflow}"));
+        if let Some(written) = self.pooled.get(workflow) {
+            // Of what the pool writes, what is this one's.
+            let pool = (Kind::Stage, atio_routing::POOL.to_owned());
+            self.edges.retain(|(from, to)| *from != pool || written.contains(&to.1));
+            topic.1 = format!("{prefix}routed");
+        }
         if !self.nodes.contains(&topic) {
             return None;
         }
@@ -116,7 +129,11 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
     if !args.live {
         let config = target.configuration(json!({}))?;
         let declarations = declared::load(&config)?;
-        let graph = derived(&config, &declarations, &services::as_declared(&declarations))?;
+        let graph = derived(
+            &config,
+            &declarations,
+            &services::as_declared(&config, &declarations, &BTreeMap::new()),
+        )?;
         return drawn(&part(graph, &config.prefix, workflow.as_deref())?, format);
     }
     let over = Duration::from_secs(args.over);
@@ -178,6 +195,7 @@ fn derived(
         stage.outputs.iter().for_each(|o| graph.edge(node.clone(), topic(o)));
         stage.stores.iter().for_each(|s| graph.edge(node.clone(), topic(&s.changelog)));
     }
+    graph.pooled = pooled(config, declarations, workflows);
     for sink in declarations.sinks.values() {
         let delivery = (Kind::Stage, format!("delivery.{}", sink.meta.name));
         let (group, topics) = (format!("{prefix}{}", delivery.1), vec![sink.topic(prefix)]);
@@ -189,13 +207,36 @@ fn derived(
     Ok(graph)
 }
 
+/// The topics that each workflow in the pool writes; full names.
+fn pooled(
+    config: &Config,
+    declarations: &Declarations,
+    workflows: &BTreeMap<String, Definition>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let known = Known::of(declarations);
+    let pointers = workflows.values().filter(|d| d.pointer && d.placed() == Placement::Pooled);
+    let written = |pointer: &Definition| {
+        let text = workflows.get(&format!("{}@{}", pointer.name, pointer.version))?;
+        let definition = compile(&pointer.name, &text.definition, &known).ok()?;
+        let topics = definition.footprint().topics.into_iter();
+        let topics = topics.filter(|t| !t.starts_with("reference.") && !t.starts_with("workflow."));
+        Some((pointer.name.clone(), topics.map(|t| format!("{}{t}", config.prefix)).collect()))
+    };
+    pointers.filter_map(written).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn shipped() -> Graph {
         let declarations = Declarations::load(&[]).unwrap();
-        derived(&Config::default(), &declarations, &services::as_declared(&declarations)).unwrap()
+        derived(
+            &Config::default(),
+            &declarations,
+            &services::as_declared(&Config::default(), &declarations, &BTreeMap::new()),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -247,5 +288,27 @@ mod tests {
         let json = forms::as_json(&graph);
         let seen = json["nodes"].as_array().unwrap().iter().find(|n| n["rate"].is_f64()).unwrap();
         assert_eq!((&seen["name"], &seen["lag"]), (&json!("normalization"), &json!(5)));
+    }
+
+    /// One workflow of the pool: what it gets and writes, and nothing of the others.
+    #[test]
+    fn of_the_pool_one_workflow_is_drawn() {
+        let declarations = Declarations::load(&[]).unwrap();
+        let placed = declarations.workflows.keys().map(|name| (name.clone(), Placement::Pooled)).collect();
+        let config = Config::default();
+        let workflows = services::as_declared(&config, &declarations, &placed);
+        let all = derived(&config, &declarations, &workflows).unwrap();
+        let has = |graph: &Graph, kind, name: &str| graph.nodes.contains(&(kind, name.to_owned()));
+        assert!(has(&all, Kind::Stage, "routing-pool") && has(&all, Kind::Topic, "atio.routed"));
+        assert!(
+            all.nodes
+                .iter()
+                .all(|(_, name)| !name.starts_with("routing.") && !name.starts_with("atio.workflow."))
+        );
+        let one = all.only("atio.", "workflow-tampering").unwrap();
+        assert!(has(&one, Kind::Topic, "atio.routed") && has(&one, Kind::Stage, "routing-pool"));
+        let sinks: Vec<&str> =
+            one.nodes.iter().filter(|(kind, _)| *kind == Kind::Sink).map(|(_, name)| name.as_str()).collect();
+        assert!(!sinks.is_empty() && sinks.len() < declarations.sinks.len(), "{sinks:?}");
     }
 }

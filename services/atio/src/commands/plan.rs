@@ -7,7 +7,9 @@ use crate::{
     system::{self, declared, wanted, workflows},
 };
 use atio_runtime::Config;
+use atio_stream::admin::Admin;
 use atio_topics::{Declarations, Flags, Plan};
+use std::collections::BTreeMap;
 
 /// Show the difference between the declarations and the cluster: `atio plan --kafka k:9092`
 #[derive(Debug, clap::Args)]
@@ -40,7 +42,7 @@ impl PlanFlags {
 
 /// Everything that `plan` shows and `apply` makes.
 pub struct Difference {
-    pub admin: atio_stream::admin::Admin,
+    pub admin: Admin,
     pub topics: Plan,
     /// Workflows that are not in force as declared; none where no registry was given.
     pub workflows: Option<Vec<String>>,
@@ -54,20 +56,26 @@ pub fn difference(
 ) -> anyhow::Result<Difference> {
     let kafka = system::kafka(config, &target.kafka(config)?);
     let embedded = flags.embedded || is_embedded(config)?;
-    let (admin, topics) = wanted::difference(&kafka, config, declarations, embedded, flags.flags())?;
+    let looking = Admin::connect(&kafka, "atio-plan").map_err(wanted::unreachable)?;
     let there =
-        admin.topics().map_err(wanted::unreachable)?.contains_key(&format!("{}workflows", config.prefix));
-    let workflows = match target.registry(config) {
+        looking.topics().map_err(wanted::unreachable)?.contains_key(&format!("{}workflows", config.prefix));
+    looking.retire();
+    let live = match target.registry(config) {
         Ok(url) if there => {
             let (codec, _ids) = block_on(system::codec(&url))?;
-            let live = workflows::in_force(&kafka, config, &codec)?;
-            let differs =
-                |w: &&atio_topics::WorkflowText| live.get(&w.name).is_none_or(|l| l.definition != w.text);
-            Some(declarations.workflows.values().filter(differs).map(|w| w.name.clone()).collect())
+            Some(workflows::in_force(&kafka, config, &codec)?)
         }
-        Ok(_) => Some(declarations.workflows.keys().cloned().collect()),
+        Ok(_) => Some(BTreeMap::new()),
         Err(_) => None,
     };
+    let placed = live.as_ref().map(|live| live.iter().map(|(name, d)| (name.clone(), d.placed())).collect());
+    let (admin, topics) =
+        wanted::difference(&kafka, config, declarations, embedded, flags.flags(), placed.as_ref())?;
+    let workflows = live.map(|live| {
+        let differs =
+            |w: &&atio_topics::WorkflowText| live.get(&w.name).is_none_or(|l| l.definition != w.text);
+        declarations.workflows.values().filter(differs).map(|w| w.name.clone()).collect()
+    });
     Ok(Difference { admin, topics, workflows })
 }
 

@@ -20,6 +20,7 @@ use crate::{
 use anyhow::Context;
 use atio_schemas::{
     Code, Detection, Timestamp,
+    definition::{Definition as Stored, Placement},
     delivery::Delivery,
     header,
     incident::{Answer, Wait},
@@ -44,7 +45,7 @@ const CLIENT: &str = "atio-replay";
 
 /// Run a workflow again on past events and compare with what was delivered then; sinks get nothing
 ///
-/// Reads what was enriched (of a workflow that is not `on: detection`: what came to its topic), runs every branch of the version or draft on what its trigger takes, and holds the deliveries against those on the delivery topics, by their idempotency keys.
+/// Reads what was enriched (of a workflow that is not `on: detection`: what came to its topic, or the pool's), runs every branch of the version or draft on what its trigger takes, and holds the deliveries against those on the delivery topics, by their idempotency keys.
 /// Exit code 4 where they differ.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -132,11 +133,7 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
             rehearsals: BTreeMap::new(),
             seen,
         };
-        // What came of another trigger lies on the workflow's topic alone: as far as a version matched it.
-        let topics = match replay.definition.on {
-            Trigger::Detection => vec!["enriched".to_owned(), "enriched-logs".to_owned()],
-            _ => vec![format!("workflow.{}", replay.definition.name)],
-        };
+        let topics = topics(look, &replay.definition)?;
         for topic in topics {
             replay.topic(&topic, args.from, args.limit)?;
             replay.finish()?;
@@ -155,6 +152,21 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
         )?;
         replay.told(args.format)
     })
+}
+
+/// Where its events lie, without the prefix. What came of another trigger lies where a router wrote it for the workflow: as far as a version matched
+/// it, on its own topic, or on the one that those share which are, or were, in the pool.
+fn topics(look: &Look, definition: &Definition) -> anyhow::Result<Vec<String>> {
+    if definition.on == Trigger::Detection {
+        return Ok(vec!["enriched".to_owned(), "enriched-logs".to_owned()]);
+    }
+    let own = format!("workflow.{}", definition.name);
+    let placement = look.definitions(Unreadable::LeftOut)?.get(&definition.name).map(Stored::placed);
+    let is_own = match placement {
+        Some(placement) => placement == Placement::Own,
+        None => look.topics()?.contains_key(&format!("{}{own}", look.config.prefix)),
+    };
+    Ok(vec![if is_own { own } else { "routed".to_owned() }])
 }
 
 /// What is run, and under which version.
@@ -244,13 +256,21 @@ impl Replay<'_> {
         if entry.headers.text(header::RUN).is_some_and(|run| run != header::LIVE) {
             return Ok(());
         }
-        self.read += 1;
+        let mut others = false;
         let value = entry.value.as_deref().unwrap_or_default();
         let decoder = &self.look.decoder;
         let decoded = match self.definition.on {
             Trigger::Detection => decoder.decode::<Detection>(value),
-            _ => decoder.decode::<Routed>(value).map(|routed| routed.detection),
+            _ => decoder.decode::<Routed>(value).map(|routed| {
+                let name = |m: &String| m.rsplit_once('@').is_some_and(|(n, _)| n == self.definition.name);
+                others = !routed.matches.iter().any(name);
+                routed.detection
+            }),
         };
+        if others {
+            return Ok(());
+        }
+        self.read += 1;
         let Ok(detection) = decoded else {
             self.unreadable += 1;
             return Ok(());

@@ -55,6 +55,11 @@ enum WorkflowCommand {
         #[command(flatten)]
         ask: command::Ask,
     },
+    /// Give the branches of a pooled workflow groups of their own, on a topic of its own, from now on
+    Promote {
+        #[command(flatten)]
+        ask: command::Ask,
+    },
     /// Take a workflow out of force; `restore` brings it back
     Delete {
         #[command(flatten)]
@@ -113,6 +118,7 @@ pub fn run(target: &Target, args: Args) -> anyhow::Result<Exit> {
         }
         WorkflowCommand::Pause { ask } => command::pause(target, &ask, true),
         WorkflowCommand::Resume { ask } => command::pause(target, &ask, false),
+        WorkflowCommand::Promote { ask } => command::promote(target, &ask),
         WorkflowCommand::Delete { ask } => command::delete(target, &ask),
         WorkflowCommand::Restore { ask, version } => command::restore(target, &ask, version),
         WorkflowCommand::Run { ask, what } => run::run(target, &ask, &what),
@@ -140,7 +146,7 @@ fn list(look: &Look, format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         return live.iter().try_for_each(|(p, d)| {
             render::json(&json!({
-                "name": p.name, "version": p.version, "paused": p.paused, "sha256": d.map(|d| &d.sha256),
+                "name": p.name, "version": p.version, "paused": p.paused, "placement": p.placed(), "sha256": d.map(|d| &d.sha256),
                 "created_at": d.map(|d| d.created_at), "created_by": d.map(|d| &d.created_by)
             }))
         });
@@ -153,10 +159,10 @@ fn list(look: &Look, format: Format) -> anyhow::Result<()> {
         let state = if p.paused { "paused" } else { "running" };
         let (at, by) =
             d.map_or_else(Default::default, |d| (d.created_at.rfc3339_millis(), d.created_by.clone()));
-        vec![p.name.clone(), p.version.to_string(), state.to_owned(), at, by]
+        vec![p.name.clone(), p.version.to_string(), state.to_owned(), p.placed().to_string(), at, by]
     };
     let cells: Vec<Vec<String>> = live.iter().map(cells).collect();
-    render::table(&["NAME", "VERSION", "STATE", "SINCE", "BY"], &cells)
+    render::table(&["NAME", "VERSION", "STATE", "PLACEMENT", "SINCE", "BY"], &cells)
 }
 
 fn show(all: &BTreeMap<String, Definition>, name: &str) -> anyhow::Result<()> {

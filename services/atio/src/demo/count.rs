@@ -163,6 +163,7 @@ impl Count<'_> {
             (self.name("enrichment-logs"), vec![self.name("logs")]),
             (self.name("routing"), vec![self.name("enriched")]),
             (self.name("routing-logs"), vec![self.name("enriched-logs")]),
+            (self.name(atio_routing::POOL), vec![self.name("routed")]),
             (
                 self.name("incidents"),
                 ["incident-events", "waits", "acks", "receipts"].map(|t| self.name(t)).to_vec(),

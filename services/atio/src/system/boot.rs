@@ -83,7 +83,8 @@ pub async fn topics(system: &System, embedded: bool) -> anyhow::Result<()> {
     let (config, declarations, kafka) =
         (system.config.clone(), system.declarations.clone(), system.kafka.clone());
     let made = tokio::task::spawn_blocking(move || {
-        let (admin, plan) = wanted::difference(&kafka, &config, &declarations, embedded, Flags::default())?;
+        let (admin, plan) =
+            wanted::difference(&kafka, &config, &declarations, embedded, Flags::default(), None)?;
         if plan.impossible() {
             let refused: Vec<String> = plan.refused.iter().map(ToString::to_string).collect();
             return Err(Failure::with(crate::exit::Exit::Refused, refused.join("\n")));

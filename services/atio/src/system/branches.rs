@@ -1,24 +1,26 @@
 //! Routing's lanes follow the definitions: branches start, stop and change with them. Owns when; which there must be says routing.
-use crate::system::{System, applied, lanes::Lanes, services};
+use crate::system::{System, applied, lanes::Lanes, services, wanted};
 use atio_routing::{Definitions, Deps, SERVICE};
-use atio_runtime::{Tasks, http::axum::Router, lifecycle::pause};
+use atio_runtime::{Config, Tasks, http::axum::Router, lifecycle::pause};
 use atio_stage::View as _;
 use atio_stream::{
     Kafka,
     read::{Next, ReadError, ReadSpec, TopicReader, Until},
 };
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const CLIENT: &str = "atio-branches";
 /// How soon the thread sees that it is to stop.
 const NOTICE: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_secs(1);
+const OWN_AGAIN: Duration = Duration::from_secs(5);
 
 /// Starts the router, and a thread that starts and stops branches as definitions come and go.
 pub async fn route(system: &System) -> anyhow::Result<Option<Router>> {
@@ -35,6 +37,9 @@ pub async fn route(system: &System) -> anyhow::Result<Option<Router>> {
         stop: system.tasks.clone(),
         deps,
         definitions,
+        config: system.config.clone(),
+        own: BTreeSet::new(),
+        again: None,
         followed: followed.clone(),
     };
     let follow = move || {
@@ -58,6 +63,11 @@ struct Follower {
     stop: Tasks,
     deps: Deps,
     definitions: Definitions,
+    config: Arc<Config>,
+    /// Workflows whose topics are there, of those that have been promoted.
+    own: BTreeSet<String>,
+    /// Some are not: when to look again.
+    again: Option<Instant>,
     /// The offset up to which (exclusive) branches are as the definitions say.
     followed: Arc<AtomicI64>,
 }
@@ -85,6 +95,7 @@ impl Follower {
                         self.followed.fetch_max(read, Ordering::Relaxed);
                     }
                 }
+                Next::Idle if self.again.is_some_and(|at| Instant::now() >= at) => self.change(),
                 Next::Idle | Next::End => {}
             }
         }
@@ -92,12 +103,40 @@ impl Follower {
     }
 
     /// Starts what is new, stops what is gone; the routers of detections stay.
-    fn change(&self) {
-        let wanted = atio_routing::changing_stages(&self.deps, &self.definitions);
+    fn change(&mut self) {
+        self.own_topics();
+        let ready = |name: &str| self.own.contains(name);
+        let wanted = atio_routing::changing_stages(&self.deps, &self.definitions, &ready);
         let running = self.lanes.names(SERVICE).into_iter();
         let changing: Vec<String> = running.filter(|name| atio_routing::is_changing(name)).collect();
         for (stage, error) in self.lanes.replace(&changing, wanted) {
             tracing::error!(stage, %error, "stage can't be started");
+        }
+    }
+
+    /// Sees to it that those that have been promoted have topics. Before that they can't leave the pool, which says so.
+    fn own_topics(&mut self) {
+        let missing: Vec<&str> =
+            atio_routing::promoted(&self.definitions).filter(|name| !self.own.contains(*name)).collect();
+        self.again = None;
+        if missing.is_empty() {
+            return;
+        }
+        match wanted::make_own(&self.kafka, &self.config, &missing) {
+            Ok(()) => {
+                let made: Vec<String> = missing.into_iter().map(str::to_owned).collect();
+                self.own.extend(made);
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(
+                    service = SERVICE,
+                    error_code = "own_topic",
+                    error,
+                    "a topic of a workflow can't be made; trying again"
+                );
+                self.again = Some(Instant::now() + OWN_AGAIN);
+            }
         }
     }
 }

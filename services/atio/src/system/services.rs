@@ -4,16 +4,20 @@ use crate::system::{System, branches, declared, fair};
 use atio_delivery::metrics::DeliveryMetrics;
 use atio_incidents::view::View;
 use atio_ingestion::{files, metrics::IngestionMetrics};
-use atio_monitoring::pointer_key;
+use atio_monitoring::{Facts, Wanted, pointer_key};
 use atio_runtime::{Config, clock, http::axum::Router};
-use atio_schemas::{Code, Codec, command::ObjectKind, definition::Definition};
+use atio_schemas::{
+    Code, Codec,
+    command::ObjectKind,
+    definition::{Definition as Stored, Placement},
+};
 use atio_stage::{Stage, StageError, View as _};
 use atio_stream::{
     SchemaSource,
     publish::{Publisher, PublisherSpec},
 };
-use atio_topics::{Declarations, From, Problem, Source};
-use atio_workflow::Known;
+use atio_topics::{Declarations, From, Problem, Source, WorkflowText};
+use atio_workflow::{Definition, Known, compile, placement::Placement as Asked};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -110,7 +114,7 @@ fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Ve
     let known = Known::of(declarations);
     let of_runs = known.clone();
     let workflow: atio_monitoring::check::WorkflowCheck = Arc::new(move |name, text| {
-        atio_workflow::compile(name, text, &known).map(drop).map_err(|problems| {
+        compile(name, text, &known).map(|definition| facts(&definition)).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
             let code = problems.first().map_or(Code::InvalidDefinition, |p| p.code);
             atio_monitoring::Refused::new(code, lines.join("\n"))
@@ -125,7 +129,18 @@ fn monitoring(config: &Config, declarations: &Declarations, codec: &Codec) -> Ve
         prefix: config.prefix.clone(),
         codec: codec.clone(),
         check,
+        budget: u64::from(config.workflows.own_branches),
     })
+}
+
+/// What decides where its branches run.
+fn facts(definition: &Definition) -> Facts {
+    let wanted = match definition.placement() {
+        Asked::Auto => Wanted::Auto,
+        Asked::Own => Wanted::Own,
+        Asked::Pooled => Wanted::Pooled,
+    };
+    Facts { branches: u32::try_from(definition.branches.len()).unwrap_or(u32::MAX), wanted }
 }
 
 /// What routing is made of.
@@ -134,13 +149,13 @@ pub fn routing(config: &Config, declarations: &Declarations, codec: &Codec) -> a
     atio_routing::Deps::new(&config.prefix, codec.clone(), known, config.home_networks.clone())
 }
 
-/// Every stage but delivery's, with the branches of these workflows (by their keys on the topic of definitions): for topics and pictures; nothing
+/// Every stage but delivery's, with the branches and the pool of these workflows (by their keys on the topic of definitions): for topics and pictures; nothing
 /// is opened or started. A workflow that does not compile is told to `left_out`.
 pub fn wiring(
     config: &Config,
     declarations: &Declarations,
     codec: &Codec,
-    workflows: &BTreeMap<String, Definition>,
+    workflows: &BTreeMap<String, Stored>,
     left_out: impl Fn(&str, &StageError),
 ) -> anyhow::Result<Vec<Stage>> {
     let mut stages = enrichment(config, codec);
@@ -159,10 +174,39 @@ pub fn wiring(
     Ok(stages)
 }
 
-/// Every declared workflow, as if it were the first version in force: by their keys on the topic of definitions.
-pub fn as_declared(declarations: &Declarations) -> BTreeMap<String, Definition> {
-    let both = declarations.workflows.values().flat_map(|workflow| {
-        let text = Definition {
+/// Every declared workflow, as if it were the first version in force, by their keys on the topic of definitions; placed as monitoring would place them, in the
+/// order in which they are applied. `placed` says where those are that are in force already, as far as it is known.
+pub fn as_declared(
+    config: &Config,
+    declarations: &Declarations,
+    placed: &BTreeMap<String, Placement>,
+) -> BTreeMap<String, Stored> {
+    let known = Known::of(declarations);
+    let facts = |workflow: &WorkflowText| {
+        compile(&workflow.name, &workflow.text, &known).map(|d| facts(&d)).unwrap_or_default()
+    };
+    let placement = |name: &str| placed.get(name).copied();
+    let mut groups: u32 = 0;
+    for workflow in declarations.workflows.values() {
+        if placement(&workflow.name).is_some_and(Placement::has_lanes) {
+            groups = groups.saturating_add(facts(workflow).branches);
+        }
+    }
+    let mut all = BTreeMap::new();
+    for workflow in declarations.workflows.values() {
+        let Facts { branches, wanted } = facts(workflow);
+        let fits = groups.saturating_add(branches) <= config.workflows.own_branches;
+        let placement = match (placement(&workflow.name), wanted) {
+            (Some(Placement::Pooled), Wanted::Own) => Placement::Promoted,
+            (Some(placement), _) => placement,
+            (None, Wanted::Own) => Placement::Own,
+            (None, Wanted::Auto) if fits => Placement::Own,
+            (None, Wanted::Auto | Wanted::Pooled) => Placement::Pooled,
+        };
+        if placed.get(&workflow.name).is_none() && placement.has_lanes() {
+            groups = groups.saturating_add(branches);
+        }
+        let text = Stored {
             kind: ObjectKind::Workflow,
             name: workflow.name.clone(),
             version: 1,
@@ -173,12 +217,14 @@ pub fn as_declared(declarations: &Declarations) -> BTreeMap<String, Definition> 
             created_at: clock::now(),
             created_by: String::new(),
             command_id: String::new(),
+            placement: None,
         };
-        let pointer = Definition { pointer: true, definition: String::new(), ..text.clone() };
+        let pointer =
+            Stored { pointer: true, definition: String::new(), placement: Some(placement), ..text.clone() };
         let key = pointer_key(ObjectKind::Workflow, &workflow.name);
-        [(format!("{key}@1"), text), (key, pointer)]
-    });
-    both.collect()
+        all.extend([(format!("{key}@1"), text), (key, pointer)]);
+    }
+    all
 }
 
 async fn delivery(system: &System) -> anyhow::Result<Option<Router>> {

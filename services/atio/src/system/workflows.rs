@@ -1,5 +1,8 @@
 //! Workflows of a running system: what is in force, and changing it by commands to monitoring.
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    system::wanted,
+};
 use anyhow::Context;
 use atio_monitoring::{object_key, pointer_key};
 use atio_runtime::{Config, clock};
@@ -12,6 +15,7 @@ use atio_schemas::{
 use atio_stage::{Headers, Output};
 use atio_stream::{
     Kafka,
+    admin::Admin,
     publish::{Publisher, PublisherSpec},
     read::{self, From, ReadSpec, TopicReader, Until},
 };
@@ -26,7 +30,7 @@ use std::{
 pub const MAX_DEFINITIONS: usize = 1_000_000;
 const CLIENT: &str = "atio-workflows";
 
-/// The workflows in force, by name.
+/// The workflows in force, by name, with where they run.
 pub fn in_force(
     kafka: &Kafka,
     config: &Config,
@@ -43,7 +47,7 @@ pub fn in_force(
     let pointers = decoded.values().filter(|d| d.pointer && d.kind == ObjectKind::Workflow);
     let live = pointers.filter_map(|p| {
         let definition = decoded.get(&format!("{}@{}", pointer_key(p.kind, &p.name), p.version))?;
-        Some((p.name.clone(), definition.clone()))
+        Some((p.name.clone(), Definition { placement: Some(p.placed()), ..definition.clone() }))
     });
     Ok(live.collect())
 }
@@ -67,6 +71,9 @@ pub fn apply(
     limit: Duration,
 ) -> anyhow::Result<Applied> {
     let live = in_force(kafka, config, codec)?;
+    let admin = Admin::connect(kafka, CLIENT).map_err(wanted::unreachable)?;
+    let topics = admin.topics().map_err(wanted::unreachable)?;
+    admin.retire();
     let mut applied = Applied::default();
     let mut commands = vec![];
     for workflow in declared.workflows.values() {
@@ -74,7 +81,10 @@ pub fn apply(
             Some(l) if l.definition == workflow.text => {
                 applied.unchanged.push(format!("{}@{}", workflow.name, l.version))
             }
-            known => commands.push(command(workflow, known.map_or(0, |l| l.version))),
+            known => {
+                let own_topic = topics.contains_key(&format!("{}workflow.{}", config.prefix, workflow.name));
+                commands.push(command(workflow, known.map_or(0, |l| l.version), own_topic));
+            }
         }
     }
     for change in send(kafka, config, codec, commands, limit)? {
@@ -91,7 +101,7 @@ pub fn apply(
     Ok(applied)
 }
 
-fn command(workflow: &WorkflowText, expected_version: i64) -> Command {
+fn command(workflow: &WorkflowText, expected_version: i64, own_topic: bool) -> Command {
     Command {
         command_id: uuid::Uuid::new_v4().to_string(),
         action: Action::Apply,
@@ -102,6 +112,7 @@ fn command(workflow: &WorkflowText, expected_version: i64) -> Command {
         actor: "atio".into(),
         reason: Some("declared".into()),
         sent_at: clock::now(),
+        own_topic: Some(own_topic),
     }
 }
 

@@ -85,6 +85,7 @@ impl World {
             created_at: at(0),
             created_by: "t".into(),
             command_id: "c".into(),
+            placement: None,
         };
         let value = deps().codec.encode(&stored).unwrap();
         self.harness.table(Definitions::TABLE, b"respond@3", Some(&value)).unwrap();

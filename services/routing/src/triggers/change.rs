@@ -43,6 +43,7 @@ fn kind(change: &Change) -> (&'static str, f64) {
         ChangeType::Modification => match (change.before.as_deref(), change.after.as_deref()) {
             (Some("paused: false"), Some("paused: true")) => ("paused", 60.0),
             (Some("paused: true"), Some("paused: false")) => ("resumed", 20.0),
+            (Some("placement: pooled"), Some("placement: promoted")) => ("promoted", 20.0),
             _ => ("modified", 30.0),
         },
         ChangeType::Deletion => ("deleted", 80.0),

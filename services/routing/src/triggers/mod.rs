@@ -103,8 +103,7 @@ fn stage(on: Trigger, deps: &Deps, definitions: &Definitions) -> Option<Stage> {
 
 fn of<S: Source>(source: S, deps: &Deps, definitions: &Definitions) -> Stage {
     let name = name(S::ON);
-    let mut outputs: Vec<Arc<str>> =
-        routed(definitions, S::ON).map(|name| deps.topic(&format!("workflow.{name}"))).collect();
+    let mut outputs = routed(deps, definitions, S::ON);
     if S::ON == Trigger::Change {
         let reach = definitions.reach(S::ON);
         outputs.push(deps.topic("incident-events"));

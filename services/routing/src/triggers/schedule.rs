@@ -59,7 +59,6 @@ impl Store for Standings {
 
 pub(super) fn stage(deps: &Deps, definitions: &Definitions) -> Stage {
     let name = name(Trigger::Schedule);
-    let topics = routed(definitions, Trigger::Schedule).map(|name| deps.topic(&format!("workflow.{name}")));
     let timers = deps.topic(&format!("state.{SERVICE}.schedule-timers"));
     Stage {
         group: format!("{}{name}", deps.prefix),
@@ -69,7 +68,7 @@ pub(super) fn stage(deps: &Deps, definitions: &Definitions) -> Stage {
             dead_letters: deps.topic("workflow-dlq"),
             ..Input::new(&deps.topic("workflow-changes"))
         }],
-        outputs: topics.collect(),
+        outputs: routed(deps, definitions, Trigger::Schedule),
         stores: vec![
             StoreSpec::of::<Standings>(&deps.prefix, SERVICE),
             StoreSpec { name: Timers::NAME, changelog: timers, retention_ms: None },
@@ -183,8 +182,7 @@ impl Clock {
         let Some(due) = schedule.latest(standing.settled(), until) else { return Ok(Some(schedule)) };
         let missed = schedule.next(standing.settled()).is_some_and(|first| first < due);
         standing.last = Some(due);
-        let is_running = definitions.in_force(name).is_some_and(|(_, paused)| !paused);
-        if is_running && schedule.in_time(due, tx.now()) {
+        if definitions.runs(name) && schedule.in_time(due, tx.now()) {
             let late = missed || tx.now() > due.plus_millis(LATE_MS);
             let detection = detection(name, schedule, standing, (due, late), tx.now());
             if definition.triggers(&detection) {

@@ -68,7 +68,7 @@ fn a_trigger_has_a_stage_where_a_workflow_asks_for_it() {
     let all = stages(&deps, &definitions);
     assert_eq!((&*all[0].group, &*all[0].inputs[0].topic), ("t.routing-change", "t.workflow-changes"));
     let outputs: Vec<&str> = all[0].outputs.iter().map(|t| &**t).collect();
-    assert_eq!(outputs, ["t.workflow.w", "t.incident-events", "t.delivery.siem"]);
+    assert_eq!(outputs, ["t.workflow.w", "t.routed", "t.incident-events", "t.delivery.siem"]);
     assert!(crate::is_changing("routing-change") && !crate::is_changing("routing-logs"));
     // It goes on: what comes between is nobody's, and is not read when there is one again.
     definitions.apply(b"w", None).unwrap();

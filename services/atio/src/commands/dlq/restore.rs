@@ -134,7 +134,9 @@ impl Site {
         if partition.is_none() && letter.partition().is_some() {
             warnings.push(Warning::OtherPartition);
         }
-        let group = format!("{}{}", self.prefix, letter.stage());
+        // Whatever is on it is the pool's to run, whichever branch it is for.
+        let pooled = to.strip_prefix(&self.prefix) == Some("routed");
+        let group = format!("{}{}", self.prefix, if pooled { atio_routing::POOL } else { letter.stage() });
         if !letter.is_of_a_file() && !self.groups.contains(&group) {
             warnings.push(Warning::NobodyReads);
         }

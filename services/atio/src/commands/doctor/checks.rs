@@ -118,7 +118,7 @@ pub fn transactions(kafka: &Kafka, config: &Config) -> Check {
 /// Topics are as declared, and adopted ones are fit to be read.
 pub fn topics(kafka: &Kafka, config: &Config, declarations: &Declarations) -> anyhow::Result<Vec<Check>> {
     let embedded = plan::is_embedded(config)?;
-    let (admin, plan) = wanted::difference(kafka, config, declarations, embedded, Flags::default())?;
+    let (admin, plan) = wanted::difference(kafka, config, declarations, embedded, Flags::default(), None)?;
     let mut checks = vec![];
     // What only a flag would destroy is no fault.
     let differing = plan.changes.len() + if plan.impossible() { plan.refused.len() } else { 0 };

@@ -27,15 +27,24 @@ fn before(hops: &[Hop], hop: &Hop) -> Vec<usize> {
     if let Some(source) = &hop.source {
         return all().filter(|(_, h)| h.place() == *source).map(|(at, _)| at).collect();
     }
-    let same_way = |h: &Hop| h.workflow == hop.workflow;
+    // On a topic of its own it has come through the pool, or past it.
+    let same_way =
+        |h: &Hop| h.workflow == hop.workflow || hop.workflow.as_ref().is_some_and(|w| h.matches.contains(w));
+    let same_event = |h: &Hop| h.event_id == hop.event_id;
+    let is_own = |h: &Hop| h.rank == 4 && h.matches.is_empty() && same_event(h) && h.workflow == hop.workflow;
+    let forwarded = is_own(hop)
+        && hops.iter().any(|h| h.rank == 4 && same_event(h) && !h.matches.is_empty() && same_way(h));
+    let owned = hop.rank == 5 && hops.iter().any(is_own);
     let fits = |h: &Hop| match hop.rank {
+        4 if forwarded => h.rank == 4 && !h.matches.is_empty() && same_way(h),
+        5 if owned => is_own(h),
         0 | 1 => false,
         2 => h.rank == 1,
         3 | 4 => h.rank == 2,
         5 => h.rank == 4 && same_way(h),
         _ => h.rank == 5 && same_way(h) && h.leg == hop.leg,
     };
-    all().filter(|(_, h)| h.event_id == hop.event_id && fits(h)).map(|(at, _)| at).collect()
+    all().filter(|(_, h)| same_event(h) && fits(h)).map(|(at, _)| at).collect()
 }
 
 #[cfg(test)]
@@ -58,6 +67,7 @@ mod tests {
             offset: 1,
             at: Timestamp(0),
             workflow: workflow.map(str::to_owned),
+            matches: vec![],
             outcome: "a \"b\" <c>".into(),
             rank,
             leg: leg.map(|(branch, sink)| (branch.to_owned(), sink.to_owned())),

@@ -21,6 +21,9 @@ pub struct Hop {
     pub at: Timestamp,
     /// `name@version`.
     pub workflow: Option<String>,
+    /// Of what several workflows get: theirs.
+    #[serde(skip)]
+    pub matches: Vec<String>,
     /// In a few words.
     pub outcome: String,
     /// Order among hops of one millisecond.
@@ -71,7 +74,7 @@ fn text_of<'e>(entry: &'e Entry, name: &str) -> &'e str {
 pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
     let name = entry.topic.strip_prefix(prefix).unwrap_or(&entry.topic);
     let value = || entry.value.as_deref().and_then(|v| decoder.avro(v).ok()).unwrap_or_default();
-    let mut leg = None;
+    let (mut leg, mut matches) = (None, vec![]);
     let header_id = text_of(entry, header::CE_ID).to_owned();
     let (stage, rank, event_id, outcome) = if is_dlq(name) {
         let of = |n: &str| entry.headers.text(&format!("{}{n}", header::ERRORS)).unwrap_or("?");
@@ -88,8 +91,11 @@ pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
         let of_change = text_of(entry, header::CE_SOURCE).ends_with("/monitoring");
         let stage = if of_change { "routing" } else { "enrichment" };
         (stage.into(), 3, header_id, format!("told to incident {incident}"))
-    } else if name.starts_with("workflow.") || name == "routed" {
+    } else if name.starts_with("workflow.") {
         ("routing".into(), 4, header_id, "matched".into())
+    } else if name == "routed" {
+        matches = matches_of(&value());
+        ("routing".into(), 4, header_id, matched(&matches))
     } else if name.starts_with("delivery.") {
         let value = value();
         leg = Some(leg_of(&value));
@@ -118,6 +124,7 @@ pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
         offset: entry.offset,
         at: entry.timestamp,
         workflow: entry.headers.text(header::WORKFLOW).map(str::to_owned),
+        matches,
         outcome,
         rank,
         leg,
@@ -127,6 +134,24 @@ pub fn hop(entry: &Entry, prefix: &str, decoder: &Decoder) -> Option<Hop> {
 
 fn leg_of(value: &Value) -> (String, String) {
     (text(value, "branch").to_owned(), text(value, "sink").to_owned())
+}
+
+/// Of a routed record: `name@version` each.
+fn matches_of(value: &Value) -> Vec<String> {
+    let all = value["matches"].as_array().into_iter().flatten();
+    all.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+/// So many are named; of more their number is told.
+const NAMED: usize = 5;
+
+fn matched(matches: &[String]) -> String {
+    let named = matches.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match matches.len() {
+        0 => "matched, for the pool".to_owned(),
+        n if n > NAMED => format!("matched {named} and {} more, for the pool", n - NAMED),
+        _ => format!("matched {named}, for the pool"),
+    }
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {

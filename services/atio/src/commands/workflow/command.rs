@@ -110,6 +110,16 @@ pub(super) fn pause(target: &Target, ask: &Ask, paused: bool) -> anyhow::Result<
     told(&change, ask.format, done)
 }
 
+/// Out of the pool.
+pub(super) fn promote(target: &Target, ask: &Ask) -> anyhow::Result<Exit> {
+    let name = ask.name.clone();
+    let all = look::find(target, definitions)?.context("stopped")?;
+    let Some(pointer) = all.get(&name).filter(|d| d.pointer) else { return Err(stranger(&name)) };
+    let command = command(ask, Action::Promote, Some(pointer.version), None, "promoted")?;
+    let change = carried_out(target, command)?;
+    told(&change, ask.format, "promoted; its branches have groups of their own from now on")
+}
+
 pub(super) fn stranger(name: &str) -> anyhow::Error {
     Failure::usage(format!("no workflow `{name}` is in force; `atio workflow ls` lists them"))
 }
@@ -220,6 +230,7 @@ pub(super) fn command(
         actor: actor.ok_or_else(|| Failure::usage("who asks? give --as NAME"))?,
         reason: Some(ask.reason.clone().unwrap_or_else(|| reason.to_owned())),
         sent_at: clock::now(),
+        own_topic: None,
     })
 }
 

@@ -40,13 +40,12 @@ impl Store for Ears {
 
 pub(super) fn stage(deps: &Deps, definitions: &Definitions) -> Stage {
     let name = name(Trigger::Silence);
-    let topics = routed(definitions, Trigger::Silence).map(|name| deps.topic(&format!("workflow.{name}")));
     Stage {
         group: format!("{}{name}", deps.prefix),
         name,
         service: SERVICE,
         inputs: vec![Input { dead_letters: deps.topic("workflow-dlq"), ..Input::new(&deps.topic(TOPIC)) }],
-        outputs: topics.collect(),
+        outputs: routed(deps, definitions, Trigger::Silence),
         stores: vec![StoreSpec::of::<Ears>(&deps.prefix, SERVICE)],
         tables: vec![deps.table.clone()],
         pace: Pace::Interactive,

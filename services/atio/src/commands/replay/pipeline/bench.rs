@@ -37,7 +37,7 @@ impl Lane {
     ) -> Vec<Output> {
         counts.read += 1;
         // It was replayed for another stage: this one had it before.
-        if Replay::of(record.headers).is_some_and(|replay| !replay.is_for(&stage.name)) {
+        if Replay::of(record.headers).is_some_and(|replay| !replay.is_for(|name| name == stage.name)) {
             *counts.dropped.entry(Code::OtherStage).or_default() += 1;
             return vec![];
         }
@@ -113,6 +113,15 @@ impl Lane {
                 outputs.extend(made.into_vec());
                 // Parts of what was emitted are dead letters of their own.
                 rejected.iter().for_each(|r| *counts.dead_lettered.entry(r.code).or_default() += 1);
+            }
+            Outcome::Legs { outputs: made, legs } => {
+                let (mut made, mut rejected, mut otherwise) = (made, vec![], Code::Filtered);
+                for leg in legs.into_vec() {
+                    made.extend(leg.outputs);
+                    rejected.extend(leg.rejected);
+                    otherwise = leg.otherwise;
+                }
+                self.end(None, Outcome::of(made, rejected, otherwise), counts, outputs);
             }
             Outcome::Hold { key, until } => {
                 counts.held += 1;

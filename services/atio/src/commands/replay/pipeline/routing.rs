@@ -116,8 +116,8 @@ impl<'a> Routing<'a> {
 
     /// One event that the router gave to a workflow.
     fn routed(&mut self, event: &str, fed: &Fed, output: Output, desk: &mut Desk<'a>) -> anyhow::Result<()> {
-        let workflow = output.topic.strip_prefix(desk.prefix()).and_then(|t| t.strip_prefix("workflow."));
-        let keys = self.branches.keys().filter(|(of, _)| Some(of.as_str()) == workflow);
+        let names = workflows(&output, desk)?;
+        let keys = self.branches.keys().filter(|(of, _)| names.contains(of));
         let keys: Vec<(String, String)> = keys.cloned().collect();
         let Output { topic, key, value, headers, .. } = output;
         let routed = Fed { topic, key, value, headers, ..fed.clone() };
@@ -231,6 +231,20 @@ impl<'a> Reader<'a> for Routing<'a> {
         }
         Ok(())
     }
+}
+
+/// The workflows that a router's record is for: that of its topic, or of the list where the pool runs them.
+fn workflows(output: &Output, desk: &Desk<'_>) -> anyhow::Result<BTreeSet<String>> {
+    let name = output.topic.strip_prefix(desk.prefix());
+    if let Some(one) = name.and_then(|name| name.strip_prefix("workflow.")) {
+        return Ok([one.to_owned()].into());
+    }
+    let Some(value) = output.value.as_deref().filter(|_| name == Some("routed")) else {
+        return Ok(BTreeSet::new());
+    };
+    let routed: atio_schemas::routed::Routed = desk.codec.decode(value)?;
+    let names = routed.matches.iter().filter_map(|name| name.rsplit_once('@'));
+    Ok(names.map(|(name, _)| name.to_owned()).collect())
 }
 
 /// Legs of all workflows stand beside each other.
