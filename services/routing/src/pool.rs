@@ -144,15 +144,15 @@ impl Pool {
             if !one.is_meant(replayed) {
                 continue;
             }
-            match definitions.in_force(name) {
-                Some((_, Placement::Own | Placement::Promoted)) if self.forwards.contains(name) => {
+            match definitions.placement(name) {
+                Some(Placement::Own | Placement::Promoted) if self.forwards.contains(name) => {
                     outputs.push(self.forward(&one).map_err(stage_error)?);
                 }
-                Some((_, Placement::Own | Placement::Promoted)) => {
+                Some(Placement::Own | Placement::Promoted) => {
                     let message = format!("the topic of {workflow}, which is promoted, is not there yet");
                     legs.push(one.unready(one.whole(), message, tx)?);
                 }
-                Some((_, Placement::Pooled)) | None => self.branches(&one, replayed, &mut legs, tx)?,
+                Some(Placement::Pooled) | None => self.branches(&one, replayed, &mut legs, tx)?,
             }
         }
         if Replay::of(record.headers).is_none() {

@@ -49,9 +49,7 @@ pub(crate) struct Found<'d> {
 
 impl<'d> Found<'d> {
     pub(crate) fn of(found: &[(&'d str, i64)], definitions: &Definitions) -> Self {
-        let is_own = |(name, _): &(&str, i64)| {
-            definitions.in_force(name).is_some_and(|(_, placement)| placement == Placement::Own)
-        };
+        let is_own = |(name, _): &(&str, i64)| definitions.placement(name) == Some(Placement::Own);
         let (own, shared) = found.iter().copied().partition(is_own);
         Self { own, shared }
     }
