@@ -1,6 +1,9 @@
 //! Sixty workflows in the pool and some beside it get the same alerts, while routing is killed at random, some are paused, resumed and promoted, and one
 //! fails: everything is delivered once, in order, and the one that fails is taken out of the pool without anybody asking.
-use super::kill::{alert, producer};
+use super::{
+    kill::{alert, producer},
+    system::{System, declare, sink, workflow},
+};
 use crate::{
     soak::random::Random,
     support::{Broker, Deadline, Fleet, On, brief, topic, trial},
@@ -8,7 +11,7 @@ use crate::{
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{Message, producer::BaseRecord};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 /// Enough that the one that fails fails often enough on some partition.
 const EVENTS: usize = 4_200;
@@ -20,9 +23,84 @@ const OWN: usize = 3;
 const STEP: usize = 420;
 
 pub fn trials() -> Vec<Trial> {
-    [On::Embedded, On::Kafka]
-        .map(|on| trial(&format!("pipeline::pool::killed_{on}"), on.needs(), move || killed(on)))
-        .into()
+    let mut trials = vec![trial("pipeline::pool::told", &[], told)];
+    trials.extend(
+        [On::Embedded, On::Kafka]
+            .map(|on| trial(&format!("pipeline::pool::killed_{on}"), on.needs(), move || killed(on))),
+    );
+    trials
+}
+
+/// What the tools tell of a workflow in the pool, one branch of which fails; its dead letters are replayed for that branch alone, in the pool and when it
+/// has left it.
+fn told() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("data");
+    for name in ["good", "second", "sealed"] {
+        declare(&data, &format!("sinks/{name}.yaml"), &sink(name));
+    }
+    for (name, steps) in [("mixed", json!([{"deliver": "good"}])), ("other", json!([{"deliver": "second"}]))]
+    {
+        let mut workflow = workflow(name, &steps);
+        workflow["metadata"]["placement"] = "pooled".into();
+        if name == "mixed" {
+            workflow["branches"]["seal"] =
+                json!([{"set": {"labels": "split(.outcome, \",\")"}}, {"deliver": "sealed"}]);
+        }
+        declare(&data, &format!("workflows/{name}.yaml"), &workflow);
+    }
+    fs::write(dir.path().join("mended.json"), json!({"detection": {"outcome": "mended"}}).to_string())?;
+    let mended = dir.path().join("mended.json").display().to_string();
+    let system = System::up(&data);
+    let kafka = system.running.said("kafka");
+    let out = |name: &str| topic::by_header(&kafka, &format!("out-{name}"), "atio_idempotency_key");
+    let letters = |system: &System| -> BTreeMap<String, u64> {
+        let rows = system.json(&["dlq", "ls"]);
+        let of = |row: &Value| Some((row["stage"].as_str()?.to_owned(), row["open"].as_u64()?));
+        rows.iter().filter_map(of).collect()
+    };
+    let replay = |system: &System, more: &[&str]| {
+        let args =
+            ["dlq", "replay", "workflow-dlq", "--stage", "routing.mixed.seal", "--edit", &mended, "--yes"];
+        system.ok(&[&args, more].concat());
+    };
+    system.alerts();
+    system.until("the others deliver", |_| out("good").len() == 2 && out("second").len() == 2);
+    system.until("one fails", |s| letters(s).get("routing.mixed.seal") == Some(&2));
+    let graph = system.json(&["graph", "--live", "--over", "1", "--workflow", "mixed"]);
+    let nodes: Vec<&str> =
+        graph[0]["nodes"].as_array().ok_or("nodes")?.iter().filter_map(|n| n["name"].as_str()).collect();
+    let has = |name: &str| nodes.contains(&name);
+    assert!(
+        has("routing-pool") && has("atio.routed") && has("good (kafka)") && !has("second (kafka)"),
+        "{nodes:?}"
+    );
+    let event = system.ok(&["tap", "routed", "--from", "beginning", "--until", "end", "--limit", "1"]);
+    let event: Value = serde_json::from_str(event.first().ok_or("an event")?)?;
+    let way = system.ok(&["explain", event["value"]["detection"]["event_id"].as_str().ok_or("its id")?]);
+    for part in
+        ["atio.routed/", "matched mixed@1, other@1, for the pool", "branch tell", "routing.mixed.seal"]
+    {
+        assert!(way.iter().any(|line| line.contains(part)), "{part}: {way:#?}");
+    }
+
+    replay(&system, &["--limit", "1"]);
+    system.until("the replay arrives", |_| out("sealed").len() == 1);
+    system.ok(&["workflow", "promote", "mixed"]);
+    assert_eq!(system.run(&["workflow", "promote", "mixed"]).status.code(), Some(5), "it has left");
+    system.alerts();
+    system.until("it goes on by itself", |_| out("good").len() == 4 && out("second").len() == 4);
+    system.until("and fails as before", |s| letters(s).get("routing.mixed.seal") == Some(&3));
+    replay(&system, &[]);
+    system.until("replays find it where it is now", |_| out("sealed").len() == 4);
+    for name in ["good", "second", "sealed"] {
+        assert!(out(name).values().all(|n| *n == 1), "{name}: each once");
+    }
+    let topics = topic::names(&kafka);
+    assert!(topics.contains("atio.workflow.mixed") && !topics.contains("atio.workflow.other"), "{topics:?}");
+    assert!(system.ok(&["plan"]).is_empty(), "nothing is to be done about it");
+    system.running.stop("the system");
+    Ok(())
 }
 
 fn declarations(on: On) -> Vec<(String, String)> {

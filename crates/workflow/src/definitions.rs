@@ -88,6 +88,8 @@ pub struct Definitions {
     base: Known,
     versions: BTreeMap<String, BTreeMap<i64, Version>>,
     pointers: BTreeMap<String, Pointer>,
+    /// Of those that are not in force any more: where they ran.
+    left: BTreeMap<String, Placement>,
     sinks: BTreeMap<String, BTreeMap<i64, SinkFacts>>,
     sink_pointers: BTreeMap<String, i64>,
     tables: BTreeSet<String>,
@@ -123,6 +125,7 @@ impl Definitions {
             base,
             versions: BTreeMap::new(),
             pointers: BTreeMap::new(),
+            left: BTreeMap::new(),
             sinks: BTreeMap::new(),
             sink_pointers: BTreeMap::new(),
             tables: BTreeSet::new(),
@@ -156,11 +159,15 @@ impl Definitions {
         self.versions.get(name).is_some_and(|versions| versions.contains_key(&version))
     }
 
-    /// Workflows that routers do not write to a topic of their own, with where they run; none: not in force any more, and what is on its way is
-    /// finished.
+    /// Where it runs, or did as long as it was in force; none: that is not known any more.
+    #[must_use]
+    pub fn placement(&self, name: &str) -> Option<Placement> {
+        self.pointers.get(name).map(|pointer| pointer.placement).or_else(|| self.left.get(name).copied())
+    }
+
+    /// Workflows that routers do not write to a topic of their own, with where they run, or did: what is on its way is finished.
     pub fn shared(&self) -> impl Iterator<Item = (&str, Option<Placement>)> {
-        let placed =
-            self.versions.keys().map(|name| (name.as_str(), self.pointers.get(name).map(|p| p.placement)));
+        let placed = self.versions.keys().map(|name| (name.as_str(), self.placement(name)));
         placed.filter(|(_, placement)| *placement != Some(Placement::Own))
     }
 
@@ -251,8 +258,12 @@ impl Definitions {
     ) -> Result<(), StageError> {
         self.workflows_changed = true;
         match (version, stored) {
-            (None, None) => drop(self.pointers.remove(name)),
+            (None, None) => {
+                let gone = self.pointers.remove(name).map(|pointer| (name.to_owned(), pointer.placement));
+                self.left.extend(gone);
+            }
             (None, Some(stored)) => {
+                self.left.remove(name);
                 let (version, paused, placement) = (stored.version, stored.paused, stored.placed());
                 let pointer = Pointer { version, paused, placement };
                 self.pointers.insert(name.to_owned(), pointer);

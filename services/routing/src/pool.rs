@@ -144,8 +144,8 @@ impl Pool {
             if !one.is_meant(replayed) {
                 continue;
             }
-            match definitions.in_force(name) {
-                Some((_, Placement::Own | Placement::Promoted)) if self.forwards.contains(name) => {
+            match definitions.placement(name) {
+                Some(Placement::Own | Placement::Promoted) if self.forwards.contains(name) => {
                     match definitions.record_key(name, version, &routed.detection) {
                         Ok(key) => outputs.push(self.forward(&one, key).map_err(stage_error)?),
                         // Its branches tell why it can't run.
@@ -155,11 +155,11 @@ impl Pool {
                         Err(error) => legs.push(one.unready(one.whole(), error.message, tx)?),
                     }
                 }
-                Some((_, Placement::Own | Placement::Promoted)) => {
+                Some(Placement::Own | Placement::Promoted) => {
                     let message = format!("the topic of {workflow}, which is promoted, is not there yet");
                     legs.push(one.unready(one.whole(), message, tx)?);
                 }
-                Some((_, Placement::Pooled)) | None => self.branches(&one, replayed, &mut legs, tx)?,
+                Some(Placement::Pooled) | None => self.branches(&one, replayed, &mut legs, tx)?,
             }
         }
         if Replay::of(record.headers).is_none() {

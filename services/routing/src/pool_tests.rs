@@ -227,6 +227,11 @@ fn deleted_and_with_state() {
     pool.table(Definitions::TABLE, b"exploited", None).unwrap();
     pool.commit(&[routed(&["exploited@4"], Detection { kev: Some(true), ..detection() })]);
     assert_eq!(pool.outputs.len(), 1);
+    // What had left the pool before, paused perhaps, is not run there: it waits on its own topic.
+    let mut promoted = pool_of(Placement::Promoted, &["exploited"]);
+    promoted.table(Definitions::TABLE, b"exploited", None).unwrap();
+    promoted.commit(&[routed(&["exploited@4"], Detection { kev: Some(true), ..detection() })]);
+    assert_eq!(promoted.outputs.iter().map(|o| &*o.topic).collect::<Vec<_>>(), ["t.workflow.exploited"]);
     let counting = KNOWN_EXPLOITED
         .replace("    - deliver: files\n", "    - dedup: {key: asset, within: 1h}\n    - deliver: files\n");
     let value = stored(ObjectKind::Workflow, "exploited", 5, Some(&counting));

@@ -62,7 +62,7 @@ impl To<'_> {
         found: &[(&str, i64)],
     ) -> Result<Vec<Output>, Outcome> {
         let is_own = |(name, _): &&(&str, i64)| {
-            self.definitions.in_force(name).is_some_and(|(_, placement)| placement == Placement::Own)
+            self.definitions.placement(name) == Some(Placement::Own)
         };
         let (own, shared): (Vec<_>, Vec<_>) = found.iter().partition(is_own);
         let mut routed = Routed { matches: vec![], detection };

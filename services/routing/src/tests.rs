@@ -386,8 +386,7 @@ fn stages_follow_definitions() {
     );
     atio_stage::View::apply(&mut definitions, b"threats", None).unwrap();
     atio_stage::View::settle(&mut definitions);
-    // What was on its way to it, if it was pooled, is finished.
-    assert_eq!(names(&definitions), ["routing", "routing-logs", "routing-pool", "routing.exploited.files"]);
+    assert_eq!(names(&definitions), ["routing", "routing-logs", "routing.exploited.files"]);
 }
 
 #[path = "pool_tests.rs"]

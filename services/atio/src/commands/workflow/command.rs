@@ -8,7 +8,7 @@ use crate::{
     endpoints::Target,
     exit::{Exit, Failure},
     render::{self, Format},
-    system::{self, PATIENCE, applied, workflows},
+    system::{self, PATIENCE, applied, wanted::unreachable, workflows},
 };
 use anyhow::Context;
 use atio_monitoring::{
@@ -22,6 +22,7 @@ use atio_schemas::{
     command::{Action, Command, ObjectKind},
     definition::{Change, ChangeType, Definition},
 };
+use atio_stream::admin::Admin;
 use std::collections::BTreeMap;
 
 /// Who asks, and why.
@@ -235,9 +236,15 @@ pub(super) fn command(
 }
 
 /// Sends the command and waits until the routers have what came of it. Blocks.
-pub(super) fn carried_out(target: &Target, command: Command) -> anyhow::Result<Change> {
+pub(super) fn carried_out(target: &Target, mut command: Command) -> anyhow::Result<Change> {
     let config = target.configuration(serde_json::json!({}))?;
     let kafka = system::kafka(&config, &target.kafka(&config)?);
+    if command.action == Action::Restore {
+        let admin = Admin::connect(&kafka, "atio-workflow").map_err(unreachable)?;
+        let topic = format!("{}workflow.{}", config.prefix, command.name);
+        command.own_topic = Some(admin.topics().map_err(unreachable)?.contains_key(&topic));
+        admin.retire();
+    }
     let (codec, _ids) = block_on(system::codec(&target.registry(&config)?))?;
     let change =
         workflows::send(&kafka, &config, &codec, vec![command], PATIENCE)?.pop().context("no answer")?;
