@@ -1,9 +1,11 @@
-//! Branches that count and hold, while the service that runs them is killed: what is delayed goes on once, what is counted stays counted. The
-//! steps come with a second version, to branches that run already; and a workflow counts over all assets. What is delivered is counted from topics.
+//! Branches that count and hold, while the service that runs them is killed: what is delayed goes on once, what is counted stays counted, what is
+//! gathered is in exactly one of those that go on. The steps come with a second version, to branches that run already; and a workflow counts over all
+//! assets. What is delivered is counted from topics.
 use crate::support::{Author, Broker, Deadline, Fleet, On, brief, topic, trial};
 use atio_schemas::{Detection, detection::Kind};
 use atio_stream::Counts;
 use libtest_mimic::{Failed, Trial};
+use rdkafka::Message;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ const LIMIT: usize = 4;
 const RULES: usize = 7;
 /// Long enough that a round is held when the service is killed, and due when it is there again or soon after.
 const DELAY: &str = "6s";
+/// Some of a round are gathered before it is killed, some after.
+const WINDOW: &str = "4s";
 
 pub fn trials() -> Vec<Trial> {
     [
@@ -30,8 +34,8 @@ pub fn trials() -> Vec<Trial> {
     .into()
 }
 
-/// Three branches, each to a sink of its own.
-fn workflow(late: Value, once: Value, few: Value) -> String {
+/// Four branches, each to a sink of its own.
+fn workflow(late: Value, once: Value, few: Value, many: Value) -> String {
     let branch = |steps: Value, sink: &str| {
         let mut steps = steps.as_array().cloned().unwrap_or_default();
         steps.push(json!({"deliver": sink}));
@@ -39,7 +43,7 @@ fn workflow(late: Value, once: Value, few: Value) -> String {
     };
     json!({
         "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "steps"}, "on": "detection", "match": {"kind": "threat"},
-        "branches": {"late": branch(late, "late"), "once": branch(once, "once"), "few": branch(few, "few")},
+        "branches": {"late": branch(late, "late"), "once": branch(once, "once"), "few": branch(few, "few"), "many": branch(many, "many")},
     })
     .to_string()
 }
@@ -55,20 +59,21 @@ fn across() -> String {
 }
 
 fn declarations() -> Vec<(&'static str, String)> {
-    let sink = |name: &str| {
+    let sink = |name: &str, format: &str| {
         json!({
             "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": name}, "type": "kafka", "topic": format!("steps-{name}"),
-            "format": "report", "clearance": "red",
+            "format": format, "clearance": "red",
         })
         .to_string()
     };
     vec![
-        ("sinks/late.yaml", sink("late")),
-        ("sinks/once.yaml", sink("once")),
-        ("sinks/few.yaml", sink("few")),
-        ("sinks/rules.yaml", sink("rules")),
+        ("sinks/late.yaml", sink("late", "report")),
+        ("sinks/once.yaml", sink("once", "report")),
+        ("sinks/few.yaml", sink("few", "report")),
+        ("sinks/many.yaml", sink("many", "ecs")),
+        ("sinks/rules.yaml", sink("rules", "report")),
         ("workflows/across.yaml", across()),
-        ("workflows/steps.yaml", workflow(json!([]), json!([]), json!([]))),
+        ("workflows/steps.yaml", workflow(json!([]), json!([]), json!([]), json!([]))),
     ]
 }
 
@@ -80,7 +85,7 @@ fn event(n: usize) -> (String, Detection) {
     (asset, detection)
 }
 
-const BRANCHES: [&str; 3] = ["late", "once", "few"];
+const BRANCHES: [&str; 4] = ["late", "once", "few", "many"];
 
 fn killed(bootstrap: &str) -> Result<(), Failed> {
     let mut fleet = Fleet::only(bootstrap, &declarations(), &["monitoring", "routing"]);
@@ -106,6 +111,7 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
         json!([{"delay": DELAY}]),
         json!([{"dedup": key(json!({"within": "1h"}))}]),
         json!([{"rate": key(json!({"limit": LIMIT, "per": "1h"}))}]),
+        json!([{"gather": key(json!({"within": WINDOW}))}]),
     );
     fleet.declare("workflows/steps.yaml", &second);
     fleet.client(&["apply"]);
@@ -132,8 +138,8 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
     }
     let total = 1 + ROUNDS * ROUND;
     let done = Deadline::after(90).every(Duration::from_millis(200), || {
-        (delivered(&fleet, "late") >= total && fleet.ledger("routing", &stage("late")).held == 0)
-            .then_some(())
+        let held = |branch: &str| fleet.ledger("routing", &stage(branch)).held;
+        (delivered(&fleet, "late") >= total && held("late") == 0 && held("many") == 0).then_some(())
     });
     let mut wrong: Vec<String> =
         done.is_none().then(|| "not everything that was held went on".to_owned()).into_iter().collect();
@@ -177,8 +183,34 @@ fn judge(fleet: &Fleet, bootstrap: &str, total: usize) -> Vec<String> {
             wrong.push(format!("{branch}: {counts:?}"));
         }
     }
+    wrong.extend(gathered(fleet, bootstrap, total));
     if topic::count(bootstrap, &fleet.topic("workflow-dlq")) > 0 {
         wrong.push("there are dead letters".to_owned());
     }
     wrong
+}
+
+/// What is wrong with what was gathered: each event is in exactly one of those that went on.
+fn gathered(fleet: &Fleet, bootstrap: &str, total: usize) -> Option<String> {
+    let topic = fleet.topic("delivery.many");
+    let by_key = topic::by_header(bootstrap, &topic, "atio_idempotency_key");
+    let mut told = 0;
+    topic::each(bootstrap, &topic, |message| told += many(message.payload().unwrap_or_default()));
+    let counts = committed(fleet, "many");
+    let (read, emitted) = (total as u64, by_key.len() as u64);
+    let once = by_key.values().all(|n| *n == 1);
+    let ends =
+        (counts.read, counts.emitted, counts.dropped_total(), counts.dead_lettered_total(), counts.held);
+    println!("{emitted} went on for {told} events");
+    let right = once && told == read && emitted < read / 2 && ends == (read, emitted, read - emitted, 0, 0);
+    (!right).then(|| {
+        format!("many: {emitted} went on for {told} of {read} events, each once: {once}; {counts:?}")
+    })
+}
+
+/// How many events one that went on stands for; one that was not gathered, for itself.
+fn many(delivery: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(delivery);
+    let count = text.split("\"count\":").nth(1).unwrap_or_default();
+    count.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(1)
 }

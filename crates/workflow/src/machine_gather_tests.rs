@@ -151,7 +151,10 @@ impl World {
         })
     }
     fn kept(&self) -> Vec<String> {
-        self.state.iter("steps").map(|(key, _)| key.split('/').next().unwrap().to_owned()).collect()
+        let part = |key: &str| key.split('/').next().unwrap().to_owned();
+        let mut kept: Vec<String> = self.state.iter("steps").map(|(key, _)| part(key)).collect();
+        kept.sort();
+        kept
     }
 }
 

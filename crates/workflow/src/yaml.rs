@@ -35,8 +35,10 @@ pub struct Scalar {
 enum Style {
     Plain,
     Quoted,
-    /// `|` or `>`.
+    /// `|`.
     Block,
+    /// `>`: where its lines ended is not known any more.
+    Folded,
 }
 
 #[derive(Clone, Debug)]
@@ -283,7 +285,8 @@ fn too_deep(place: &Place) -> Problem {
 fn scalar(text: String, style: ScalarStyle) -> Value {
     let style = match style {
         ScalarStyle::Plain => Style::Plain,
-        ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
+        ScalarStyle::Literal => Style::Block,
+        ScalarStyle::Folded => Style::Folded,
         _ => Style::Quoted,
     };
     if style == Style::Plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {

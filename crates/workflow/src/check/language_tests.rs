@@ -208,6 +208,11 @@ pub(super) fn cases() -> Vec<(String, String)> {
     }
     let of_changes = with("{}", "[{gather: {key: [asset, src.ip], within: 10m}}, {deliver: siem}]");
     cases.push(("gather on: change".to_owned(), of_changes.replace("on: detection", "on: change")));
+    for style in ["|", ">"] {
+        let pattern = format!("{style}\n    [url:value = 'a']\n    OR [url:valu = 'b']");
+        let text = base.replace("match: {kind: threat}", &format!("match:\n  pattern: {pattern}"));
+        cases.push((format!("pattern {style}"), text));
+    }
     let tests = TESTS.iter().map(|test| (format!("tests: {test}"), format!("{base}tests: {test}\n")));
     cases.extend(tests);
     cases
