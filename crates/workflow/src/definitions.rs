@@ -158,6 +158,12 @@ impl Definitions {
         found.map_err(|message| StageError { code: Code::UnknownVersion, message })
     }
 
+    /// Whether a workflow on `on` is in force.
+    #[must_use]
+    pub fn has(&self, on: Trigger) -> bool {
+        self.filed.contains_key(&on)
+    }
+
     /// Which version of a workflow is in force, and whether it is paused.
     #[must_use]
     pub fn in_force(&self, name: &str) -> Option<(i64, bool)> {
