@@ -196,7 +196,7 @@ fn gathered(fleet: &Fleet, bootstrap: &str, total: usize) -> Option<String> {
     let by_key = topic::by_header(bootstrap, &topic, "atio_idempotency_key");
     let mut told = 0;
     topic::each(bootstrap, &topic, |message| told += many(message.payload().unwrap_or_default()));
-    let counts = committed(fleet, "many");
+    let counts = committed(fleet, "steps", "many");
     let (read, emitted) = (total as u64, by_key.len() as u64);
     let once = by_key.values().all(|n| *n == 1);
     let ends =

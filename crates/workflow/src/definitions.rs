@@ -202,6 +202,12 @@ impl Definitions {
         found.map_err(|message| StageError { code: Code::UnknownVersion, message })
     }
 
+    /// Whether a workflow on `on` is in force.
+    #[must_use]
+    pub fn has(&self, on: Trigger) -> bool {
+        self.filed.contains_key(&on)
+    }
+
     /// Whether a workflow is in force and not paused.
     #[must_use]
     pub fn runs(&self, name: &str) -> bool {

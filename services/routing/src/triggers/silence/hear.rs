@@ -11,7 +11,7 @@ use atio_schemas::{
     column::NewCell,
     heard::{Heard, Sound},
 };
-use atio_stage::{Input, Outcome, Pace, Processor, Record, Run, Stage, Store, StoreSpec, Tx};
+use atio_stage::{Input, Outcome, Pace, Processor, Record, Run, Stage, StageError, Store, StoreSpec, Tx};
 use atio_stix::ids;
 use atio_workflow::{Silence, Trigger};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,25 @@ impl Store for Ears {
     type Value = Ear;
 }
 
+/// Of how many keys of a workflow something is known here.
+pub(super) struct Known;
+
+impl Store for Known {
+    const NAME: &'static str = "silences-keys";
+    type Value = Count;
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Count {
+    keys: u64,
+    /// When they were counted: what the driver takes away in time is not told.
+    at: Timestamp,
+}
+
+/// Of so many keys a workflow, and partition, it is known that they are silent; of what is beyond the return is not told.
+pub(super) const SILENT_MAX: u64 = 20_000;
+const COUNTED_AGAIN_MS: i64 = 60 * 60 * 1000;
+
 pub(super) fn stage(deps: &Deps, definitions: &Definitions) -> Stage {
     let name = name(Trigger::Silence);
     Stage {
@@ -46,7 +65,10 @@ pub(super) fn stage(deps: &Deps, definitions: &Definitions) -> Stage {
         service: SERVICE,
         inputs: vec![Input { dead_letters: deps.topic("workflow-dlq"), ..Input::new(&deps.topic(TOPIC)) }],
         outputs: routed(deps, definitions, Trigger::Silence),
-        stores: vec![StoreSpec::of::<Ears>(&deps.prefix, SERVICE)],
+        stores: vec![
+            StoreSpec::of::<Ears>(&deps.prefix, SERVICE),
+            StoreSpec::of::<Known>(&deps.prefix, SERVICE),
+        ],
         tables: vec![deps.table.clone()],
         pace: Pace::Interactive,
         run: Run::Transform(Box::new(Hearer { codec: deps.codec.clone(), prefix: deps.prefix.clone() })),
@@ -71,7 +93,7 @@ impl Hearer {
         }
         let found = listening(definitions, &heard.workflow, &heard.mark).map_err(Outcome::Fail)?;
         let Some((version, silence)) = found else {
-            tx.store::<Ears>().delete(&id);
+            forget(&id, record.timestamp, tx).map_err(Outcome::Fail)?;
             return Ok(Outcome::Drop(Code::NotInVersion));
         };
         let mut ear = tx.store::<Ears>().get(&id).map_err(Outcome::Fail)?.unwrap_or_default();
@@ -85,7 +107,7 @@ impl Hearer {
         let silent = ear.on.is_empty();
         let changed = silent != ear.silent;
         ear.silent = silent;
-        tx.store::<Ears>().put(&id, &ear).map_err(Outcome::Fail)?;
+        keep(&id, &ear, record.timestamp, tx).map_err(Outcome::Fail)?;
         if !changed {
             return Ok(Outcome::Drop(Code::Duplicate));
         }
@@ -101,6 +123,42 @@ impl Hearer {
         )?;
         Ok(Outcome::of(outputs, vec![], Code::NoMatch))
     }
+}
+
+/// Keeps what is known of a key, where there is room for it or it is heard.
+fn keep(id: &str, ear: &Ear, at: Timestamp, tx: &mut Tx<'_>) -> Result<(), StageError> {
+    let is_new = tx.store::<Ears>().get(id)?.is_none();
+    let count = known(id, at, tx)?;
+    if ear.silent && count.keys >= SILENT_MAX {
+        return forget(id, at, tx);
+    }
+    tx.store::<Ears>().put(id, ear)?;
+    if is_new { tx.store::<Known>().put(of(id), &Count { keys: count.keys + 1, ..count }) } else { Ok(()) }
+}
+
+fn forget(id: &str, at: Timestamp, tx: &mut Tx<'_>) -> Result<(), StageError> {
+    if tx.store::<Ears>().get(id)?.is_none() {
+        return Ok(());
+    }
+    let count = known(id, at, tx)?;
+    tx.store::<Ears>().delete(id);
+    tx.store::<Known>().put(of(id), &Count { keys: count.keys.saturating_sub(1), ..count })
+}
+
+/// The workflow, with the slash behind it.
+fn of(id: &str) -> &str {
+    id.split_inclusive('/').next().unwrap_or(id)
+}
+
+/// How many keys of this one's workflow are known; counted again once an hour where there are too many.
+fn known(id: &str, at: Timestamp, tx: &mut Tx<'_>) -> Result<Count, StageError> {
+    let mut count = tx.store::<Known>().get(of(id))?.unwrap_or_default();
+    if count.keys >= SILENT_MAX && at > count.at.plus_millis(COUNTED_AGAIN_MS) {
+        count = Count { keys: 0, at };
+        tx.store::<Ears>().each(of(id), |_, _| count.keys += 1)?;
+        tx.store::<Known>().put(of(id), &count)?;
+    }
+    Ok(count)
 }
 
 /// `last`: when it was heard last, before it came back.

@@ -216,6 +216,29 @@ fn it_is_silent_where_all_partitions_are_quiet() {
     assert_eq!(harness.counts.dropped.get(&Code::Duplicate), Some(&6));
 }
 
+/// Keys that come once and never again: what is known of them does not grow without end.
+#[test]
+fn what_is_known_of_silent_keys_is_bounded() {
+    let mut harness = hearer("{after: 8m, key: source}");
+    let codec = deps().codec;
+    let template = heard("s", 0, Sound::Quiet, 1);
+    let quiet = |n: u64| {
+        let told = Heard { key: format!("s{n}"), ..template.clone() };
+        Given { topic: "t.heard".into(), value: Some(codec.encode(&told).unwrap()), ..Given::default() }
+    };
+    let many: Vec<Given> = (0..hear::SILENT_MAX + 3).map(quiet).collect();
+    harness.commit(&many);
+    assert_eq!(harness.counts.emitted, hear::SILENT_MAX + 3, "each silence is told");
+    let kept = |harness: &Harness<Hearer>| harness.state(0).unwrap().len(hear::Ears::NAME) as u64;
+    assert_eq!(kept(&harness), hear::SILENT_MAX);
+    // One that is heard again is known, whatever there is; and it makes no room that is not there.
+    tell(&mut harness, &[heard("s7", 0, Sound::Heard, 2), heard("new", 0, Sound::Heard, 2)]);
+    assert_eq!(kept(&harness), hear::SILENT_MAX + 1);
+    tell(&mut harness, &[heard("new", 0, Sound::Quiet, 9)]);
+    assert_eq!(kept(&harness), hear::SILENT_MAX);
+    assert!(harness.counts.balanced());
+}
+
 #[test]
 fn versions_and_ends() {
     let mut harness = hearer("{after: 8m, key: source}");
