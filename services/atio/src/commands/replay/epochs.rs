@@ -49,6 +49,12 @@ impl Told {
         seen
     }
 
+    /// In all.
+    #[must_use]
+    pub const fn runs(&self) -> u64 {
+        self.noted + self.by_time + self.now
+    }
+
     /// For people.
     pub fn sentence(&self) -> String {
         let why: Vec<String> = self.why.iter().map(|(why, n)| format!("{n} {why}")).collect();
@@ -131,7 +137,9 @@ fn offsets(epoch: &Epoch) -> Offsets {
 /// Records of a topic from before this time may be compacted.
 pub fn foldable(look: &Look, topic: &str) -> anyhow::Result<Timestamp> {
     let topic: Arc<str> = Arc::from(topic);
-    let settings = look.admin()?.numbers(std::slice::from_ref(&topic), LAG);
+    let admin = look.admin()?;
+    let settings = admin.numbers(std::slice::from_ref(&topic), LAG);
+    admin.retire();
     let lag = settings.map_err(unreachable)?.remove(&topic).unwrap_or(0);
     Ok(clock::now().plus_millis(lag.saturating_neg()))
 }

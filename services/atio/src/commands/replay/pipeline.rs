@@ -292,9 +292,11 @@ impl<'a> Pipeline<'a> {
         if !self.topics.contains_key(&**topic) {
             return Ok(());
         }
-        let marks = self.desk.look.admin()?.watermarks(topic).map_err(unreachable)?;
+        let admin = self.desk.look.admin()?;
+        let marks = admin.watermarks(topic);
+        admin.retire();
         let from = if before.is_some() { self.later() } else { self.wanted.scope.from };
-        for Marks { partition, low, stable, .. } in marks {
+        for Marks { partition, low, stable, .. } in marks.map_err(unreachable)? {
             let coming = before.as_deref_mut().map(|hop| hop.coming(topic, partition));
             let mut coming = VecDeque::from(coming.unwrap_or_default());
             if low >= stable && coming.is_empty() {

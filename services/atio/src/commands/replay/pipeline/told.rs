@@ -66,8 +66,9 @@ impl Told {
             }))?;
         } else {
             human(&hops, &legs, &examples)?;
-            stages.iter().for_each(|(name, counts)| render::notice(&ended(name, counts)));
-            for (stage, told) in &tables {
+            let ran = stages.iter().filter(|(_, counts)| counts.read > 0);
+            ran.for_each(|(name, counts)| render::notice(&ended(name, counts)));
+            for (stage, told) in tables.iter().filter(|(_, told)| told.runs() > 0) {
                 render::notice(&format!("{stage}: {}", told.sentence()));
             }
             let notes = [
