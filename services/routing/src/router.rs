@@ -61,9 +61,7 @@ impl To<'_> {
         detection: Detection,
         found: &[(&str, i64)],
     ) -> Result<Vec<Output>, Outcome> {
-        let is_own = |(name, _): &&(&str, i64)| {
-            self.definitions.placement(name) == Some(Placement::Own)
-        };
+        let is_own = |(name, _): &&(&str, i64)| self.definitions.placement(name) == Some(Placement::Own);
         let (own, shared): (Vec<_>, Vec<_>) = found.iter().partition(is_own);
         let mut routed = Routed { matches: vec![], detection };
         let mut outputs = Vec::with_capacity(own.len() + 1);

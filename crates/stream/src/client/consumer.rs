@@ -38,7 +38,7 @@ pub(super) const FETCH_BYTES: &str = "65536";
 /// Records that wait for the driver: the work of some 20 ms. With four times as much a lane was no faster.
 pub(super) const QUEUE_KIB: &str = "512";
 /// The same where each partition has a queue of its own; one answer still goes above.
-const SPLIT_QUEUE_KIB: &str = "64";
+const SPLIT_QUEUE_KIB: &str = "128";
 
 /// What the group told, in its order; each is to be acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,9 +34,11 @@ const JUDGED: Duration = Duration::from_secs(3);
 const BRANCH_MIN: f64 = 100.0;
 /// A group of the way that does nothing at all stands still, or is paused.
 const GROUP_MIN: f64 = 1.0;
-/// How soon a slower pace is believed.
+/// The pace is the mean of about so many seconds; a higher one before is forgotten in about so many.
 const SMOOTH: f64 = 1.0;
-const FORGET: f64 = 10.0;
+const FORGET: f64 = 3.0;
+/// Before it has been seen for so long it is not known.
+const SEEN_MIN: f64 = 0.5;
 
 /// A group that reads a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,12 +90,17 @@ impl Downstream {
         let inside = downstream.clone();
         let (kafka, client_id) = (kafka.clone(), client_id.to_owned());
         let run = move || {
+            let mut told = false;
             while !stop() {
                 if inside.0.wanted.load(SeqCst) {
                     let looked = look_on(&inside, (&kafka, &client_id), &watched, &stop);
                     if let Err(error) = looked {
-                        tracing::debug!(error_code = error.code(), %error, "what waits downstream is not known");
+                        if !std::mem::replace(&mut told, true) {
+                            tracing::warn!(error_code = error.code(), %error, "what waits downstream is not known: nobody is held back");
+                        }
                         std::thread::park_timeout(AGAIN);
+                    } else {
+                        told = false;
                     }
                 } else {
                     std::thread::park_timeout(NOTICE);
@@ -135,8 +142,7 @@ fn look_on(
         if downstream.0.wanted.swap(false, SeqCst) {
             wanted = Instant::now();
             let committed = downstream.0.committed.load(SeqCst);
-            let (waiting, pace) = looking.look()?;
-            let look = Look { waiting, pace, committed };
+            let look = Look { committed, ..looking.look()? };
             *downstream.0.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
         }
         std::thread::park_timeout(APART);
@@ -169,8 +175,8 @@ impl<'a> Looking<'a> {
         Ok(Self { connection, watched, groups, topics, listed: None, began, pace: Pace::default() })
     }
 
-    /// Records that wait, and how many get through in a second.
-    fn look(&mut self) -> Result<(u64, f64), AdminError> {
+    /// But for what the lane has committed.
+    fn look(&mut self) -> Result<Look, AdminError> {
         if self.listed.is_none_or(|at| at.elapsed() >= GROUPS_EVERY) {
             self.list()?;
             self.listed = Some(Instant::now());
@@ -183,7 +189,7 @@ impl<'a> Looking<'a> {
         }
         let ends = self.connection.ends(&self.topics, false, QUESTION)?;
         let now = self.began.elapsed().as_secs_f64();
-        let (mut waiting, mut branches) = (0, 0);
+        let (mut waiting, mut largest, mut branches) = (0, 0, 0);
         let mut counted = vec![];
         for (group, committed) in self.groups.iter_mut().zip(&committed) {
             let (done, lag) = standing(committed, &ends);
@@ -191,6 +197,7 @@ impl<'a> Looking<'a> {
                 continue;
             }
             counted.push(group.hop.group.clone());
+            largest = lag.max(largest);
             if group.branch {
                 branches = lag.max(branches);
             } else {
@@ -203,7 +210,7 @@ impl<'a> Looking<'a> {
         let written: i64 =
             ends.iter().filter(|((topic, _), _)| first.contains(topic.as_str())).map(|(_, end)| *end).sum();
         let pace = self.pace.seen(now, written - i64::try_from(waiting).unwrap_or(i64::MAX), counted);
-        Ok((waiting, pace))
+        Ok(Look { waiting, largest, pace, committed: 0 })
     }
 
     /// Topics and groups that are there now; those that are known keep their clients.
@@ -274,11 +281,12 @@ impl Progress {
     }
 }
 
-/// Records a second that get through: the mean of about the last second, and slowly forgotten where fewer come.
+/// Records a second that get through: the mean of about the last second, and slowly forgotten where fewer come. 0: not known yet.
 #[derive(Debug, Default)]
 struct Pace {
     /// When, how many so far, and of whom.
     last: Option<(f64, i64, Vec<String>)>,
+    seen: f64,
     mean: f64,
     pace: f64,
 }
@@ -291,9 +299,13 @@ impl Pace {
         {
             let seconds = now - at;
             let rate = (through - before) as f64 / seconds;
-            let weight = if self.pace > 0.0 { 1.0 - (-seconds / SMOOTH).exp() } else { 1.0 };
-            self.mean += (rate - self.mean) * weight;
-            self.pace = self.mean.max(self.pace * (-seconds / FORGET).exp());
+            self.seen += seconds;
+            self.mean += (rate - self.mean) * (1.0 - (-seconds / SMOOTH).exp());
+            // It began at nothing, which is in the mean as long as little was seen.
+            let mean = self.mean / (1.0 - (-self.seen / SMOOTH).exp());
+            if self.seen >= SEEN_MIN {
+                self.pace = mean.max(self.pace * (-seconds / FORGET).exp());
+            }
         }
         self.last = Some((now, through, counted));
         self.pace

@@ -39,10 +39,11 @@ fn the_pace_is_soon_known_and_slowly_forgotten() {
     let mut last = 0.0;
     for look in 0..40 {
         last = pace.seen(f64::from(look) / 10.0, i64::from(look) * 300, who());
+        assert!(look > 3 || last == 0.0, "not known before half a second");
     }
     assert!((2900.0..=3000.1).contains(&last), "{last}");
     let other = pace.seen(4.1, 1_000_000, vec![]);
     assert!((other - last).abs() < 1.0, "somebody is not counted any more: {other}");
     let rest = pace.seen(6.1, 1_000_000, vec![]);
-    assert!((2000.0..2900.0).contains(&rest), "nothing comes for two seconds: {rest}");
+    assert!((1500.0..1700.0).contains(&rest), "nothing comes for two seconds: {rest}");
 }

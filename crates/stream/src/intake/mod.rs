@@ -42,6 +42,8 @@ impl Intake {
 pub(crate) struct Look {
     /// Records that have been written and wait for those who read them.
     pub(crate) waiting: u64,
+    /// The most of them at one place.
+    pub(crate) largest: u64,
     /// Records a second that get through.
     pub(crate) pace: f64,
     /// What the lane had committed when the look began.

@@ -10,11 +10,13 @@ use std::collections::BTreeMap;
 
 /// Records taken from an input before it is looked who is next.
 const QUANTUM: f64 = 32.0;
-/// What may wait downstream: what gets through in so many seconds, at least so much.
-const TARGET: f64 = 0.75;
-const WINDOW_MIN: f64 = 300.0;
+/// What may wait at one place downstream: what gets through in so many seconds, at least so much.
+const TARGET: f64 = 0.5;
+const WINDOW_MIN: f64 = 1000.0;
+/// And at all of them together, which is more than what is merely on its way: so many times that.
+const TOTAL: f64 = 4.0;
 /// Until it is known how much gets through.
-const WINDOW_FIRST: f64 = 2000.0;
+const WINDOW_FIRST: f64 = 1000.0;
 /// Guarantees go by what is done downstream, at least by that, records a second.
 const PACE_MIN: f64 = 1000.0;
 /// Below so many a second nobody looks, and nothing is held back.
@@ -102,12 +104,14 @@ impl Window {
     /// None: no limit.
     fn room(&self, now: Millis, sent: u64) -> Option<f64> {
         let (since, before) = self.busy.unwrap_or(self.second);
-        let (seen, waiting, counted) = match self.look {
-            Some((at, look)) => (at, look.waiting as f64, look.committed),
-            None => (since, 0.0, before),
+        let (seen, look) = match self.look {
+            Some((at, look)) => (at, look),
+            None => (since, Look { committed: before, ..Look::default() }),
         };
-        let flying = sent.saturating_sub(counted) as f64;
-        (now < seen + LOOK_MAX).then(|| self.limit() - waiting - flying)
+        let flying = sent.saturating_sub(look.committed) as f64;
+        let limit = self.limit();
+        let left = (limit - look.largest as f64).min(limit * TOTAL - look.waiting as f64);
+        (now < seen + LOOK_MAX).then(|| left - flying)
     }
 }
 
