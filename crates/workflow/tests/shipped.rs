@@ -67,6 +67,7 @@ fn the_documented_workflow_passes_its_tests() {
         ways,
         merged,
         called,
+        handed_on,
         elements,
         failing,
         counting,
@@ -79,7 +80,7 @@ fn the_documented_workflow_passes_its_tests() {
         test,
     ] = examples(&text)[..]
     else {
-        panic!("fifteen examples")
+        panic!("sixteen examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -99,6 +100,7 @@ fn the_documented_workflow_passes_its_tests() {
     passes("merged", &format!("{head}  b:\n{merged}    - deliver: siem\n"));
     let calls = passes("called", &head.replace("branches:\n", called));
     assert!(calls.branches.iter().all(|b| b.steps.len() == 3));
+    assert_eq!(passes("handed on", &format!("{head}  b:\n{handed_on}")).branches[0].calls.len(), 1);
     passes("elements", &format!("{head}  b:\n{elements}    - deliver: siem\n"));
     passes("failing", &format!("{head}  b:\n{failing}"));
     let head_alone = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\n";

@@ -149,6 +149,7 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
         outputs: deliveries
             .chain(reach.awaits.then(|| deps.topic("waits")))
             .chain(reach.commands.then(|| deps.topic("acks")))
+            .chain(reach.calls.iter().map(|name| deps.topic(&format!("workflow.{name}"))))
             .collect(),
         stores: stores(deps, workflow, branch, reach),
         tables: std::iter::once(deps.table.clone())

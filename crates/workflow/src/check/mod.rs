@@ -87,6 +87,8 @@ pub struct Branch {
     pub awaits: bool,
     /// It tells incidents something.
     pub commands: bool,
+    /// Workflows that it calls, in order.
+    pub calls: Vec<Key>,
     /// It has steps that keep something between events.
     pub keeps: bool,
     /// One of them holds events.
@@ -123,6 +125,8 @@ impl Definition {
         let groups = self.branches.iter().map(|b| format!("routing.{}.{}", self.name, b.name)).collect();
         let tables: BTreeSet<String> = self.branches.iter().flat_map(|b| b.tables.iter().cloned()).collect();
         topics.extend(tables.iter().map(|t| format!("reference.{t}")));
+        let calls = self.branches.iter().flat_map(|b| &b.calls);
+        topics.extend(calls.map(|call| format!("workflow.{}", call.text)));
         Footprint { topics, groups, sinks, tables }
     }
 }
@@ -197,6 +201,8 @@ pub struct Flow {
     pub awaits: bool,
     /// A step tells incidents something.
     pub commands: bool,
+    /// Workflows that are called so far.
+    pub calls: Vec<Key>,
     /// A step with state does, and one that holds events.
     pub keeps: bool,
     pub delays: bool,
@@ -235,12 +241,19 @@ impl Flow {
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
             commands: one.commands || other.commands,
+            calls: together(one.calls, other.calls),
             keeps: one.keeps || other.keeps,
             delays: one.delays || other.delays,
             counting: other.counting,
             step: other.step,
         }
     }
+}
+
+fn together(mut one: Vec<Key>, other: Vec<Key>) -> Vec<Key> {
+    let new: Vec<Key> = other.into_iter().filter(|key| !one.iter().any(|k| k.text == key.text)).collect();
+    one.extend(new);
+    one
 }
 
 impl Flow {
@@ -257,6 +270,7 @@ impl Flow {
         }
         self.tables.extend(aside.tables);
         self.commands |= aside.commands;
+        self.calls = together(self.calls, aside.calls);
         self.keeps |= aside.keeps;
         self.counting = aside.counting;
         self
@@ -286,6 +300,7 @@ fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Optio
         tables: std::mem::take(&mut check.flow.tables),
         awaits: check.flow.awaits,
         commands: check.flow.commands,
+        calls: std::mem::take(&mut check.flow.calls),
         keeps: check.flow.keeps,
         delays: check.flow.delays,
     })
@@ -348,7 +363,7 @@ pub(crate) fn aside(
 }
 
 /// Steps that have an effect outside of the branch.
-const EFFECTS: &[&str] = &["deliver", "incident"];
+const EFFECTS: &[&str] = &["deliver", "incident", "call"];
 
 fn acts(step: &spec::Step) -> bool {
     EFFECTS.iter().any(|name| step.has(name))
