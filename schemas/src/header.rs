@@ -13,6 +13,8 @@ pub const RUN: &str = "atio_run";
 /// topic/partition/offset of the raw record that it came from.
 pub const ORIGIN: &str = "atio_origin";
 pub const TENANT: &str = "atio_tenant";
+/// How often workflows handed the event on to others.
+pub const CALLS: &str = "atio_calls";
 pub const IDEMPOTENCY_KEY: &str = "atio_idempotency_key";
 /// Dead letters: `atio.errors.` + topic, partition, offset, stage, code, message, attempt, first_seen.
 pub const ERRORS: &str = "atio.errors.";
@@ -44,4 +46,4 @@ pub const LIVE: &str = "live";
 pub const CONTENT_TYPE_AVRO: &str = "application/vnd.confluent.avro";
 
 /// Headers that a stage carries on from its input to its outputs.
-pub const CARRIED: &[&str] = &[TRACEPARENT, RUN, ORIGIN, TENANT];
+pub const CARRIED: &[&str] = &[TRACEPARENT, RUN, ORIGIN, TENANT, CALLS];

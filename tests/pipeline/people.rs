@@ -23,13 +23,22 @@ fn workflow() -> Value {
                 }},
                 {"when": ".answer == \"rejected\" || .choice == \"isolate\""},
                 {"incident": {"severity": "high", "comment": "contained"}},
+                {"call": {"workflow": "quarantine"}},
             ],
             "triage": [{"incident": {"assign": "soc"}}],
         },
     })
 }
 
-/// The program with that workflow, and who uses it.
+/// What the other calls.
+fn called() -> Value {
+    json!({
+        "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "quarantine"}, "on": "manual", "match": {"kind": "threat"},
+        "branches": {"tell": [{"incident": {"comment": "quarantined"}}]},
+    })
+}
+
+/// The program with these workflows, and who uses it.
 struct Bed {
     dir: tempfile::TempDir,
     up: Running,
@@ -44,7 +53,9 @@ impl Bed {
         let dir = tempfile::tempdir().expect("a directory");
         let declared = dir.path().join("topics/workflows");
         std::fs::create_dir_all(&declared).expect("a directory");
-        std::fs::write(declared.join("contain.yaml"), workflow().to_string()).expect("a file");
+        for (name, text) in [("contain", workflow()), ("quarantine", called())] {
+            std::fs::write(declared.join(format!("{name}.yaml")), text.to_string()).expect("a file");
+        }
         let mut command = atio();
         command.arg("--data").arg(dir.path()).args(["up", "--http", "127.0.0.1:0"]);
         let up = Running::start("up", &mut command);
@@ -105,6 +116,10 @@ fn page() -> Result<(), Failed> {
     let ended = until("two have", || {
         let incident = one();
         (asks(&incident).is_none() && incident["severity"] == "high").then_some(incident)
+    });
+    until("another workflow was called", || {
+        let incident = one();
+        incident["comments"].as_array()?.iter().any(|c| c["text"] == "quarantined").then_some(())
     });
     let answer = ended["answers"].as_array().and_then(|a| a.iter().find(|a| a["wait_id"] == wait)).cloned();
     let answer = answer.ok_or("the answer is shown")?;

@@ -51,6 +51,8 @@ pub struct Reach {
     pub awaits: bool,
     /// It may tell incidents something.
     pub commands: bool,
+    /// Workflows that it calls.
+    pub calls: BTreeSet<String>,
     /// It keeps something between events.
     pub keeps: bool,
     /// It may hold events.
@@ -63,6 +65,7 @@ impl Reach {
         self.tables.extend(branch.tables.iter().cloned());
         self.awaits |= branch.awaits;
         self.commands |= branch.commands;
+        self.calls.extend(branch.calls.iter().map(|call| call.text.clone()));
         self.keeps |= branch.keeps;
         self.delays |= branch.delays;
     }
@@ -224,6 +227,14 @@ impl Definitions {
         let found = filed.map(|filed| filed.index.matches(detection)).unwrap_or_default();
         let routes = found.into_iter().filter_map(move |at| filed?.routes.get(at));
         routes.map(|route| (route.name.as_str(), route.version))
+    }
+
+    /// The version of a workflow that is in force, where it can run.
+    #[must_use]
+    pub fn current(&self, name: &str) -> Option<(i64, &Definition)> {
+        let version = self.pointers.get(name)?.version;
+        let compiled = self.versions.get(name)?.get(&version)?.compiled.as_ref().ok()?;
+        Some((version, compiled))
     }
 
     /// The key of an event's record on the topic of its workflow; none where that is the event's own.

@@ -4,9 +4,10 @@
 //! definitions that a detection triggers, `partition` says what its events come together by, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
 //! events, `trigger` says what `on` may be, `schedule` when a workflow is due by itself, `silence` what it listens for, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks, `snapshot` is
 //! what they come to as text, `tables` are the rows that steps look into, `definitions` is the topic `workflows` as a table of compiled definitions,
-//! `outputs` makes records of what a branch gives, `placement` is what a file says of where its branches run.
+//! `calls` hands events to other workflows, `outputs` makes records of what a branch gives, `placement` is what a file says of where its branches run.
 //! A step is one file in `steps/` and one line in its table. Must not know: the stream layer, services.
 
+pub mod calls;
 pub mod check;
 pub mod definitions;
 pub mod hours;

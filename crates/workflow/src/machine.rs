@@ -28,6 +28,7 @@ pub struct Site<'a> {
 
 /// One delivery, to `delivery.<sink>`.
 pub type Delivered = Delivery;
+pub use steps::Called;
 
 /// How a branch ended: at least one of them is something.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +38,8 @@ pub struct End {
     pub waits: Vec<Wait>,
     /// What it tells the event's incident, to `acks`.
     pub commands: Vec<Ack>,
+    /// Events for other workflows.
+    pub calls: Vec<Called>,
     /// Where it is held; then there are no outputs. [`go_on`] runs the steps behind it.
     pub delayed: Option<Delay>,
     /// Why parts of it could not be delivered: `above_clearance`, `convert_failed`, `step_failed`.
@@ -251,8 +254,8 @@ fn behind(step: Option<usize>, mut event: Event<'_>) -> Result<End, StageError> 
 fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
     let branch = event.branch;
     walk(&branch.steps, first, &mut event)?;
-    let End { outputs, waits, commands, delayed, rejected, .. } = &event.end;
-    let nothing = outputs.is_empty() && waits.is_empty() && commands.is_empty();
+    let End { outputs, waits, commands, calls, delayed, rejected, .. } = &event.end;
+    let nothing = outputs.is_empty() && waits.is_empty() && commands.is_empty() && calls.is_empty();
     if nothing && delayed.is_none() && rejected.is_empty() {
         // An `if` without `else` was the last step, and did not hold; or an `each`, and there was nothing.
         event.end.dropped.get_or_insert(Code::When);
@@ -262,7 +265,7 @@ fn steps_from(first: usize, mut event: Event<'_>) -> Result<End, StageError> {
 
 /// How steps ended that ran aside.
 pub(crate) struct Aside {
-    /// Deliveries that they made, and what they told the incident.
+    /// Deliveries and calls that they made, and what they told the incident.
     pub(crate) acts: usize,
     pub(crate) rejected: Vec<Reject>,
 }
@@ -270,7 +273,7 @@ pub(crate) struct Aside {
 /// Steps that work on a copy of the event: what they deliver counts, what they change, and that they end, does not.
 pub(crate) fn aside(steps: &[Box<dyn Step>], event: &mut Event<'_>) -> Result<Aside, StageError> {
     let before = event.copy();
-    let acts = |end: &End| end.outputs.len() + end.commands.len();
+    let acts = |end: &End| end.outputs.len() + end.commands.len() + end.calls.len();
     let (before_acts, rejected) = (acts(&event.end), event.end.rejected.len());
     let dropped = event.end.dropped.take();
     walk(steps, 0, event)?;

@@ -34,6 +34,9 @@ impl Snapshot {
         put("waits", waits.collect());
         let told = |c: &atio_schemas::incident::Ack| json!({"action": c.action, "assignee": c.assignee, "severity": c.severity, "comment": c.comment, "verdict": c.verdict});
         put("incident", end.commands.iter().map(told).collect());
+        let called =
+            |c: &crate::machine::Called| json!({"workflow": c.workflow, "event": c.detection.event_id});
+        put("called", end.calls.iter().map(called).collect());
         put("rejected", end.rejected.iter().map(|r| json!({"code": r.code, "message": r.message})).collect());
         if let Some(code) = end.dropped {
             entry.insert("dropped".to_owned(), json!(code));

@@ -130,7 +130,7 @@ fn stand_in(detection: &Detection) -> Result<Arc<[u8]>, graph::GraphError> {
 /// What became of the events in a branch.
 #[derive(Default)]
 struct Ends {
-    /// Events of which something was delivered.
+    /// Events of which something was delivered, or handed to a workflow.
     delivered: u64,
     /// Events for which the incident was told something.
     incident: u64,
@@ -148,7 +148,7 @@ struct Ends {
 
 impl Ends {
     fn count(&mut self, end: &End) {
-        self.delivered += u64::from(!end.outputs.is_empty());
+        self.delivered += u64::from(!end.outputs.is_empty() || !end.calls.is_empty());
         self.incident += u64::from(!end.commands.is_empty());
         self.ended(end);
     }

@@ -70,6 +70,7 @@ fn the_documented_workflow_passes_its_tests() {
         ways,
         merged,
         called,
+        handed_on,
         elements,
         failing,
         counting,
@@ -83,7 +84,7 @@ fn the_documented_workflow_passes_its_tests() {
         test,
     ] = examples(&text)[..]
     else {
-        panic!("nineteen examples")
+        panic!("twenty examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -113,6 +114,7 @@ fn the_documented_workflow_passes_its_tests() {
     passes("merged", &format!("{head}  b:\n{merged}    - deliver: siem\n"));
     let calls = passes("called", &head.replace("branches:\n", called));
     assert!(calls.branches.iter().all(|b| b.steps.len() == 3));
+    assert_eq!(passes("handed on", &format!("{head}  b:\n{handed_on}")).branches[0].calls.len(), 1);
     passes("elements", &format!("{head}  b:\n{elements}    - deliver: siem\n"));
     passes("failing", &format!("{head}  b:\n{failing}"));
     let head_alone = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\n";

@@ -11,7 +11,7 @@ use atio_schemas::{
 };
 use atio_stage::{Outcome, Part, StageError, Store as _, Tx};
 use atio_workflow::{
-    Definitions, Heard, Site,
+    Definitions, Heard, Site, calls,
     outputs::{self, outputs},
     resume,
 };
@@ -136,9 +136,14 @@ impl Joiner {
         };
         let site = Site { version: wait.version, home_networks: &self.home_networks };
         let heard = Heard::of(wait, ending.answer, ending.choice, ending.at);
-        let end = resume(definition, branch, wait, heard, site);
+        let mut end = resume(definition, branch, wait, heard, site);
         let from = outputs::restored(&waiting.carried);
-        let outputs = match outputs(&self.codec, &self.prefix, &from, &wait.original, &end) {
+        let called = calls::outputs(&self.codec, &self.prefix, &from, &mut end, definitions);
+        let written = called.and_then(|called| {
+            let made = outputs(&self.codec, &self.prefix, &from, &wait.original, &end)?;
+            Ok(made.into_iter().chain(called).collect())
+        });
+        let outputs = match written {
             Ok(outputs) => outputs,
             Err(error @ CodecError::Unregistered(_)) => return Err(failed(&error)),
             Err(error) => return self.rejected(wait, error.code(), error.to_string()),

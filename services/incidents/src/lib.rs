@@ -15,7 +15,7 @@ pub mod view;
 use atio_schemas::Codec;
 use atio_stage::{Input, Pace, Run, Stage, StoreSpec, TableSpec, Timers};
 use atio_topics::{Declarations, sink::Role};
-use atio_workflow::{Definitions, Known};
+use atio_workflow::{Definitions, Known, compile};
 use ipnet::IpNet;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -33,16 +33,24 @@ pub struct Deps {
     pub response: BTreeSet<String>,
     /// Addresses that are ours.
     pub home_networks: Vec<IpNet>,
+    /// Workflows that branches may call.
+    pub called: BTreeSet<String>,
 }
 
 impl Deps {
     #[must_use]
     pub fn new(prefix: &str, codec: Codec, declared: &Declarations, home_networks: &[IpNet]) -> Self {
+        let known = Known::of(declared);
+        let compiled =
+            declared.workflows.values().filter_map(|w| compile(&w.place.file, &w.text, &known).ok());
+        let called = compiled.flat_map(|definition| definition.branches).flat_map(|branch| branch.calls);
+        let called = called.map(|call| call.text).collect();
         let response = declared.sinks.iter().filter(|(_, sink)| sink.role == Some(Role::Response));
         Self {
             prefix: prefix.to_owned(),
             codec,
-            known: Known::of(declared),
+            known,
+            called,
             response: response.map(|(name, _)| name.clone()).collect(),
             home_networks: home_networks.to_vec(),
         }
@@ -74,6 +82,8 @@ pub fn stages(deps: &Deps) -> Vec<Stage> {
             .map(|name| deps.topic(name))
             .into_iter()
             .chain(sinks)
+            .chain(deps.called.iter().map(|name| deps.topic(&format!("workflow.{name}"))))
+            .chain((!deps.called.is_empty()).then(|| deps.topic("routed")))
             .collect(),
         stores: vec![
             StoreSpec::of::<stores::Early>(&deps.prefix, SERVICE),

@@ -6,7 +6,7 @@ use atio_stage::{
     Headers, Outcome, Part, Processor, Record, Reject, StageError, StateKey, Store as _, Timer, Tx,
 };
 use atio_workflow::{
-    Definition, End, Site, check, go_on,
+    Definition, End, Site, calls, check, go_on,
     outputs::{self, outputs},
     run,
     state::{self, Delayed, Steps},
@@ -113,7 +113,13 @@ impl Runner {
                 }
             });
         }
-        Ok(match outputs(&self.codec, &self.prefix, way.headers, way.original, &end) {
+        let definitions = tx.table::<Definitions>(Definitions::TABLE)?;
+        let called = calls::outputs(&self.codec, &self.prefix, way.headers, &mut end, definitions);
+        let written = called.and_then(|called| {
+            let made = outputs(&self.codec, &self.prefix, way.headers, way.original, &end)?;
+            Ok(made.into_iter().chain(called).collect())
+        });
+        Ok(match written {
             Ok(outputs) => Outcome::of(outputs, end.rejected, end.dropped.unwrap_or(Code::Filtered)),
             Err(error) => refused(&error),
         })

@@ -54,6 +54,12 @@ impl Deps {
     fn topic(&self, name: &str) -> Arc<str> {
         Arc::from(format!("{}{name}", self.prefix))
     }
+    /// Topics of what is called, wherever it runs.
+    fn called(&self, reach: &Reach) -> Vec<Arc<str>> {
+        let own = reach.calls.iter().map(|name| self.topic(&format!("workflow.{name}")));
+        let shared = (!reach.calls.is_empty()).then(|| self.topic("routed"));
+        own.chain(shared).collect()
+    }
     /// A reference table.
     fn reference(&self, name: &str) -> TableSpec {
         let mut all = self.references.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,6 +189,7 @@ fn branch_stage(deps: &Deps, workflow: &str, branch: &str, reach: &Reach) -> Sta
         outputs: deliveries
             .chain(reach.awaits.then(|| deps.topic("waits")))
             .chain(reach.commands.then(|| deps.topic("acks")))
+            .chain(deps.called(reach))
             .collect(),
         stores: stores(deps, workflow, branch, reach),
         tables: std::iter::once(deps.table.clone())

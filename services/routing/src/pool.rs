@@ -15,7 +15,7 @@ use atio_stage::{
 };
 use atio_stix::ids;
 use atio_workflow::{
-    Branch, Definition, Site,
+    Branch, Definition, Site, calls,
     outputs::{headers, outputs},
     run,
 };
@@ -69,6 +69,7 @@ pub fn stage(deps: &Deps, definitions: &Definitions, ready: &dyn Fn(&str) -> boo
     outputs.extend(reach.sinks.iter().map(|sink| deps.topic(&format!("delivery.{sink}"))));
     outputs.extend(reach.awaits.then(|| deps.topic("waits")));
     outputs.extend(reach.commands.then(|| deps.topic("acks")));
+    outputs.extend(deps.called(&reach));
     outputs.extend(forwards.iter().map(|name| deps.topic(&format!("workflow.{name}"))));
     let tables = reach.tables.iter().map(|name| deps.reference(name));
     Stage {
@@ -254,8 +255,15 @@ impl Pool {
         let Ok(end) = end else {
             return Ok(one.failed(stage, Code::Internal, format!("{}: the branch panicked", one.workflow)));
         };
-        let end = end?;
-        let made = match outputs(&self.codec, &self.prefix, one.record.headers, event, &end) {
+        let mut end = end?;
+        let from = one.record.headers;
+        let definitions = tx.table::<Definitions>(Definitions::TABLE)?;
+        let called = calls::outputs(&self.codec, &self.prefix, from, &mut end, definitions);
+        let written = called.and_then(|called| {
+            let made = outputs(&self.codec, &self.prefix, from, event, &end)?;
+            Ok(made.into_iter().chain(called).collect::<Vec<_>>())
+        });
+        let made = match written {
             Ok(made) if made.len() > OUTPUTS_MAX => {
                 let message = format!("{} outputs of one record, at most {OUTPUTS_MAX} go", made.len());
                 return Ok(one.failed(stage, Code::TooMany, message));

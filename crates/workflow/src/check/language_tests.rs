@@ -111,6 +111,15 @@ const STEPS: &[&str] = &[
     "[{await: {ack: analyst, within: 15m}}, {enrich: {table: owners, key: asset, set: {host: .row.name}}}, {deliver: siem}]",
     "[{sanitize: external}, {enrich: {table: owners, key: asset, set: {host: .row.name}}}, {deliver: share}]",
     "[{when: .row.name == \"x\"}, {deliver: siem}]",
+    "[{call: {workflow: A b}}]",
+    "[{call: {workflw: b}}]",
+    "[{call: {}}]",
+    "[{call: [b]}]",
+    "[{call: {workflow: b}}, {call: {workflow: b}}]",
+    "[{call: {workflow: b}}, {delay: 1h}, {deliver: siem}]",
+    "[{call: {workflow: b}}, {set: {host: '\"x\"'}}]",
+    "[{convert: ecs}, {call: {workflow: b}}]",
+    "[{call: {workflow: b}, on_error: [{deliver: siem}]}]",
 ];
 /// In the place of `on: detection`.
 const VARIABLES: &[&str] = &[

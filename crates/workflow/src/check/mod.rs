@@ -6,6 +6,7 @@ pub(crate) mod patterns;
 mod reach;
 pub(crate) mod timing;
 pub(crate) mod variables;
+mod whole;
 
 use crate::{
     index::{Conditions, in_order},
@@ -15,9 +16,8 @@ use crate::{
     silence::Silence,
     spec,
     steps::{self, Step},
-    suggest,
     trigger::Trigger,
-    yaml::{Key, short},
+    yaml::Key,
 };
 use atio_schemas::{
     Detection, Timestamp,
@@ -97,6 +97,8 @@ pub struct Branch {
     pub awaits: bool,
     /// It tells incidents something.
     pub commands: bool,
+    /// Workflows that it calls, in order.
+    pub calls: Vec<Key>,
     /// It has steps that keep something between events.
     pub keeps: bool,
     /// One of them holds events.
@@ -144,6 +146,8 @@ impl Definition {
         let groups = self.branches.iter().map(|b| format!("routing.{}.{}", self.name, b.name)).collect();
         let tables: BTreeSet<String> = self.branches.iter().flat_map(|b| b.tables.iter().cloned()).collect();
         topics.extend(tables.iter().map(|t| format!("reference.{t}")));
+        let calls = self.branches.iter().flat_map(|b| &b.calls);
+        topics.extend(calls.map(|call| format!("workflow.{}", call.text)));
         Footprint { topics, groups, sinks, tables }
     }
 }
@@ -172,9 +176,9 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let reach = Reach::new(known, written.on);
     let branches: Vec<Branch> =
         written.branches.iter().filter_map(|b| branch(b, &reach, &mut check)).collect();
-    tests(&written, &branches, &mut check.problems);
-    apart(&written, &branches, &mut check);
-    pooled(&written, &branches, &mut check.problems);
+    whole::tests(&written, &branches, &mut check.problems);
+    whole::apart(&written, &branches, &mut check);
+    whole::pooled(&written, &branches, &mut check.problems);
     // Where something is refused, not all uses are known.
     if check.problems.is_empty() {
         check.variables.unused(&mut check.problems);
@@ -229,6 +233,8 @@ pub struct Flow {
     pub awaits: bool,
     /// A step tells incidents something.
     pub commands: bool,
+    /// Workflows that are called so far.
+    pub calls: Vec<Key>,
     /// A step with state does, and one that holds events.
     pub keeps: bool,
     pub delays: bool,
@@ -277,6 +283,7 @@ impl Flow {
             types: one.types.zip(other.types).map(|(a, b)| a.union(&b).cloned().collect()),
             awaits: one.awaits || other.awaits,
             commands: one.commands || other.commands,
+            calls: together(one.calls, other.calls),
             keeps: one.keeps || other.keeps,
             delays: one.delays || other.delays,
             limited: before.limited,
@@ -284,6 +291,12 @@ impl Flow {
             step: other.step,
         }
     }
+}
+
+fn together(mut one: Vec<Key>, other: Vec<Key>) -> Vec<Key> {
+    let new: Vec<Key> = other.into_iter().filter(|key| !one.iter().any(|k| k.text == key.text)).collect();
+    one.extend(new);
+    one
 }
 
 impl Flow {
@@ -300,6 +313,7 @@ impl Flow {
         }
         self.tables.extend(aside.tables);
         self.commands |= aside.commands;
+        self.calls = together(self.calls, aside.calls);
         self.keeps |= aside.keeps;
         self.counting = aside.counting;
         self
@@ -329,18 +343,10 @@ fn branch(written: &spec::Branch, reach: &Reach, check: &mut Check<'_>) -> Optio
         tables: std::mem::take(&mut check.flow.tables),
         awaits: check.flow.awaits,
         commands: check.flow.commands,
+        calls: std::mem::take(&mut check.flow.calls),
         keeps: check.flow.keeps,
         delays: check.flow.delays,
     })
-}
-
-/// Events are brought together for what counts them.
-fn apart(written: &spec::Workflow, branches: &[Branch], check: &mut Check<'_>) {
-    let Some(node) = written.partition_by.as_ref().filter(|_| check.problems.is_empty()) else { return };
-    if !branches.iter().any(|branch| branch.keeps) {
-        let message = "`partition_by` has no effect: no step counts";
-        check.problem(&node.place, message, Some("`- dedup: …` or `- rate: …`, or leave it out".to_owned()));
-    }
 }
 
 /// Reads steps in their order; each knows what came before it.
@@ -391,7 +397,7 @@ pub(crate) fn aside(
 }
 
 /// Steps that have an effect outside of the branch.
-const EFFECTS: &[&str] = &["deliver", "incident"];
+const EFFECTS: &[&str] = &["deliver", "incident", "call"];
 
 fn acts(step: &spec::Step) -> bool {
     EFFECTS.iter().any(|name| step.has(name))
@@ -442,63 +448,6 @@ fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bo
             );
         }
         None => {}
-    }
-}
-
-/// The pool keeps nothing for a branch.
-fn pooled(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Problem>) {
-    let Some((place, Placement::Pooled)) = &written.placement else { return };
-    if let Some(branch) = branches.iter().find(|branch| branch.keeps || branch.delays) {
-        let message =
-            format!("branch `{}` keeps something between events, which the pool does not", branch.name);
-        let help = "`placement: own`, or leave it out; `dedup`, `rate` and `delay` need it".to_owned();
-        problems.push(Problem::new(place, message).help(Some(help)));
-    }
-}
-
-fn tests(written: &spec::Workflow, branches: &[Branch], problems: &mut Vec<Problem>) {
-    let tables: BTreeSet<&str> = branches.iter().flat_map(|b| &b.tables).map(String::as_str).collect();
-    // Where a branch is unsound, not all tables are known.
-    if branches.len() == written.branches.len() {
-        for given in written.tests.iter().flat_map(|t| &t.tables) {
-            if !tables.contains(given.table.text.as_str()) {
-                let message = format!("no step looks into a table `{}`", short(&given.table.text));
-                let help = suggest::help(&given.table.text, tables.iter().copied());
-                let help =
-                    help.unwrap_or_else(|| "a step `enrich` with this `table`, or leave it out".to_owned());
-                problems.push(Problem::new(&given.table.place, message).help(Some(help)));
-            }
-        }
-    }
-    let names: Vec<&str> = written.branches.iter().map(|b| b.name.text.as_str()).collect();
-    for test in &written.tests {
-        for branch in test.branches.iter().filter(|b| !names.contains(&b.text.as_str())) {
-            problems.push(spec::unknown(branch, &names, &[], "branch"));
-        }
-        for by in test.answers.iter().flat_map(|a| &a.replies).filter_map(|reply| reply.by.as_ref()) {
-            if !steps::await_::ROLES.contains(&by.text.as_str()) {
-                problems.push(spec::unknown(by, steps::await_::ROLES, &[], "role"));
-            }
-        }
-        for expected in test.awaiting.iter().chain(test.answers.iter().map(|a| &a.branch)) {
-            match written.branches.iter().find(|b| b.name.text == expected.text) {
-                None => problems.push(spec::unknown(expected, &names, &[], "branch")),
-                Some(branch) if branch.steps.iter().any(|s| s.has("await")) => {}
-                Some(_) => {
-                    let message = format!("branch `{}` waits for nobody", expected.text);
-                    let help = Some(format!("`- {}` among its steps", steps::await_::EXAMPLE));
-                    problems.push(Problem::new(&expected.place, message).help(help));
-                }
-            }
-        }
-        for expected in test.totals.iter().filter(|t| !names.contains(&t.branch.text.as_str())) {
-            problems.push(spec::unknown(&expected.branch, &names, &[], "branch"));
-        }
-        for given in &test.given {
-            if let spec::Given::Columns(columns) = given {
-                columns_of(columns, written.on, problems);
-            }
-        }
     }
 }
 

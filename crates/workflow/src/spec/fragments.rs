@@ -1,7 +1,7 @@
 //! `fragments:` and `call: <fragment>`: steps that a file names once and puts into several branches. Owns what stands for what: after this there is no
-//! `call` any more, so that a definition holds all that it does, and an event finishes under the steps that it began with. Must not know: what a step means.
+//! `call` of a fragment any more, so that a definition holds all that it does, and an event finishes under the steps that it began with. Must not know: what a step means.
 use super::{MAX_STEPS, Step, name, steps, suggest, text, unknown};
-use crate::yaml::{Key, Node, short};
+use crate::yaml::{Key, Node, Value, short};
 use atio_topics::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +54,8 @@ impl Fragments {
     ) -> Vec<Step> {
         let mut all = vec![];
         for mut step in written {
-            if step.name.text == CALL {
+            // What is a mapping calls a workflow: a step.
+            if step.name.text == CALL && !matches!(step.body.value, Value::Map(_)) {
                 all.extend(self.called(&step, chain, room, problems));
                 continue;
             }
@@ -117,7 +118,7 @@ impl Fragments {
         let names: Vec<&str> = self.names.iter().map(|key| key.text.as_str()).collect();
         if names.is_empty() {
             let help = format!(
-                "`fragments: {{{}: [{{set: …}}]}}` at the top of the file; steps of other files can't be called yet",
+                "`fragments: {{{}: [{{set: …}}]}}` at the top of the file; another file is called by `call: {{workflow: <name>}}`",
                 short(&name.text)
             );
             return Problem::new(&name.place, format!("unknown fragment `{}`", short(&name.text)))

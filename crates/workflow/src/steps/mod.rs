@@ -1,6 +1,7 @@
 //! The steps, a file each. A stranger adds one in `steps/x.rs` and one line in `STEPS`.
 //! Owns the table and what all steps share. Must not know: topics, groups, time.
 pub(crate) mod await_;
+mod call;
 mod convert;
 mod dedup;
 mod delay;
@@ -20,6 +21,7 @@ mod sanitize;
 mod set;
 mod when;
 
+pub use call::Called;
 pub use convert::Converted;
 pub(crate) use rota::zone;
 
@@ -101,6 +103,7 @@ enum Read {
 /// Every step, alphabetical, a line each.
 static STEPS: &[Kind] = &[
     Kind { name: "await", read: Read::One(await_::read), schema: await_::schema },
+    Kind { name: "call", read: Read::One(call::read), schema: call::schema },
     Kind { name: "convert", read: Read::One(convert::read), schema: convert::schema },
     Kind { name: "dedup", read: Read::One(dedup::read), schema: dedup::schema },
     Kind { name: "delay", read: Read::One(delay::read), schema: delay::schema },
@@ -124,11 +127,7 @@ const LATER: &[&str] = &["parallel", "retry", "split", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
-    STEPS
-        .iter()
-        .map(|k| (k.name, false))
-        .chain([("call", false)])
-        .chain(LATER.iter().map(|name| (*name, true)))
+    STEPS.iter().map(|k| (k.name, false)).chain(LATER.iter().map(|name| (*name, true)))
 }
 
 /// The JSON Schema of a step: one of them an item.
@@ -151,13 +150,7 @@ pub(crate) fn schema() -> Value {
             })
         })
         .collect();
-    let call = json!({
-        "type": "object",
-        "additionalProperties": false,
-        "required": ["call"],
-        "properties": {"call": crate::schema::name("A fragment, whose steps stand here")},
-    });
-    json!({"anyOf": steps.into_iter().chain([call]).collect::<Vec<_>>()})
+    json!({"anyOf": steps})
 }
 
 /// The steps that a written one comes to; problems go to the check.
@@ -213,8 +206,7 @@ fn stranger(step: &spec::Step) -> Problem {
         let help = "`- each: '<list>'` with `do: […]`: steps for each element, on a copy of the event";
         return Problem { code: Code::NotYetSupported, ..problem.help(Some(help.to_owned())) };
     }
-    // It is put in before: what is left of it is told.
-    let names: Vec<&str> = STEPS.iter().map(|k| k.name).chain(["call"]).collect();
+    let names: Vec<&str> = STEPS.iter().map(|k| k.name).collect();
     unknown(&step.name, &names, LATER, "step")
 }
 

@@ -12,7 +12,7 @@ use crate::{
     exit::{Exit, Failure},
     render,
 };
-use atio_schemas::header;
+use atio_schemas::{header, routed::Routed};
 use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -72,6 +72,7 @@ pub fn run(target: &Target, args: &Args) -> anyhow::Result<Exit> {
 struct Topics {
     incident_events: Option<String>,
     deliveries: Vec<String>,
+    workflows: Vec<String>,
     /// From detections to dead letters.
     all: Vec<String>,
 }
@@ -102,6 +103,11 @@ impl Topics {
             deliveries: ours
                 .iter()
                 .filter(|t| starts(t, "delivery.") && !is_dlq(t))
+                .map(|t| (*t).clone())
+                .collect(),
+            workflows: ours
+                .iter()
+                .filter(|t| starts(t, "workflow.") || starts(t, "routed"))
                 .map(|t| (*t).clone())
                 .collect(),
             all: ours.into_iter().filter(|t| on_the_way(t)).cloned().collect(),
@@ -142,7 +148,30 @@ fn wanted(look: &Look, topics: &Topics, id: &str) -> anyhow::Result<Wanted> {
     if events.is_empty() {
         events.insert(id.to_owned());
     }
+    called(look, topics, &mut events)?;
     Ok(Wanted { events, origins: BTreeSet::new() })
+}
+
+/// Adds the events that workflows made of these when they called others.
+fn called(look: &Look, topics: &Topics, events: &mut BTreeSet<String>) -> anyhow::Result<()> {
+    let mut all: Vec<(String, BTreeSet<String>)> = vec![];
+    for topic in &topics.workflows {
+        look.scan(topic, |entry| {
+            if entry.headers.text(header::CALLS).is_none() {
+                return;
+            }
+            let Some(bytes) = entry.value.as_deref() else { return };
+            if let Ok(routed) = look.decoder.decode::<Routed>(bytes) {
+                let detection = routed.detection;
+                all.push((detection.event_id, detection.external_ids.into_iter().collect()));
+            }
+        })?;
+    }
+    // One that was called may have called others.
+    while let Some((new, _)) = all.iter().find(|(id, of)| !events.contains(id) && !of.is_disjoint(events)) {
+        events.insert(new.clone());
+    }
+    Ok(())
 }
 
 /// Everything that is told of these events; the raw records that they came from are added to what is wanted.

@@ -133,6 +133,10 @@ pub fn workflows(declared: &Declarations) -> (Vec<atio_workflow::Definition>, Ve
             Err(found) => problems.extend(found),
         }
     }
+    // Who can't be compiled is none that is unknown.
+    if problems.is_empty() {
+        problems = atio_workflow::calls::problems(&compiled);
+    }
     (compiled, problems)
 }
 

@@ -43,6 +43,7 @@ fn choosing(id: &str) -> Wait {
 fn deps() -> Deps {
     let sink = |clearance| SinkFacts { format: "report".into(), audience: Audience::Internal, clearance };
     Deps {
+        called: std::collections::BTreeSet::new(),
         prefix: "t.".into(),
         codec: Codec::new(Arc::new(StaticIds::new())),
         known: Known {

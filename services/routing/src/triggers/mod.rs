@@ -26,7 +26,7 @@ use atio_stage::{
 };
 use atio_stix::{graph, ids};
 use atio_workflow::{
-    Definition, End, Site, Trigger,
+    Definition, End, Site, Trigger, calls,
     rehearsal::{Rehearsal, Subject},
 };
 use ipnet::IpNet;
@@ -109,6 +109,7 @@ fn of<S: Source>(source: S, deps: &Deps, definitions: &Definitions) -> Stage {
         outputs.push(deps.topic("incident-events"));
         outputs.extend(reach.sinks.iter().map(|sink| deps.topic(&format!("delivery.{sink}"))));
         outputs.extend(reach.awaits.then(|| deps.topic("waits")));
+        outputs.extend(deps.called(&reach));
     }
     Stage {
         group: format!("{}{name}", deps.prefix),
@@ -192,7 +193,7 @@ impl<S: Source> Router<S> {
         let (mut outputs, mut rejected) = (vec![], vec![]);
         outputs.extend(self.opened(&detection, record)?);
         if let Some(also) = here {
-            self.run(&also, &detection, record, &mut outputs, &mut rejected)?;
+            self.run(&also, &detection, (record, definitions), &mut outputs, &mut rejected)?;
         }
         outputs.extend(routed_to(self.to(definitions), record.headers, detection, found)?);
         Ok(Outcome::of(outputs, rejected, Code::NoMatch))
@@ -203,7 +204,7 @@ impl<S: Source> Router<S> {
         &self,
         also: &Also<'_>,
         detection: &Detection,
-        record: &Record<'_>,
+        (record, definitions): (&Record<'_>, &Definitions),
         outputs: &mut Vec<Output>,
         rejected: &mut Vec<Reject>,
     ) -> Result<(), Outcome> {
@@ -220,7 +221,9 @@ impl<S: Source> Router<S> {
             let event = (detection, record.headers);
             let run = rehearsal.event(subject, record.timestamp, event, &mut told);
             run.and_then(|()| rehearsal.finish(subject, &mut told)).map_err(Outcome::Fail)?;
-            for (headers, end) in ends {
+            for (headers, mut end) in ends {
+                let called = calls::outputs(&self.codec, &self.prefix, &headers, &mut end, definitions);
+                outputs.extend(called.map_err(|e| router::refused(&e))?);
                 let made = atio_workflow::outputs(&self.codec, &self.prefix, &headers, detection, &end);
                 outputs.extend(made.map_err(|e| router::refused(&e))?);
                 rejected.extend(end.rejected);
