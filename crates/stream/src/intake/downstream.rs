@@ -155,6 +155,8 @@ struct Group {
     branch: bool,
     asker: Asker,
     progress: Progress,
+    /// As it answered last.
+    committed: Vec<Committed>,
 }
 
 struct Looking<'a> {
@@ -181,18 +183,21 @@ impl<'a> Looking<'a> {
             self.list()?;
             self.listed = Some(Instant::now());
         }
-        let mut committed = vec![];
-        for group in &self.groups {
+        for group in &mut self.groups {
             let topic = self.topics.get_key_value(&group.hop.topic);
             let topic = topic.map(|(name, n)| (name.clone(), *n)).into_iter().collect();
-            committed.push(group.asker.committed(&topic, QUESTION)?);
+            // One that does not answer now is where it was; before long it counts as one that stands still.
+            match group.asker.committed(&topic, QUESTION) {
+                Ok(committed) => group.committed = committed,
+                Err(error) => tracing::debug!(error_code = error.code(), %error, "where a group is"),
+            }
         }
         let ends = self.connection.ends(&self.topics, false, QUESTION)?;
         let now = self.began.elapsed().as_secs_f64();
         let (mut waiting, mut largest, mut branches) = (0, 0, 0);
         let mut counted = vec![];
-        for (group, committed) in self.groups.iter_mut().zip(&committed) {
-            let (done, lag) = standing(committed, &ends);
+        for group in &mut self.groups {
+            let (done, lag) = standing(&group.committed, &ends);
             if !group.progress.counts(now, done, lag) {
                 continue;
             }
@@ -228,7 +233,7 @@ impl<'a> Looking<'a> {
             if !self.groups.iter().any(|g| g.hop == hop) {
                 let asker = self.connection.asker(&hop.group)?;
                 let progress = Progress::new(if branch { BRANCH_MIN } else { GROUP_MIN });
-                self.groups.push(Group { hop, branch, asker, progress });
+                self.groups.push(Group { hop, branch, asker, progress, committed: vec![] });
             }
         }
         Ok(())

@@ -17,15 +17,16 @@ const WINDOW_MIN: f64 = 1000.0;
 const TOTAL: f64 = 4.0;
 /// Until it is known how much gets through.
 const WINDOW_FIRST: f64 = 1000.0;
-/// Guarantees go by what is done downstream, at least by that, records a second.
-const PACE_MIN: f64 = 1000.0;
+/// Guarantees go by what gets through downstream, records a second, at least by the last; by the first until it is known.
+const PACE_FIRST: f64 = 1000.0;
+const PACE_MIN: f64 = 20.0;
 /// Below so many a second nobody looks, and nothing is held back.
 const BUSY: u64 = 200;
 const SECOND: Millis = 1000;
 /// So long after it was busy it is looked on.
 const BUSY_FOR: Millis = 5000;
 /// Nothing is held back where nobody has looked for so long.
-const LOOK_MAX: Millis = 2000;
+const LOOK_MAX: Millis = 5000;
 /// What a record is taken to become before it is known: at first few are taken.
 const COST_FIRST: f64 = 100.0;
 /// Weight of the newest record in what an input's records usually become.
@@ -89,13 +90,16 @@ impl Window {
         if pace > 0.0 { (pace * TARGET).max(WINDOW_MIN) } else { WINDOW_FIRST }
     }
 
-    fn count(&mut self, now: Millis, sent: u64) {
+    /// `held`: somebody was passed over; what gets through slowly is no sign of calm then.
+    fn count(&mut self, now: Millis, sent: u64, held: bool) {
         if now >= self.second.0 + SECOND {
             self.second = (now, sent);
         }
         if sent - self.second.1 >= BUSY {
             self.busy_last = now;
             self.busy.get_or_insert((now, self.second.1));
+        } else if held {
+            self.busy_last = now;
         } else if self.busy.is_some() && now >= self.busy_last + BUSY_FOR {
             (self.busy, self.look) = (None, None);
         }
@@ -111,7 +115,7 @@ impl Window {
         let flying = sent.saturating_sub(look.committed) as f64;
         let limit = self.limit();
         let left = (limit - look.largest as f64).min(limit * TOTAL - look.waiting as f64);
-        (now < seen + LOOK_MAX).then(|| left - flying)
+        (now < seen + LOOK_MAX).then_some(left - flying)
     }
 }
 
@@ -136,7 +140,7 @@ impl Shares {
                 fair,
                 served: 0.0,
                 waiting: false,
-                allowance: fair * PACE_MIN / 2.0,
+                allowance: fair * PACE_FIRST / 2.0,
                 cost: COST_FIRST,
                 dry: false,
                 held: false,
@@ -161,9 +165,11 @@ impl Shares {
         if let Some(look) = look {
             self.window.look = Some((now, look));
         }
-        self.window.count(now, self.sent);
+        let held = self.sources.iter().any(|source| source.held);
+        self.window.count(now, self.sent, held);
         self.room = self.window.room(now, self.sent);
-        let pace = self.window.look.map_or(0.0, |(_, look)| look.pace).max(PACE_MIN);
+        let known = self.window.look.map(|(_, look)| look.pace).filter(|pace| *pace > 0.0);
+        let pace = known.map_or(PACE_FIRST, |pace| pace.max(PACE_MIN));
         for source in &mut self.sources {
             // A second's worth can be saved up, and given in advance.
             let each = source.fair * pace / 2.0;

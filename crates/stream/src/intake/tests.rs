@@ -167,6 +167,14 @@ fn nothing_is_held_back_where_nobody_looks() {
     assert!(!calm.shares.is_busy() && calm.flows[0].backlog < 2.0, "a hundred a second is no flood");
 }
 
+/// What gets through is less than what counts as busy.
+#[test]
+fn a_slow_downstream_is_not_taken_for_calm() {
+    let mut world = World::new(vec![flood("a", 1), flood("a", 1)], 0.1, true);
+    world.run(60_000);
+    assert!(world.most < 2200.0, "{} at most wait downstream", world.most);
+}
+
 fn flow() -> impl Strategy<Value = Flow> {
     let tenant = prop::sample::select(vec!["a", "b", "c"]);
     let backlog = prop::sample::select(vec![0.0, 300.0, 1e9]);
