@@ -42,8 +42,13 @@ fn watched(config: &Config, declarations: &Declarations, codec: &Codec) -> Watch
     let routing = atio_routing::router_stages(&deps, &deps.definitions());
     let first = enriching.iter().flat_map(|stage| hop(stage, true));
     let prefix = &config.prefix;
+    let pool = Hop {
+        group: format!("{prefix}{}", atio_routing::POOL),
+        topic: format!("{prefix}routed"),
+        first: false,
+    };
     Watched {
-        hops: first.chain(routing.iter().flat_map(|stage| hop(stage, false))).collect(),
+        hops: first.chain(routing.iter().flat_map(|stage| hop(stage, false))).chain([pool]).collect(),
         branches: Branches {
             group: format!("{prefix}{}.", atio_routing::SERVICE),
             topic: format!("{prefix}workflow."),
@@ -79,6 +84,7 @@ mod tests {
                 ("atio.enrichment-logs", "atio.logs", true),
                 ("atio.routing", "atio.enriched", false),
                 ("atio.routing-logs", "atio.enriched-logs", false),
+                ("atio.routing-pool", "atio.routed", false),
             ]
         );
         assert_eq!((&*watched.branches.group, &*watched.branches.topic), ("atio.routing.", "atio.workflow."));
