@@ -37,7 +37,7 @@ fn what_is_wrong_between_files_is_told() {
     };
     let b = || definition("b", "manual", "{x: [{deliver: siem}]}");
     assert!(told(&[definition("a", "detection", CALLS_B), b()]).is_empty());
-    let place = "a.yaml:6:31";
+    let place = "a.yaml:6:34";
     assert_eq!(
         told(&[definition("a", "detection", CALLS_B)]),
         [format!("{place}: unknown workflow `b` (no workflow is `on: manual`: such a one can be called)")]
@@ -54,7 +54,7 @@ fn what_is_wrong_between_files_is_told() {
     let itself = definition("b", "manual", CALLS_B);
     let back = told(&[definition("a", "detection", CALLS_B), itself]);
     assert_eq!(back.len(), 1, "who calls a circle from outside is none of it: {back:?}");
-    assert!(back[0].starts_with("b.yaml:6:31: a workflow that comes back to itself: b → b "), "{back:?}");
+    assert!(back[0].starts_with("b.yaml:6:34: a workflow that comes back to itself: b → b "), "{back:?}");
     let one = definition("b", "manual", "{x: [{if: .kev, then: [{call: {workflow: c}}]}]}");
     let two = definition("c", "manual", "{x: [{each: .cves, do: [{call: {workflow: b}}]}]}");
     let both = told(&[one, two]);

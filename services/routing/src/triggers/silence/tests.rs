@@ -303,5 +303,5 @@ fn the_stages_are_there_where_a_workflow_asks_for_them() {
     assert_eq!(names, [LISTENER, "routing-silence"]);
     assert!(names.iter().all(|name| crate::is_changing(name)));
     let outputs: Vec<&str> = all.iter().flat_map(|s| s.outputs.iter().map(|t| &**t)).collect();
-    assert_eq!(outputs, ["t.heard", "t.workflow.w"]);
+    assert_eq!(outputs, ["t.heard", "t.workflow.w", "t.routed"]);
 }
