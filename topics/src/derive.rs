@@ -157,7 +157,7 @@ pub fn derive(
 /// The topic of a workflow's own.
 ///
 /// # Errors
-/// As for [`derive`].
+/// As for [`derive()`].
 pub fn workflow_topic(fixed: &Fixed, name: &str, layout: &Layout) -> Result<Topic, Vec<Problem>> {
     let mut build = Build { fixed, layout, topics: BTreeMap::new(), problems: vec![] };
     build.member(&Place::file("topics.yaml"), "workflow", name);
