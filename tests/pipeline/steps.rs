@@ -147,8 +147,20 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
         wrong.push(format!("nothing was held when it was killed: {held:?}"));
     }
     wrong.extend(judge(&fleet, bootstrap, total));
+    wrong.extend(again(&fleet));
     fleet.stop();
     if wrong.is_empty() { Ok(()) } else { Err(brief(&wrong).into()) }
+}
+
+/// Run again, what comes together over all partitions does so, too. Of events of one millisecond another may be the first.
+fn again(fleet: &Fleet) -> Option<String> {
+    let ended = fleet.ask(&["replay", "across", "--format", "json", "--show", "0"]);
+    let last = ended.stdout.last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+    let counts = last.map(|last| last["legs"][0]["deliveries"].clone()).unwrap_or_default();
+    let count = |what: &str| counts[what].as_u64().unwrap_or_default();
+    let made = count("same") + count("changed") + count("new");
+    let as_many = made == RULES as u64 && count("new") == count("missing");
+    (!as_many).then(|| format!("the replay has {counts}: {}", ended.told()))
 }
 
 /// A branch's ledger as it was committed with the offsets.

@@ -5,6 +5,7 @@ mod epochs;
 mod pipeline;
 mod seen;
 mod shadow;
+mod source;
 
 use crate::{
     commands::{
@@ -39,6 +40,7 @@ use pipeline::{First, Wanted};
 use seen::{Past, Scope};
 use serde_json::json;
 use shadow::Shadow;
+use source::Source;
 use std::{collections::BTreeMap, path::PathBuf, rc::Rc, time::Duration};
 
 const CLIENT: &str = "atio-replay";
@@ -237,9 +239,11 @@ impl Replay<'_> {
     fn topic(&mut self, name: &str, from: From, limit: u64) -> anyhow::Result<()> {
         let topic = format!("{}{name}", self.look.config.prefix);
         let spec = ReadSpec { from, until: Until::End, ..ReadSpec::whole(&self.look.kafka, CLIENT, &topic) };
-        let mut reader = TopicReader::open(&spec).map_err(read_error)?;
+        let by_asset = self.definition.partition.is_default();
+        let mut reader =
+            if by_asset { Source::as_it_comes(&spec)? } else { Source::by_time(self.look, &spec)? };
         while !self.look.is_stopped() {
-            match reader.next(Duration::from_millis(200)).map_err(read_error)? {
+            match reader.next(Duration::from_millis(200))? {
                 Next::Record(entry) if self.read < limit => self.event(&entry)?,
                 Next::Record(_) => {
                     render::notice(&format!("only the first {limit} events are read; --limit reads more"));
@@ -282,7 +286,9 @@ impl Replay<'_> {
         self.matched += 1;
         for (number, branch) in self.definition.branches.iter().enumerate() {
             let lies = ((entry.partition, entry.offset), entry.timestamp);
-            let rehearsal = self.rehearsals.entry((number, entry.partition)).or_default();
+            // What comes together by something else than the asset does so over all partitions.
+            let place = if self.definition.partition.is_default() { entry.partition } else { 0 };
+            let rehearsal = self.rehearsals.entry((number, place)).or_default();
             rehearsal.see(self.seen.seen(&branch.name, &branch.tables, &detection.event_id, lies)?);
             let subject = Subject { definition: &self.definition, branch, site: self.site };
             let mut told = |d: &Detection, h: &Headers, end: End| self.sum.end(subject, d, h, end);
