@@ -77,6 +77,8 @@ def main(url, viewer, first, second, choice, comment):
         enter(second)
         press(choice, "waits")
         until("nothing waits", lambda: "nothing waits" in text("waits"))
+        # What the branch does then comes by topics of its own.
+        until("what it told the incident", lambda: "high" in text("facts") and "quarantined" in text("told"))
         seen["told"], seen["facts"] = text("told"), text("facts")
         seen["images"] = len(browser.find_elements(By.CSS_SELECTOR, "#told img, #told script"))
         # A refused answer is a failed request to the browser: told by the page, and no fault of it.

@@ -31,7 +31,7 @@ const BRANCHES_MAX: usize = 16;
 /// A group that is behind is judged by these last seconds.
 const JUDGED: Duration = Duration::from_secs(3);
 /// A branch that does less a second is slow by itself: nobody waits for it.
-const BRANCH_MIN: f64 = 100.0;
+const BRANCH_MIN: f64 = 20.0;
 /// A group of the way that does nothing at all stands still, or is paused.
 const GROUP_MIN: f64 = 1.0;
 /// The pace is the mean of about so many seconds; a higher one before is forgotten in about so many.

@@ -25,8 +25,9 @@ const BUSY: u64 = 200;
 const SECOND: Millis = 1000;
 /// So long after it was busy it is looked on.
 const BUSY_FOR: Millis = 5000;
-/// Nothing is held back where nobody has looked for so long.
-const LOOK_MAX: Millis = 5000;
+/// Nothing is held back where nobody has looked for so long. A first look makes a client for each group, which takes seconds on a busy machine:
+/// what is taken meanwhile without limit is what everybody waits for afterwards.
+const LOOK_MAX: Millis = 30_000;
 /// What a record is taken to become before it is known: at first few are taken.
 const COST_FIRST: f64 = 100.0;
 /// Weight of the newest record in what an input's records usually become.

@@ -20,7 +20,8 @@ pub(super) fn pooled(written: &spec::Workflow, branches: &[Branch], problems: &m
     if let Some(branch) = branches.iter().find(|branch| branch.keeps || branch.delays) {
         let message =
             format!("branch `{}` keeps something between events, which the pool does not", branch.name);
-        let help = "`placement: own`, or leave it out; `dedup`, `gather`, `rate` and `delay` need it".to_owned();
+        let help =
+            "`placement: own`, or leave it out; `dedup`, `gather`, `rate` and `delay` need it".to_owned();
         problems.push(Problem::new(place, message).help(Some(help)));
     }
 }
