@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Partitions of the topic of alerts.
 const PARTITIONS: i32 = 3;
 /// Everything is through in that time after the load's end.
-const PATIENCE_S: u64 = 300;
+const PATIENCE_S: u64 = 600;
 
 pub struct Bed {
     pub broker: Broker,
