@@ -5,7 +5,7 @@ use atio_schemas::{
     Detection, Timestamp,
     column::{COLUMNS, Cell, Column},
 };
-use atio_stix::ids;
+use atio_stix::{ids, pattern::Pattern};
 use atio_topics::units::Span;
 use std::fmt;
 
@@ -24,14 +24,21 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// `heard`: the conditions of `match`.
+    /// `heard`: the conditions of `match`, and its pattern.
     #[must_use]
-    pub fn new(after: Span, key: Option<&'static Column>, heard: &[Predicate]) -> Self {
+    pub fn new(
+        after: Span,
+        key: Option<&'static Column>,
+        (heard, pattern): (&[Predicate], Option<&Pattern>),
+    ) -> Self {
         let name = key.map_or("", |column| column.name);
         // By their names: the place of a column is another one in the next program.
         let named = |p: &Predicate| (COLUMNS.get(p.column).map_or("", |column| column.name), p.test.clone());
         let heard: Vec<_> = heard.iter().map(named).collect();
-        let mark = ids::joined(&["silence", name, &format!("{heard:?}")]).to_string();
+        let heard = format!("{heard:?}");
+        let parts: Vec<&str> =
+            ["silence", name, &heard].into_iter().chain(pattern.map(Pattern::as_str)).collect();
+        let mark = ids::joined(&parts).to_string();
         Self { after, key, mark }
     }
 

@@ -170,7 +170,8 @@ pub fn compile(file: &str, text: &str, known: &Known) -> Result<Definition, Vec<
     let partition = Partition::read(written.partition_by.as_ref(), written.on, &mut problems);
     let mut check = Check { known, problems, flow: Flow::default(), variables, partition };
     let schedule = written.schedule.as_ref().and_then(|node| timing::schedule(node, &mut check));
-    let silence = written.silence.as_ref().and_then(|node| timing::silence(node, &trigger, &mut check));
+    let heard = (&*trigger, pattern.as_deref());
+    let silence = written.silence.as_ref().and_then(|node| timing::silence(node, heard, &mut check));
     // What `match` says of what was heard says nothing of the silence.
     let known = if matched == written.on { &*trigger } else { &[] };
     let reach = Reach::new(known, written.on);

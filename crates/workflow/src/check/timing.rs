@@ -9,6 +9,7 @@ use crate::{
     yaml::{Key, Node, short},
 };
 use atio_schemas::column::{self, Column};
+use atio_stix::pattern::Pattern;
 use serde_json::{Value, json};
 
 const FIELDS: &[&str] = &["cron", "zone", "every", "deadline"];
@@ -62,8 +63,12 @@ fn refuse(cron: &Key, unfit: &Unfit, check: &mut Check<'_>) {
     check.problem(&cron.place, message, Some(CRON.to_owned()));
 }
 
-/// `silence: {after: 1h, key: source}`. `heard`: the conditions of `match`.
-pub(super) fn silence(node: &Node, heard: &[Predicate], check: &mut Check<'_>) -> Option<Silence> {
+/// `silence: {after: 1h, key: source}`. `heard`: the conditions of `match`, and its pattern.
+pub(super) fn silence(
+    node: &Node,
+    heard: (&[Predicate], Option<&Pattern>),
+    check: &mut Check<'_>,
+) -> Option<Silence> {
     let entries = spec::mapping(node, "`silence`", &mut check.problems)?;
     spec::known(entries, &["after", "key"], &["hours", "expect"], "field of `silence`", &mut check.problems);
     let after = spec::needed(entries, &node.place, "after", "after: 1h", &mut check.problems);

@@ -112,4 +112,9 @@ fn a_test_of_a_silence_is_about_what_comes_of_it() {
     assert_eq!(mark(&text), mark(&text.replace("after: 1h", "after: 2h")));
     assert_ne!(mark(&text), mark(&text.replace("{kind: log}", "{kind: threat}")));
     assert_ne!(mark(&text), mark(&text.replace("key: source", "key: tenant")));
+    let pattern = |value: &str| {
+        mark(&text.replace("{kind: log}", &format!("{{kind: log, pattern: \"[url:value = '{value}']\"}}")))
+    };
+    assert_ne!(mark(&text), pattern("http://a.example/"));
+    assert_ne!(pattern("http://a.example/"), pattern("http://b.example/"));
 }
