@@ -117,6 +117,7 @@ const STEPS: &[&str] = &[
     "[{call: [b]}]",
     "[{call: {workflow: b}}, {call: {workflow: b}}]",
     "[{call: {workflow: b}}, {delay: 1h}, {deliver: siem}]",
+    "[{call: {workflow: b}}, {gather: {key: asset, within: 1h}}, {deliver: siem}]",
     "[{call: {workflow: b}}, {set: {host: '\"x\"'}}]",
     "[{convert: ecs}, {call: {workflow: b}}]",
     "[{call: {workflow: b}, on_error: [{deliver: siem}]}]",

@@ -10,12 +10,7 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     check.flow.keeps = true;
     check.flow.delays = true;
     let allowed = key::before_waits(step, check);
-    if !check.flow.sinks.is_empty() || check.flow.commands || !check.flow.calls.is_empty() {
-        let message = "what is delivered at once and what is delayed are two branches";
-        let help = "a second branch for what stands before the `delay`".to_owned();
-        check.problem(&step.name.place, message, Some(help));
-        return None;
-    }
+    key::before_acts(step, "delayed", check)?;
     let span = span(&step.body, "delay", "delay: 30s", check)?;
     allowed?;
     Some(Box::new(Delay(span)))

@@ -47,12 +47,7 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     let fields = &["key", "within", "count", "collect"];
     spec::known(entries, fields, &[], "field of `gather`", &mut check.problems);
     let allowed = key::before_waits(step, check);
-    if !check.flow.sinks.is_empty() || check.flow.commands {
-        let message = "what is delivered at once and what is gathered are two branches";
-        let help = "a second branch for what stands before the `gather`".to_owned();
-        check.problem(&step.name.place, message, Some(help));
-        return None;
-    }
+    key::before_acts(step, "gathered", check)?;
     let key = key::read(step, entries, check);
     let example = "within: 10m";
     let within = spec::needed(entries, &step.name.place, "within", example, &mut check.problems)

@@ -100,6 +100,18 @@ fn placed(columns: &[&'static Column], node: &Node, kind: &str, check: &mut Chec
     Some(())
 }
 
+/// One event ends once: what is held has done nothing yet.
+pub(super) fn before_acts(step: &spec::Step, how: &str, check: &mut Check<'_>) -> Option<()> {
+    let flow = &check.flow;
+    if flow.sinks.is_empty() && flow.calls.is_empty() && !flow.commands {
+        return Some(());
+    }
+    let message = format!("what is delivered at once and what is {how} are two branches");
+    let help = format!("a second branch for what stands before the `{}`", step.name.text);
+    check.problem(&step.name.place, message, Some(help));
+    None
+}
+
 /// Behind an `await` the branch goes on elsewhere, without its state.
 pub(super) fn before_waits(step: &spec::Step, check: &mut Check<'_>) -> Option<()> {
     if !check.flow.awaits {
