@@ -8,3 +8,17 @@ pub struct Routed {
     pub matches: Vec<String>,
     pub detection: Detection,
 }
+
+impl Routed {
+    /// Name and version of each match that is one.
+    pub fn workflows(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.matches.iter().filter_map(|workflow| parsed(workflow))
+    }
+}
+
+/// `name@version`.
+#[must_use]
+pub fn parsed(workflow: &str) -> Option<(&str, i64)> {
+    let (name, version) = workflow.rsplit_once('@')?;
+    Some((name, version.parse().ok()?))
+}

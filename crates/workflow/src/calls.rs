@@ -3,19 +3,18 @@
 use crate::{
     Definition, Definitions, End, Trigger,
     machine::Called,
-    outputs::{headers, shared_headers},
+    outputs,
+    routed::{To, Unwritten, place},
     suggest,
     yaml::Key,
 };
-use atio_schemas::{Code, Codec, CodecError, Detection, definition::Placement, header, routed::Routed};
+use atio_schemas::{Code, Detection, header};
 use atio_stage::{Headers, Output, Reject};
 use atio_topics::Problem;
 use std::collections::BTreeMap;
 
 /// An event is handed on so often at most, whatever the definitions became meanwhile.
 pub const MAX_DEPTH: u32 = 8;
-/// What a routed record says of itself in `ce_type`.
-const ROUTED: &str = "atio.routed";
 
 /// What is wrong between definitions: calls of what is not there or is not to be called, and those that come back to where they began.
 #[must_use]
@@ -73,51 +72,31 @@ fn circle(from: &Definition, call: &Key, all: &BTreeMap<&str, &Definition>) -> O
 
 /// The records of a branch's calls, each under the version that is in force now; calls that can't be made become dead letters of the end, and what
 /// a called workflow's match does not take is dropped. `from`: headers of the record that the branch was run for.
-///
-/// # Errors
-/// As for [`crate::outputs()`].
-pub fn outputs(
-    codec: &Codec,
-    prefix: &str,
-    from: &Headers,
-    end: &mut End,
-    definitions: &Definitions,
-) -> Result<Vec<Output>, CodecError> {
+fn called(to: To<'_>, from: &Headers, end: &mut End) -> Result<Vec<Output>, Unwritten> {
     let depth = from.text(header::CALLS).and_then(|text| text.parse().ok()).unwrap_or(0_u32);
+    let mut from = from.clone();
+    from.set(header::CALLS, (depth + 1).to_string());
     let mut outputs = vec![];
     for Called { workflow, detection } in std::mem::take(&mut end.calls) {
-        let (version, key) = match callee(&workflow, &detection, depth, definitions) {
-            Ok(found) => found,
-            Err(reject) if reject.code == Code::NoMatch => {
-                end.dropped.get_or_insert(Code::NoMatch);
-                continue;
+        match callee(&workflow, &detection, depth, to.definitions) {
+            Ok(Some(version)) => {
+                let key = Some(place(&detection).as_bytes().to_vec());
+                outputs.extend(to.routed(&from, (key, None), detection, &[(&workflow, version)])?);
             }
-            Err(reject) => {
-                end.rejected.push(reject);
-                continue;
-            }
-        };
-        let name = format!("{workflow}@{version}");
-        let is_own = definitions.placement(&workflow) == Some(Placement::Own);
-        let (topic, mut headers) = if is_own {
-            (format!("workflow.{workflow}"), headers(from, &detection, &name, ROUTED))
-        } else {
-            ("routed".to_owned(), shared_headers(from, &detection, ROUTED))
-        };
-        headers.set(header::CALLS, (depth + 1).to_string());
-        let value = codec.encode(&Routed { matches: vec![name], detection })?;
-        outputs.push(Output::new(format!("{prefix}{topic}"), key, value, headers));
+            Ok(None) => _ = end.dropped.get_or_insert(Code::NoMatch),
+            Err(reject) => end.rejected.push(reject),
+        }
     }
     Ok(outputs)
 }
 
-/// The version in force of a workflow that is called, and the key of the event's record there.
+/// The version in force of a workflow that is called; none where its match does not take the event.
 fn callee(
     name: &str,
     detection: &Detection,
     depth: u32,
     definitions: &Definitions,
-) -> Result<(i64, Vec<u8>), Reject> {
+) -> Result<Option<i64>, Reject> {
     if depth >= MAX_DEPTH {
         let message = format!("`call` of workflow {name}: the event was handed on {depth} times before");
         return Err(Reject::whole(Code::TooMany, message));
@@ -130,12 +109,21 @@ fn callee(
             format!("`call`: workflow {name} is `on: {}`, not `on: manual`", definition.on.as_str());
         return Err(Reject::whole(Code::NotAllowed, message));
     }
-    if !definition.triggers(detection) {
-        return Err(Reject::whole(Code::NoMatch, String::new()));
+    Ok(definition.triggers(detection).then_some(version))
+}
+
+impl To<'_> {
+    /// All that a branch's end says is to be written: what [`outputs::outputs`] gives, and its calls. `from`: headers of the record that the
+    /// branch was run for; `original`: the detection as the branch got it.
+    ///
+    /// # Errors
+    /// [`Unwritten`].
+    pub fn end(self, from: &Headers, original: &Detection, end: &mut End) -> Result<Vec<Output>, Unwritten> {
+        let called = called(self, from, end)?;
+        let mut made = outputs::outputs(self.codec, self.prefix, from, original, end)?;
+        made.extend(called);
+        Ok(made)
     }
-    let d = detection;
-    let usual = || d.asset.as_ref().or(d.incident_id.as_ref()).unwrap_or(&d.event_id).clone().into_bytes();
-    Ok((version, definition.partition.key(detection).unwrap_or_else(usual)))
 }
 
 #[cfg(test)]

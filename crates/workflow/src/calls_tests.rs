@@ -2,11 +2,12 @@
 use super::*;
 use crate::{Known, SinkFacts, Site, compile, machine, state::Nothing};
 use atio_schemas::{
-    Timestamp,
+    Codec, Timestamp,
     codec::StaticIds,
     command::ObjectKind,
-    definition::Definition as Stored,
+    definition::{Definition as Stored, Placement},
     detection::{Kind, Tlp},
+    routed::Routed,
 };
 use atio_stage::View;
 use atio_topics::Audience;
@@ -61,14 +62,14 @@ fn what_is_wrong_between_files_is_told() {
     assert!(both[0].contains("b → c → b") && both[1].contains("c → b → c"), "{both:?}");
 }
 
-fn stored(name: &str, text: Option<&str>) -> Vec<u8> {
+fn stored(name: &str, text: Option<&str>, placement: Placement) -> Vec<u8> {
     let stored = Stored {
         kind: ObjectKind::Workflow,
         name: name.into(),
         version: 3,
         pointer: text.is_none(),
         paused: false,
-        placement: Some(Placement::Own),
+        placement: Some(placement),
         definition: text.unwrap_or_default().into(),
         sha256: String::new(),
         created_at: Timestamp(0),
@@ -82,11 +83,13 @@ fn codec() -> Codec {
     Codec::new(Arc::new(StaticIds::new()))
 }
 
-fn in_force(workflows: &[(&str, String)]) -> Definitions {
+fn in_force(workflows: &[(&str, String)], placement: Placement) -> Definitions {
     let mut definitions = Definitions::new(codec(), known());
     for (name, text) in workflows {
-        definitions.apply(format!("{name}@3").as_bytes(), Some(&stored(name, Some(text)))).unwrap();
-        definitions.apply(name.as_bytes(), Some(&stored(name, None))).unwrap();
+        definitions
+            .apply(format!("{name}@3").as_bytes(), Some(&stored(name, Some(text), placement)))
+            .unwrap();
+        definitions.apply(name.as_bytes(), Some(&stored(name, None, placement))).unwrap();
     }
     definitions.settle();
     definitions
@@ -102,29 +105,37 @@ fn event() -> Detection {
 
 /// The end of a branch, and what its calls become.
 fn called(steps: &str, from: &Headers, callee: &[(&str, String)]) -> (End, Vec<(Output, Routed)>) {
+    placed(steps, from, callee, Placement::Own)
+}
+
+fn placed(
+    steps: &str,
+    from: &Headers,
+    callee: &[(&str, String)],
+    placement: Placement,
+) -> (End, Vec<(Output, Routed)>) {
     let caller = definition("a", "detection", &format!("{{x: {steps}}}"));
     let site = Site { version: 1, home_networks: &[] };
     let mut end =
         machine::run(&caller, &caller.branches[0], &event(), site, Timestamp(0), &mut Nothing).unwrap();
-    let made = outputs(&codec(), "t.", from, &mut end, &in_force(callee)).unwrap();
+    let (codec, definitions) = (codec(), in_force(callee, placement));
+    let to = To { codec: &codec, prefix: "t.", definitions: &definitions };
+    let made = super::called(to, from, &mut end).unwrap();
     let decoded = |output: Output| {
-        let routed = codec().decode(output.value.as_deref().unwrap()).unwrap();
+        let routed = codec.decode(output.value.as_deref().unwrap()).unwrap();
         (output, routed)
     };
     (end, made.into_iter().map(decoded).collect())
 }
 
-fn callee(matches: &str, more: &str) -> [(&'static str, String); 1] {
-    [(
-        "b",
-        text("b", "manual", matches, "{y: [{deliver: siem}]}").replace("match:", &format!("{more}match:")),
-    )]
+fn callee(matches: &str) -> [(&'static str, String); 1] {
+    [("b", text("b", "manual", matches, "{y: [{deliver: siem}]}"))]
 }
 
 #[test]
 fn the_called_workflow_gets_the_event_as_it_is_then() {
     let steps = "[{set: {labels: 'push(.labels, \"seen\")'}}, {call: {workflow: b}}, {deliver: siem}]";
-    let (end, made) = called(steps, &Headers::default(), &callee("{}", ""));
+    let (end, made) = called(steps, &Headers::default(), &callee("{}"));
     assert_eq!((end.outputs.len(), end.calls.len(), end.rejected.len()), (1, 0, 0));
     let [(output, routed)] = made.as_slice() else { panic!("{made:?}") };
     assert_eq!((&*output.topic, output.key.as_deref()), ("t.workflow.b", Some(&b"host:web-1"[..])));
@@ -139,14 +150,26 @@ fn the_called_workflow_gets_the_event_as_it_is_then() {
     assert_eq!(output.headers.text(header::CE_ID), Some(&*d.event_id));
     assert_eq!(output.headers.text(header::WORKFLOW), Some("b@3"));
     assert_eq!(output.headers.text(header::CALLS), Some("1"));
-    let (_, again) = called(steps, &Headers::default(), &callee("{}", ""));
+    let (_, again) = called(steps, &Headers::default(), &callee("{}"));
     assert_eq!(again[0].1.detection.event_id, d.event_id, "the same each time");
+}
+
+#[test]
+fn what_is_pooled_is_called_by_the_pools_topic() {
+    for placement in [Placement::Pooled, Placement::Promoted] {
+        let (_, made) = placed("[{call: {workflow: b}}]", &Headers::default(), &callee("{}"), placement);
+        let [(output, routed)] = made.as_slice() else { panic!("{made:?}") };
+        assert_eq!((&*output.topic, output.key.as_deref()), ("t.routed", Some(&b"host:web-1"[..])));
+        assert_eq!(routed.matches, ["b@3"]);
+        assert_eq!(output.headers.text(header::WORKFLOW), None, "it is for a list of workflows");
+        assert_eq!(output.headers.text(header::CALLS), Some("1"));
+    }
 }
 
 #[test]
 fn each_element_is_an_event() {
     let steps = "[{each: '[\"a\", \"b\"]', do: [{set: {labels: '[.item]'}}, {call: {workflow: b}}]}]";
-    let (_, made) = called(steps, &Headers::default(), &callee("{}", ""));
+    let (_, made) = called(steps, &Headers::default(), &callee("{}"));
     assert_eq!(made.len(), 2);
     assert_ne!(made[0].1.detection.event_id, made[1].1.detection.event_id);
 }
@@ -170,13 +193,13 @@ fn what_can_not_be_called_is_told() {
     for (from, callee, code) in [
         (Headers::default(), &[][..], Code::NotFound),
         (Headers::default(), &other[..], Code::NotAllowed),
-        (deep, &callee("{}", "")[..], Code::TooMany),
+        (deep, &callee("{}")[..], Code::TooMany),
     ] {
         let (end, made) = called("[{call: {workflow: b}}]", &from, callee);
         assert!(made.is_empty());
         assert_eq!(end.rejected.iter().map(|r| r.code).collect::<Vec<_>>(), [code]);
         assert_eq!(end.dropped, None);
     }
-    let (end, made) = called("[{call: {workflow: b}}]", &Headers::default(), &callee("{kind: log}", ""));
+    let (end, made) = called("[{call: {workflow: b}}]", &Headers::default(), &callee("{kind: log}"));
     assert_eq!((made.len(), end.rejected.len(), end.dropped), (0, 0, Some(Code::NoMatch)));
 }

@@ -60,6 +60,11 @@ pub struct Reach {
 }
 
 impl Reach {
+    fn of<'d>(definitions: impl Iterator<Item = &'d Definition>) -> Self {
+        let mut reach = Self::default();
+        definitions.flat_map(|definition| &definition.branches).for_each(|branch| reach.add(branch));
+        reach
+    }
     fn add(&mut self, branch: &Branch) {
         self.sinks.extend(branch.sinks.iter().cloned());
         self.tables.extend(branch.tables.iter().cloned());
@@ -177,20 +182,13 @@ impl Definitions {
     /// Where these workflows may write, of all versions that are known here.
     #[must_use]
     pub fn reach_of<'n>(&self, names: impl Iterator<Item = &'n str>) -> Reach {
-        let mut reach = Reach::default();
-        let versions = names.filter_map(|name| self.versions.get(name)).flat_map(BTreeMap::values);
-        let all = versions.filter_map(|version| version.compiled.as_ref().ok());
-        all.flat_map(|definition| &definition.branches).for_each(|branch| reach.add(branch));
-        reach
+        Reach::of(compiled(names.filter_map(|name| self.versions.get(name))))
     }
 
     /// Where the workflows on `on` may write, of all versions that are known here, in force or not.
     #[must_use]
     pub fn reach(&self, on: Trigger) -> Reach {
-        let mut reach = Reach::default();
-        let all = self.versions.values().flat_map(BTreeMap::values).filter_map(|v| v.compiled.as_ref().ok());
-        all.filter(|d| d.on == on).flat_map(|d| &d.branches).for_each(|branch| reach.add(branch));
-        reach
+        Reach::of(compiled(self.versions.values()).filter(|definition| definition.on == on))
     }
 
     /// A version of a workflow, in force or not.
@@ -357,10 +355,18 @@ impl Definitions {
     }
 }
 
+/// All versions of these workflows that can run.
+fn compiled<'d>(
+    workflows: impl IntoIterator<Item = &'d BTreeMap<i64, Version>>,
+) -> impl Iterator<Item = &'d Definition> {
+    let versions = workflows.into_iter().flat_map(BTreeMap::values);
+    versions.filter_map(|version| version.compiled.as_deref().ok())
+}
+
 /// The branches of all versions.
 fn reaches(versions: &BTreeMap<i64, Version>) -> BTreeMap<&str, Reach> {
     let mut branches: BTreeMap<&str, Reach> = BTreeMap::new();
-    for branch in versions.values().filter_map(|v| v.compiled.as_ref().ok()).flat_map(|d| &d.branches) {
+    for branch in compiled([versions]).flat_map(|definition| &definition.branches) {
         branches.entry(&branch.name).or_default().add(branch);
     }
     branches

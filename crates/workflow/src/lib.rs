@@ -4,7 +4,7 @@
 //! definitions that a detection triggers, `partition` says what its events come together by, `machine` runs one branch of one definition on one detection, `state` is what it keeps between
 //! events, `trigger` says what `on` may be, `schedule` when a workflow is due by itself, `silence` what it listens for, `rehearsal` runs a branch over events without a stage, `testing` runs `tests:` blocks, `snapshot` is
 //! what they come to as text, `tables` are the rows that steps look into, `definitions` is the topic `workflows` as a table of compiled definitions,
-//! `calls` hands events to other workflows, `outputs` makes records of what a branch gives, `placement` is what a file says of where its branches run.
+//! `calls` hands events to other workflows, `outputs` makes records of what a branch gives, `routed` of what matches, `placement` is what a file says of where its branches run.
 //! A step is one file in `steps/` and one line in its table. Must not know: the stream layer, services.
 
 pub mod calls;
@@ -17,6 +17,7 @@ pub mod outputs;
 pub mod partition;
 pub mod placement;
 pub mod rehearsal;
+pub mod routed;
 pub mod schedule;
 pub mod schema;
 mod secrets;
@@ -37,6 +38,7 @@ pub use index::{Conditions, Index, Predicate};
 pub use machine::{Delivered, End, Heard, Site, go_on, resume, run};
 pub use outputs::outputs;
 pub use partition::Partition;
+pub use routed::To;
 pub use schedule::Schedule;
 pub use silence::Silence;
 pub use trigger::Trigger;

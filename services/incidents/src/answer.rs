@@ -6,15 +6,11 @@ use crate::{
     stores::{IncidentState, Waiting, Waits, held},
 };
 use atio_schemas::{
-    Code, CodecError, Timestamp,
+    Code, Timestamp,
     incident::{Ack, AckAction, Answer, Answerer, Rejected},
 };
 use atio_stage::{Outcome, Part, StageError, Store as _, Tx};
-use atio_workflow::{
-    Definitions, Heard, Site, calls,
-    outputs::{self, outputs},
-    resume,
-};
+use atio_workflow::{Definitions, Heard, Site, To, outputs, resume};
 
 /// What became of an answer.
 #[must_use]
@@ -138,15 +134,13 @@ impl Joiner {
         let heard = Heard::of(wait, ending.answer, ending.choice, ending.at);
         let mut end = resume(definition, branch, wait, heard, site);
         let from = outputs::restored(&waiting.carried);
-        let called = calls::outputs(&self.codec, &self.prefix, &from, &mut end, definitions);
-        let written = called.and_then(|called| {
-            let made = outputs(&self.codec, &self.prefix, &from, &wait.original, &end)?;
-            Ok(made.into_iter().chain(called).collect())
-        });
-        let outputs = match written {
+        let to = To { codec: &self.codec, prefix: &self.prefix, definitions };
+        let outputs = match to.end(&from, &wait.original, &mut end) {
             Ok(outputs) => outputs,
-            Err(error @ CodecError::Unregistered(_)) => return Err(failed(&error)),
-            Err(error) => return self.rejected(wait, error.code(), error.to_string()),
+            Err(error) => {
+                let reject = error.reject()?;
+                return self.rejected(wait, reject.code, reject.message);
+            }
         };
         let mut rejected = end.rejected;
         if !rejected.is_empty() {

@@ -6,9 +6,7 @@ use atio_stage::{
     Headers, Outcome, Part, Processor, Record, Reject, StageError, StateKey, Store as _, Timer, Tx,
 };
 use atio_workflow::{
-    Definition, End, Site, calls, check, go_on,
-    outputs::{self, outputs},
-    run,
+    Definition, End, Site, To, check, go_on, outputs, run,
     state::{self, Delayed, Steps},
 };
 use ipnet::IpNet;
@@ -41,10 +39,7 @@ struct Way<'a> {
 impl Runner {
     /// The version of this workflow that the detection was routed with.
     fn version(&self, routed: &Routed) -> Option<i64> {
-        routed.matches.iter().find_map(|m| {
-            let (name, version) = m.rsplit_once('@')?;
-            if name == self.workflow { version.parse().ok() } else { None }
-        })
+        routed.workflows().find(|(name, _)| *name == self.workflow).map(|(_, version)| version)
     }
 
     /// This branch in that version; none where it does not have it.
@@ -114,14 +109,10 @@ impl Runner {
             });
         }
         let definitions = tx.table::<Definitions>(Definitions::TABLE)?;
-        let called = calls::outputs(&self.codec, &self.prefix, way.headers, &mut end, definitions);
-        let written = called.and_then(|called| {
-            let made = outputs(&self.codec, &self.prefix, way.headers, way.original, &end)?;
-            Ok(made.into_iter().chain(called).collect())
-        });
-        Ok(match written {
+        let to = To { codec: &self.codec, prefix: &self.prefix, definitions };
+        Ok(match to.end(way.headers, way.original, &mut end) {
             Ok(outputs) => Outcome::of(outputs, end.rejected, end.dropped.unwrap_or(Code::Filtered)),
-            Err(error) => refused(&error),
+            Err(error) => refused(error),
         })
     }
 

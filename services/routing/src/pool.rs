@@ -7,18 +7,14 @@ use atio_schemas::{
     command::{Action, Command, ObjectKind},
     definition::Placement,
     header,
-    routed::Routed,
+    routed::{Routed, parsed},
 };
 use atio_stage::{
     Headers, Input, Leg, NonEmpty, Outcome, Output, Pace, Processor, Record, Reject, Replay, Run, Stage,
     StageError, Store, StoreSpec, Tx,
 };
 use atio_stix::ids;
-use atio_workflow::{
-    Branch, Definition, Site, calls,
-    outputs::{headers, outputs},
-    run,
-};
+use atio_workflow::{Branch, Definition, Site, To, outputs::headers, routed::ROUTED, run};
 use ipnet::IpNet;
 use std::{
     collections::BTreeSet,
@@ -181,7 +177,7 @@ impl Pool {
     /// The record as its router would have written it. `key`: what it brings its events together by.
     fn forward(&self, one: &Match<'_>, key: Option<Vec<u8>>) -> Result<Output, CodecError> {
         let from = one.record.headers;
-        let mut headers = headers(from, &one.routed.detection, one.workflow, "atio.routed");
+        let mut headers = headers(from, &one.routed.detection, one.workflow, ROUTED);
         let whole = one.whole();
         let is_whole = |name: &str, value: &[u8]| name == header::REPLAY_STAGE && value == whole.as_bytes();
         let replay = from.0.iter().filter(|(name, value)| {
@@ -258,19 +254,17 @@ impl Pool {
         let mut end = end?;
         let from = one.record.headers;
         let definitions = tx.table::<Definitions>(Definitions::TABLE)?;
-        let called = calls::outputs(&self.codec, &self.prefix, from, &mut end, definitions);
-        let written = called.and_then(|called| {
-            let made = outputs(&self.codec, &self.prefix, from, event, &end)?;
-            Ok(made.into_iter().chain(called).collect::<Vec<_>>())
-        });
-        let made = match written {
+        let to = To { codec: &self.codec, prefix: &self.prefix, definitions };
+        let made = match to.end(from, event, &mut end) {
             Ok(made) if made.len() > OUTPUTS_MAX => {
                 let message = format!("{} outputs of one record, at most {OUTPUTS_MAX} go", made.len());
                 return Ok(one.failed(stage, Code::TooMany, message));
             }
             Ok(made) => made,
-            Err(error @ CodecError::Unregistered(_)) => return Err(stage_error(error)),
-            Err(error) => return Ok(one.failed(stage, error.code(), error.to_string())),
+            Err(error) => {
+                let reject = error.reject()?;
+                return Ok(one.failed(stage, reject.code, reject.message));
+            }
         };
         let otherwise = end.dropped.unwrap_or(Code::Filtered);
         Ok(Leg { outputs: made, rejected: end.rejected, otherwise, ..one.leg(stage) })
@@ -335,11 +329,6 @@ fn promotion(
     };
     let key = format!("{}/{name}", ObjectKind::Workflow);
     Ok(Output::new(format!("{prefix}commands"), key, codec.encode(&command)?, headers))
-}
-
-fn parsed(workflow: &str) -> Option<(&str, i64)> {
-    let (name, version) = workflow.rsplit_once('@')?;
-    Some((name, version.parse().ok()?))
 }
 
 fn stage_error(error: CodecError) -> StageError {

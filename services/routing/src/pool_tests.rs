@@ -33,17 +33,7 @@ fn defined<P: Processor>(harness: &mut Harness<P>, placement: Placement) {
 /// The pool with the wiring that these workflows need when they are placed so; `ready`: those whose topics are there.
 fn pool_of(placement: Placement, ready: &[&str]) -> Harness<Boxed> {
     let deps = deps();
-    let mut definitions = deps.definitions();
-    for (name, version, text) in ALL {
-        let key = format!("{name}@{version}");
-        let value = stored(ObjectKind::Workflow, name, version, Some(text));
-        atio_stage::View::apply(&mut definitions, key.as_bytes(), Some(&value)).unwrap();
-        let pointer = stored(ObjectKind::Workflow, name, version, None);
-        let pointer = Stored { placement: Some(placement), ..deps.codec.decode(&pointer).unwrap() };
-        let pointer = deps.codec.encode(&pointer).unwrap();
-        atio_stage::View::apply(&mut definitions, name.as_bytes(), Some(&pointer)).unwrap();
-    }
-    atio_stage::View::settle(&mut definitions);
+    let definitions = placed(&ALL, placement);
     let stage = pool::stage(&deps, &definitions, &|name| ready.contains(&name));
     let Run::Transform(processor) = stage.run else { panic!("it transforms") };
     let mut harness = Harness::new(Boxed(processor), &stage.tables, Timestamp(0));
@@ -316,17 +306,7 @@ fn where_nearly_everything_fails_a_promotion_is_asked_for() {
 fn wiring_follows_placements() {
     let deps = deps();
     let wired = |placement: Placement, ready: bool| {
-        let mut definitions = deps.definitions();
-        for (name, version, text) in ALL {
-            let key = format!("{name}@{version}");
-            let value = stored(ObjectKind::Workflow, name, version, Some(text));
-            atio_stage::View::apply(&mut definitions, key.as_bytes(), Some(&value)).unwrap();
-            let pointer = stored(ObjectKind::Workflow, name, version, None);
-            let pointer = Stored { placement: Some(placement), ..deps.codec.decode(&pointer).unwrap() };
-            let pointer = deps.codec.encode(&pointer).unwrap();
-            atio_stage::View::apply(&mut definitions, name.as_bytes(), Some(&pointer)).unwrap();
-        }
-        atio_stage::View::settle(&mut definitions);
+        let definitions = placed(&ALL, placement);
         changing_stages(&deps, &definitions, &|_| ready)
     };
     let names = |stages: &[Stage]| -> Vec<String> { stages.iter().map(|s| s.name.clone()).collect() };

@@ -12,7 +12,7 @@ use atio_schemas::{
     routed::Routed,
 };
 use atio_stage::{
-    Headers, Processor,
+    Headers, Processor, View,
     harness::{Given, Harness},
 };
 use atio_topics::Audience;
@@ -73,10 +73,30 @@ pub(crate) fn apply<P: Processor>(harness: &mut Harness<P>, name: &str, version:
 
 /// The pointer to a version that is there.
 fn place<P: Processor>(harness: &mut Harness<P>, name: &str, version: i64, placement: Placement) {
+    harness.table(Definitions::TABLE, name.as_bytes(), Some(&pointer(name, version, placement))).unwrap();
+}
+
+fn pointer(name: &str, version: i64, placement: Placement) -> Vec<u8> {
     let pointer = stored(ObjectKind::Workflow, name, version, None);
     let pointer = Stored { placement: Some(placement), ..deps().codec.decode(&pointer).unwrap() };
-    let pointer = deps().codec.encode(&pointer).unwrap();
-    harness.table(Definitions::TABLE, name.as_bytes(), Some(&pointer)).unwrap();
+    deps().codec.encode(&pointer).unwrap()
+}
+
+/// These workflows, in force.
+pub(crate) fn in_force(workflows: &[(&str, i64, &str)]) -> Definitions {
+    placed(workflows, Placement::Own)
+}
+
+fn placed(workflows: &[(&str, i64, &str)], placement: Placement) -> Definitions {
+    let mut definitions = deps().definitions();
+    for (name, version, text) in workflows {
+        let value = stored(ObjectKind::Workflow, name, *version, Some(text));
+        View::apply(&mut definitions, format!("{name}@{version}").as_bytes(), Some(&value)).unwrap();
+        let pointer = pointer(name, *version, placement);
+        View::apply(&mut definitions, name.as_bytes(), Some(&pointer)).unwrap();
+    }
+    View::settle(&mut definitions);
+    definitions
 }
 
 fn given(value: Option<Vec<u8>>) -> Given {

@@ -1,5 +1,5 @@
 //! Changes of definitions, as workflows see them.
-use super::super::tests::{desk, fills, record, topics, workflow};
+use super::super::tests::{desk, fills, lies, record, topics, workflow};
 use super::*;
 use crate::tests::{deps, stored};
 use atio_schemas::{Code, Timestamp, delivery::Delivery, header, incident::IncidentEvent, routed::Routed};
@@ -10,22 +10,12 @@ const TOPIC: &str = "t.workflow-changes";
 
 fn change(kind: ChangeType, name: &str) -> Change {
     Change {
-        change_id: "t.commands/0/7".into(),
-        command_id: "c1".into(),
-        change_type: kind,
-        kind: ObjectKind::Workflow,
-        name: name.into(),
         before_version: Some(1),
-        after_version: None,
         before: Some("text".into()),
-        after: None,
-        actor: "mallory".into(),
         reason: Some("no reason".into()),
-        refused_code: None,
-        refused_message: None,
         at: Timestamp(2_000_000),
         occurred_at: Some(Timestamp(1_000_000)),
-        finding: None,
+        ..super::super::tests::change(kind, name, "mallory")
     }
 }
 
@@ -39,16 +29,7 @@ fn of(change: &Change) -> Given {
 
 fn made(change: &Change) -> Detection {
     let headers = Headers::default();
-    let record = Record {
-        topic: TOPIC,
-        partition: 0,
-        offset: 3,
-        timestamp: Timestamp(3_000_000),
-        key: None,
-        value: None,
-        headers: &headers,
-    };
-    detection(change, &record)
+    detection(change, &lies(TOPIC, 0, 3_000_000, &headers))
 }
 
 #[test]

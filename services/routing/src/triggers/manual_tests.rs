@@ -1,8 +1,8 @@
 //! Runs by hand: one workflow gets the event, once, as an event of its own.
-use super::super::tests::{desk, record, topics, workflow};
+use super::super::tests::{change, desk, record, topics, workflow};
 use super::*;
 use crate::tests::deps;
-use atio_schemas::{Timestamp, command::ObjectKind, detection::Kind, header, routed::Routed};
+use atio_schemas::{detection::Kind, header, routed::Routed};
 use atio_stage::harness::Given;
 
 fn event(importance: f64) -> String {
@@ -14,22 +14,10 @@ fn event(importance: f64) -> String {
 
 fn run(name: &str, version: i64, event: &str) -> Given {
     let change = Change {
-        change_id: "t.commands/0/7".into(),
-        command_id: "c1".into(),
-        change_type: ChangeType::Run,
-        kind: ObjectKind::Workflow,
-        name: name.into(),
         before_version: Some(version),
         after_version: Some(version),
-        before: None,
         after: Some(event.into()),
-        actor: "carol".into(),
-        reason: None,
-        refused_code: None,
-        refused_message: None,
-        at: Timestamp(0),
-        occurred_at: None,
-        finding: None,
+        ..change(ChangeType::Run, name, "carol")
     };
     record("t.workflow-changes", &format!("workflow/{name}"), &change)
 }

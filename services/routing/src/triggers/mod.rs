@@ -11,10 +11,7 @@ mod silence;
 pub use incident::of_incident;
 pub use manual::runs;
 
-use crate::{
-    Definitions, Deps, SERVICE, routed,
-    router::{self, To},
-};
+use crate::{Definitions, Deps, SERVICE, routed, router};
 use atio_schemas::{
     Code, Codec, Detection, Timestamp,
     detection::{Kind, Reason},
@@ -26,8 +23,9 @@ use atio_stage::{
 };
 use atio_stix::{graph, ids};
 use atio_workflow::{
-    Definition, End, Site, Trigger, calls,
+    Definition, End, Site, To, Trigger,
     rehearsal::{Rehearsal, Subject},
+    routed::place,
 };
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -222,10 +220,8 @@ impl<S: Source> Router<S> {
             let run = rehearsal.event(subject, record.timestamp, event, &mut told);
             run.and_then(|()| rehearsal.finish(subject, &mut told)).map_err(Outcome::Fail)?;
             for (headers, mut end) in ends {
-                let called = calls::outputs(&self.codec, &self.prefix, &headers, &mut end, definitions);
-                outputs.extend(called.map_err(|e| router::refused(&e))?);
-                let made = atio_workflow::outputs(&self.codec, &self.prefix, &headers, detection, &end);
-                outputs.extend(made.map_err(|e| router::refused(&e))?);
+                let made = self.to(definitions).end(&headers, detection, &mut end);
+                outputs.extend(made.map_err(router::refused)?);
                 rejected.extend(end.rejected);
             }
         }
@@ -250,7 +246,7 @@ impl<S: Source> Router<S> {
             occurred_at: d.occurred_at,
             received_at: d.received_at,
         };
-        let value = self.codec.encode(&event).map_err(|e| router::refused(&e))?;
+        let value = self.codec.encode(&event).map_err(router::refused)?;
         let mut headers = record.headers.carried();
         let source = format!("/atio/{}/{}", d.tenant, d.source);
         headers.describe("atio.incident-event", &d.event_id, source, d.occurred_at);
@@ -297,9 +293,8 @@ fn routed_to(
     detection: Detection,
     found: &[(&str, i64)],
 ) -> Result<Vec<Output>, Outcome> {
-    let key = detection.asset.as_ref().or(detection.incident_id.as_ref()).unwrap_or(&detection.event_id);
-    let key = key.clone().into_bytes();
-    to.outputs(from, (Some(key), None), detection, found)
+    let key = Some(place(&detection).as_bytes().to_vec());
+    to.routed(from, (key, None), detection, found).map_err(router::refused)
 }
 
 /// How bad it is, 0 to 100, in all columns that say so, and why.

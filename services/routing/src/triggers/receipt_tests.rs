@@ -1,5 +1,5 @@
 //! Receipts, as workflows see them.
-use super::super::tests::{desk, fills, record, topics, workflow};
+use super::super::tests::{desk, fills, lies, record, topics, workflow};
 use super::*;
 use crate::tests::deps;
 use atio_schemas::{Timestamp, routed::Routed};
@@ -51,15 +51,7 @@ fn a_workflow_on_receipts_gets_those_that_it_is_for_and_not_its_own() {
 #[test]
 fn what_is_told_of_a_receipt() {
     let headers = Headers::default();
-    let record = Record {
-        topic: "t.receipts",
-        partition: 0,
-        offset: 3,
-        timestamp: Timestamp(3_000_000),
-        key: None,
-        value: None,
-        headers: &headers,
-    };
+    let record = lies("t.receipts", 0, 3_000_000, &headers);
     let made =
         [receipt("threats@1", "rejected"), receipt("odd", "delivered")].map(|r| detection(&r, &record));
     assert_eq!((made[1].rule.id.as_deref(), made[1].rule.rev.as_deref()), (Some("odd"), None));

@@ -8,7 +8,7 @@
 //! No topic of ticks is needed for it, and no clock but that of timers. Who is in force the table says when a timer fires, too: what was taken away or
 //! paused behind monitoring's back is not run, and what monitoring did not write starts nothing. Must not know: steps.
 use super::{TENANT, bundle, definitions, name, routed_to, told, weigh};
-use crate::{Definitions, Deps, SERVICE, routed, router::To};
+use crate::{Definitions, Deps, SERVICE, routed};
 use atio_schemas::{
     Code, Codec, Detection, Timestamp,
     command::ObjectKind,
@@ -19,7 +19,7 @@ use atio_stage::{
     StoreSpec, Timer, Timers, Tx,
 };
 use atio_stix::ids;
-use atio_workflow::{Definition, Schedule, Trigger};
+use atio_workflow::{Definition, Schedule, To, Trigger};
 use serde::{Deserialize, Serialize};
 
 const TELLER: &str = "schedule";
@@ -139,8 +139,7 @@ impl Clock {
             tx.store::<Standings>().delete(name);
             return Ok(Outcome::Drop(Code::NoMatch));
         };
-        let place = format!("{}/{}/{}", record.topic, record.partition, record.offset);
-        let standing = Standing { version, since: record.timestamp, last, place };
+        let standing = Standing { version, since: record.timestamp, last, place: record.origin() };
         tx.store::<Standings>().put(name, &standing).map_err(Outcome::Fail)?;
         let schedule = found.and_then(|definition| definition.schedule.as_ref());
         Ok(on(name, &standing, schedule, tx.now()))

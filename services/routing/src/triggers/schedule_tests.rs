@@ -3,7 +3,7 @@ use super::{
     super::tests::{fills, record, topics},
     *,
 };
-use crate::tests::{apply, deps, stored};
+use crate::tests::{apply, deps, in_force, stored};
 use atio_schemas::{header, routed::Routed};
 use atio_stage::harness::{Given, Harness};
 
@@ -24,22 +24,9 @@ fn harness() -> Harness<Clock> {
 
 fn change(kind: ChangeType, version: Option<i64>) -> Change {
     Change {
-        change_id: "t.commands/0/7".into(),
-        command_id: "c1".into(),
-        change_type: kind,
-        kind: ObjectKind::Workflow,
-        name: "w".into(),
-        before_version: None,
         after_version: version,
-        before: None,
         after: Some("text".into()),
-        actor: "ann".into(),
-        reason: None,
-        refused_code: None,
-        refused_message: None,
-        at: Timestamp(0),
-        occurred_at: None,
-        finding: None,
+        ..super::super::tests::change(kind, "w", "ann")
     }
 }
 
@@ -244,14 +231,8 @@ fn what_is_told_of_a_due_time() {
 
 #[test]
 fn the_stage_is_there_where_a_workflow_asks_for_it() {
-    let deps = deps();
-    let mut definitions = deps.definitions();
-    use atio_stage::View as _;
-    let value = stored(ObjectKind::Workflow, "w", 1, Some(&text("w", "{every: 5m}")));
-    definitions.apply(b"w@1", Some(&value)).unwrap();
-    definitions.apply(b"w", Some(&stored(ObjectKind::Workflow, "w", 1, None))).unwrap();
-    definitions.settle();
-    let all = super::super::stages(&deps, &definitions);
+    let definitions = in_force(&[("w", 1, &text("w", "{every: 5m}"))]);
+    let all = super::super::stages(&deps(), &definitions);
     assert_eq!((all.len(), &*all[0].name, &*all[0].inputs[0].topic), (1, "routing-schedule", TOPIC));
     let logs: Vec<&str> = all[0].stores.iter().map(|s| &*s.changelog).collect();
     assert_eq!(logs, ["t.state.routing.schedules", "t.state.routing.schedule-timers"]);

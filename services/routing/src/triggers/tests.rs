@@ -1,7 +1,11 @@
 //! Records of other topics, through a trigger's stage: what each workflow gets.
 use super::*;
-use crate::tests::{apply, deps, stored};
-use atio_schemas::{Timestamp, codec, command::ObjectKind};
+use crate::tests::{apply, deps, in_force};
+use atio_schemas::{
+    Timestamp, codec,
+    command::ObjectKind,
+    definition::{Change, ChangeType},
+};
 use atio_stage::{
     View as _,
     harness::{Given, Harness},
@@ -22,6 +26,33 @@ pub(super) fn desk<S: Source>(source: S, workflows: &[(&str, i64, &str)]) -> Har
         apply(&mut harness, name, *version, text);
     }
     harness
+}
+
+/// What monitoring says of a workflow, as far as a test does not say it.
+pub(super) fn change(kind: ChangeType, name: &str, actor: &str) -> Change {
+    Change {
+        change_id: "t.commands/0/7".into(),
+        command_id: "c1".into(),
+        change_type: kind,
+        kind: ObjectKind::Workflow,
+        name: name.into(),
+        before_version: None,
+        after_version: None,
+        before: None,
+        after: None,
+        actor: actor.into(),
+        reason: None,
+        refused_code: None,
+        refused_message: None,
+        at: Timestamp(0),
+        occurred_at: None,
+        finding: None,
+    }
+}
+
+/// The fourth record of a partition, which came at this time.
+pub(super) fn lies<'a>(topic: &'a str, partition: i32, at: i64, headers: &'a Headers) -> Record<'a> {
+    Record { topic, partition, offset: 3, timestamp: Timestamp(at), key: None, value: None, headers }
 }
 
 pub(super) fn record<R: codec::Record>(topic: &str, key: &str, value: &R) -> Given {
@@ -60,10 +91,7 @@ fn a_trigger_has_a_stage_where_a_workflow_asks_for_it() {
     };
     assert!(names(&definitions).is_empty());
     let text = workflow("w", "change", "{}", "{b: [{deliver: siem}]}");
-    let value = stored(ObjectKind::Workflow, "w", 1, Some(&text));
-    definitions.apply(b"w@1", Some(&value)).unwrap();
-    definitions.apply(b"w", Some(&stored(ObjectKind::Workflow, "w", 1, None))).unwrap();
-    definitions.settle();
+    definitions = in_force(&[("w", 1, &text)]);
     assert_eq!(names(&definitions), ["routing-change"]);
     let all = stages(&deps, &definitions);
     assert_eq!((&*all[0].group, &*all[0].inputs[0].topic), ("t.routing-change", "t.workflow-changes"));

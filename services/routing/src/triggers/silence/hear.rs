@@ -3,7 +3,6 @@
 use super::{TOPIC, behind, key, listening};
 use crate::{
     Definitions, Deps, SERVICE, routed,
-    router::To,
     triggers::{TENANT, bundle, definitions, name, routed_to, told, weigh},
 };
 use atio_schemas::{
@@ -13,7 +12,7 @@ use atio_schemas::{
 };
 use atio_stage::{Input, Outcome, Pace, Processor, Record, Run, Stage, StageError, Store, StoreSpec, Tx};
 use atio_stix::ids;
-use atio_workflow::{Silence, Trigger};
+use atio_workflow::{Silence, To, Trigger};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -180,8 +179,7 @@ pub(super) fn detection(
         code,
         &heard.seen.0.to_string(),
     ]);
-    let place = format!("{}/{}/{}", record.topic, record.partition, record.offset);
-    let mut d = told(Trigger::Silence, TELLER, id.to_string(), place, record.timestamp);
+    let mut d = told(Trigger::Silence, TELLER, id.to_string(), record.origin(), record.timestamp);
     d.code = Some(code.to_owned());
     d.rule.id = Some(format!("silence.{code}"));
     d.rule.rev = Some(version.to_string());

@@ -153,28 +153,22 @@ impl Listener {
                 return Ok(());
             }
             tx.store::<Keys>().put(&of, &(keys + 1)).map_err(Outcome::Fail)?;
-            let heard = Heard {
-                workflow: workflow.to_owned(),
-                version,
-                mark: silence.mark().to_owned(),
-                key: value.to_owned(),
-                partition: record.partition,
-                sound: Sound::Heard,
-                seen: record.timestamp,
-            };
-            said.outputs.push(self.output(&id, &heard, record.headers)?);
+            let whose = (workflow, version, silence.mark(), value);
+            let heard = heard(whose, record.partition, Sound::Heard, record.timestamp);
+            said.outputs.push(self.output(&heard, record.headers)?);
             let due = silence.over(record.timestamp);
             said.due = Some(said.due.map_or(due, |first| first.min(due)));
         }
         tx.store::<Noted>().put(&id, &record.timestamp).map_err(Outcome::Fail)
     }
 
-    fn output(&self, id: &str, heard: &Heard, from: &Headers) -> Result<Output, Outcome> {
-        let value = self.codec.encode(heard).map_err(|e| refused(&e))?;
+    fn output(&self, heard: &Heard, from: &Headers) -> Result<Output, Outcome> {
+        let id = key(&heard.workflow, &heard.mark, &heard.key);
+        let value = self.codec.encode(heard).map_err(refused)?;
         let mut headers = from.carried();
         let event = atio_stix::ids::joined(&[
             "heard",
-            id,
+            &id,
             &heard.partition.to_string(),
             heard.sound.as_str(),
             &heard.seen.0.to_string(),
@@ -213,16 +207,8 @@ impl Listener {
                 next = Some(next.map_or(due, |next| next.min(due)));
                 continue;
             }
-            let heard = Heard {
-                workflow: workflow.to_owned(),
-                version,
-                mark: mark.to_owned(),
-                key: value.to_owned(),
-                partition,
-                sound: Sound::Quiet,
-                seen: at,
-            };
-            outputs.push(self.output(&id, &heard, &Headers::default())?);
+            let heard = heard((workflow, version, mark, value), partition, Sound::Quiet, at);
+            outputs.push(self.output(&heard, &Headers::default())?);
             tx.store::<Noted>().delete(&id);
         }
         count(&left, tx).map_err(Outcome::Fail)?;
@@ -233,6 +219,17 @@ impl Listener {
         outputs.into_iter().for_each(|output| tx.show(output));
         hold(Sweep { due: next.max(tx.now().plus_millis(PAUSE_MS)), partition }, tx)
     }
+}
+
+/// `whose`: workflow, version, mark and key.
+fn heard(
+    (workflow, version, mark, value): (&str, i64, &str, &str),
+    partition: i32,
+    sound: Sound,
+    seen: Timestamp,
+) -> Heard {
+    let (workflow, mark, key) = (workflow.to_owned(), mark.to_owned(), value.to_owned());
+    Heard { workflow, version, mark, key, partition, sound, seen }
 }
 
 fn hold(sweep: Sweep, tx: &mut Tx<'_>) -> Result<Outcome, Outcome> {

@@ -5,18 +5,17 @@ use super::{
     *,
 };
 use crate::{
-    tests::{apply, deps, stored},
-    triggers::tests::{fills, record},
+    tests::{apply, deps, in_force},
+    triggers::tests::{fills, lies, record},
 };
 use atio_schemas::{
     Detection, Timestamp,
-    command::ObjectKind,
     detection::Kind,
     heard::{Heard, Sound},
     routed::Routed,
 };
 use atio_stage::{
-    Headers, Record, Store as _,
+    Headers, Store as _,
     harness::{Given, Harness},
 };
 
@@ -260,15 +259,7 @@ fn versions_and_ends() {
 #[test]
 fn what_is_told_of_a_silence() {
     let headers = Headers::default();
-    let record = Record {
-        topic: "t.heard",
-        partition: 1,
-        offset: 3,
-        timestamp: Timestamp(20 * MINUTE),
-        key: None,
-        value: None,
-        headers: &headers,
-    };
+    let record = lies("t.heard", 1, 20 * MINUTE, &headers);
     let mut all = vec![];
     for name in atio_workflow::silence::KEYS {
         let silence = format!("{{after: 8m, key: {name}}}");
@@ -291,14 +282,8 @@ fn what_is_told_of_a_silence() {
 
 #[test]
 fn the_stages_are_there_where_a_workflow_asks_for_them() {
-    use atio_stage::View as _;
-    let deps = deps();
-    let mut definitions = deps.definitions();
-    let value = stored(ObjectKind::Workflow, "w", 1, Some(&text("w", "{after: 1h}", "{}")));
-    definitions.apply(b"w@1", Some(&value)).unwrap();
-    definitions.apply(b"w", Some(&stored(ObjectKind::Workflow, "w", 1, None))).unwrap();
-    definitions.settle();
-    let all = crate::triggers::stages(&deps, &definitions);
+    let definitions = in_force(&[("w", 1, &text("w", "{after: 1h}", "{}"))]);
+    let all = crate::triggers::stages(&deps(), &definitions);
     let names: Vec<&str> = all.iter().map(|s| &*s.name).collect();
     assert_eq!(names, [LISTENER, "routing-silence"]);
     assert!(names.iter().all(|name| crate::is_changing(name)));

@@ -243,8 +243,7 @@ fn workflows(output: &Output, desk: &Desk<'_>) -> anyhow::Result<BTreeSet<String
         return Ok(BTreeSet::new());
     };
     let routed: atio_schemas::routed::Routed = desk.codec.decode(value)?;
-    let names = routed.matches.iter().filter_map(|name| name.rsplit_once('@'));
-    Ok(names.map(|(name, _)| name.to_owned()).collect())
+    Ok(routed.workflows().map(|(name, _)| name.to_owned()).collect())
 }
 
 /// Legs of all workflows stand beside each other.
