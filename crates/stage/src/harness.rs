@@ -224,15 +224,10 @@ impl<P: Processor> Harness<P> {
                 waiting.records += records;
             }
             Outcome::Legs { outputs, legs } => {
-                let (mut outputs, mut rejected, mut otherwise) = (outputs, vec![], Code::Other);
-                for leg in legs.into_vec() {
-                    otherwise = leg.otherwise;
-                    outputs.extend(leg.outputs);
-                    rejected.extend(leg.rejected.into_iter().map(|reject| (leg.stage.clone(), reject)));
-                }
-                self.letters_of.extend(rejected.iter().map(|(stage, _)| stage.clone()));
-                let rejected = rejected.into_iter().map(|(_, reject)| reject).collect();
-                self.count(partition, Outcome::of(outputs, rejected, otherwise), records);
+                let letters =
+                    legs.as_slice().iter().flat_map(|leg| leg.rejected.iter().map(|_| leg.stage.clone()));
+                self.letters_of.extend(letters);
+                self.count(partition, Outcome::together(outputs, legs), records);
             }
             Outcome::Drop(code) => *self.counts.dropped.entry(code).or_default() += records,
             Outcome::DeadLetter(rejects) => {

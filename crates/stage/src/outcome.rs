@@ -103,6 +103,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Of a record whose legs are not told apart: as it counts.
+    pub fn together(mut outputs: Vec<Output>, legs: NonEmpty<Leg>) -> Self {
+        let (mut rejected, mut otherwise) = (vec![], None);
+        for leg in legs.into_vec() {
+            outputs.extend(leg.outputs);
+            rejected.extend(leg.rejected);
+            otherwise.get_or_insert(leg.otherwise);
+        }
+        Self::of(outputs, rejected, otherwise.unwrap_or(Code::Other))
+    }
     /// One output, nothing rejected.
     pub fn emit(output: Output) -> Self {
         Self::Emit { outputs: NonEmpty::one(output), rejected: vec![] }

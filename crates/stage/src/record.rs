@@ -65,6 +65,11 @@ impl Headers {
         }
         self.set(header::CONTENT_TYPE, header::CONTENT_TYPE_AVRO);
     }
+    /// Whether the record is of the live run, as one is that says nothing of it; else it is of a replay.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.text(header::RUN).is_none_or(|run| run == header::LIVE)
+    }
     /// What a stage hands on from its input to its outputs ([`header::CARRIED`]).
     #[must_use]
     pub fn carried(&self) -> Self {

@@ -339,7 +339,7 @@ impl Joiner {
 
 impl Processor for Joiner {
     fn process(&self, record: &Record<'_>, tx: &mut Tx<'_>) -> Outcome {
-        if record.headers.text(header::RUN).is_some_and(|run| run != header::LIVE) {
+        if !record.headers.is_live() {
             return Outcome::Drop(Code::Replay);
         }
         let [events, waits, acks, receipts] = &self.topics;

@@ -70,12 +70,28 @@ impl Look {
     }
     /// The whole of a topic, as it is now.
     pub fn scan(&self, topic: &str, mut each: impl FnMut(Entry)) -> anyhow::Result<()> {
-        let reader = TopicReader::open(&ReadSpec::whole(&self.kafka, CLIENT, topic)).map_err(read_error)?;
-        let each = |entry| {
+        self.read(&ReadSpec::whole(&self.kafka, CLIENT, topic), |entry| {
             each(entry);
-            ControlFlow::Continue(())
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+    /// What is read so, up to where `each` breaks off or fails, or somebody stops it.
+    pub fn read(
+        &self,
+        spec: &ReadSpec,
+        mut each: impl FnMut(Entry) -> anyhow::Result<ControlFlow<()>>,
+    ) -> anyhow::Result<()> {
+        let mut failed = Ok(());
+        let each = |entry| {
+            each(entry).unwrap_or_else(|error| {
+                failed = Err(error);
+                ControlFlow::Break(())
+            })
         };
-        reader.for_each(|| self.is_stopped(), each).map_err(read_error)
+        TopicReader::open(spec)
+            .and_then(|reader| reader.for_each(|| self.is_stopped(), each))
+            .map_err(read_error)?;
+        failed
     }
     /// Every definition and pointer of a workflow, by its key: `<name>@<n>`, `<name>`. Where somebody put there what does not read, it is
     /// left out, or refused.

@@ -10,7 +10,7 @@ mod source;
 use crate::{
     commands::{
         block_on,
-        look::{Look, Unreadable, look, read_error},
+        look::{Look, Unreadable, look},
         tap::from,
     },
     endpoints::Target,
@@ -25,10 +25,10 @@ use atio_schemas::{
     delivery::Delivery,
     header,
     incident::{Answer, Wait},
-    routed::Routed,
+    routed::{Routed, parsed},
 };
 use atio_stage::Headers;
-use atio_stream::read::{Entry, From, Next, ReadSpec, TopicReader, Until};
+use atio_stream::read::{Entry, From, Next, ReadSpec, Until};
 use atio_workflow::{
     Definition, End, Heard, Known, Site, Trigger, compile,
     rehearsal::{Rehearsal, Subject},
@@ -41,7 +41,7 @@ use seen::{Past, Scope};
 use serde_json::json;
 use shadow::Shadow;
 use source::Source;
-use std::{collections::BTreeMap, path::PathBuf, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf, rc::Rc, time::Duration};
 
 const CLIENT: &str = "atio-replay";
 
@@ -257,7 +257,7 @@ impl Replay<'_> {
     }
 
     fn event(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        if entry.headers.text(header::RUN).is_some_and(|run| run != header::LIVE) {
+        if !entry.headers.is_live() {
             return Ok(());
         }
         let mut others = false;
@@ -266,8 +266,7 @@ impl Replay<'_> {
         let decoded = match self.definition.on {
             Trigger::Detection => decoder.decode::<Detection>(value),
             _ => decoder.decode::<Routed>(value).map(|routed| {
-                let name = |m: &String| m.rsplit_once('@').is_some_and(|(n, _)| n == self.definition.name);
-                others = !routed.matches.iter().any(name);
+                others = !routed.workflows().any(|(name, _)| name == self.definition.name);
                 routed.detection
             }),
         };
@@ -368,20 +367,14 @@ fn past(
     let topics = look.topics()?;
     for topic in topics.into_keys().filter(|t| t.starts_with(&start) && !t.ends_with(".dlq")) {
         let spec = ReadSpec { from, ..ReadSpec::whole(&look.kafka, CLIENT, &topic) };
-        for entry in TopicReader::open(&spec).map_err(read_error)? {
-            let entry = entry.map_err(read_error)?;
-            if look.is_stopped() {
-                return Ok(());
+        look.read(&spec, |entry| {
+            let workflow = entry.headers.text(header::WORKFLOW).and_then(parsed);
+            if entry.headers.is_live() && workflow.is_some_and(|(name, _)| ours(name)) {
+                let value = entry.value.as_deref().unwrap_or_default();
+                then(look.decoder.decode(value).map_err(|e| anyhow::anyhow!("{topic}: {e}"))?);
             }
-            let text = |name: &str| entry.headers.text(name);
-            let live = text(header::RUN).is_none_or(|run| run == header::LIVE);
-            let workflow = text(header::WORKFLOW).and_then(|w| w.rsplit_once('@'));
-            if !live || !workflow.is_some_and(|(name, _)| ours(name)) {
-                continue;
-            }
-            let value = entry.value.as_deref().unwrap_or_default();
-            then(look.decoder.decode(value).map_err(|e| anyhow::anyhow!("{topic}: {e}"))?);
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use super::{
     shadow::Shadow,
 };
 use crate::{
-    commands::look::{Look, read_error},
+    commands::look::Look,
     exit::{Exit, Failure},
     render::{self, Format},
     system::{declared, services, wanted::unreachable},
@@ -26,7 +26,7 @@ use atio_schemas::{Codec, Detection, delivery::Delivery, header};
 use atio_stage::{Output, Stage, harness::Counts};
 use atio_stream::{
     admin::Marks,
-    read::{Entry, From, ReadSpec, TopicReader},
+    read::{Entry, From, ReadSpec},
 };
 use atio_topics::Declarations;
 use hop::{Fed, Hop, Id, Way};
@@ -34,6 +34,7 @@ use routing::Routing;
 use stand::Stand;
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
+    ops::ControlFlow,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -241,17 +242,13 @@ impl<'a> Pipeline<'a> {
     fn hop(&mut self, name: &'static str, topics: [&str; 2]) -> anyhow::Result<Hop> {
         let topics: Vec<Arc<str>> = topics.iter().map(|name| self.desk.topic(name)).collect();
         let mut hop = Hop::new(name, topics.clone(), &self.desk.codec, self.wanted.show);
-        let from = self.later();
+        let (look, from) = (self.desk.look, self.later());
         for topic in &topics {
             if !self.topics.contains_key(&**topic) {
                 continue;
             }
-            let spec = ReadSpec { from, ..ReadSpec::whole(&self.desk.look.kafka, CLIENT, topic) };
-            for entry in TopicReader::open(&spec).map_err(read_error)? {
-                let entry = entry.map_err(read_error)?;
-                if self.desk.look.is_stopped() {
-                    break;
-                }
+            let spec = ReadSpec { from, ..ReadSpec::whole(&look.kafka, CLIENT, topic) };
+            look.read(&spec, |entry| {
                 if hop.is_full() {
                     let many = "has more events than are compared at once: begin later (--from TIME)";
                     return Err(Failure::usage(format!("{topic} {many}")));
@@ -260,7 +257,8 @@ impl<'a> Pipeline<'a> {
                     self.unreadable += u64::from(hop.then(&entry).is_none());
                 }
                 self.word(name, "what was there", &entry);
-            }
+                Ok(ControlFlow::Continue(()))
+            })?;
         }
         Ok(hop)
     }
@@ -272,7 +270,7 @@ impl<'a> Pipeline<'a> {
 
     /// Whether a record is of the live pipeline; its schema is at hand then.
     fn readable(&self, entry: &Entry) -> bool {
-        if entry.headers.text(header::RUN).is_some_and(|run| run != header::LIVE) {
+        if !entry.headers.is_live() {
             return false;
         }
         // What has no schema of the registry is the stage's to judge.
@@ -292,7 +290,8 @@ impl<'a> Pipeline<'a> {
         if !self.topics.contains_key(&**topic) {
             return Ok(());
         }
-        let admin = self.desk.look.admin()?;
+        let look = self.desk.look;
+        let admin = look.admin()?;
         let marks = admin.watermarks(topic);
         admin.retire();
         let from = if before.is_some() { self.later() } else { self.wanted.scope.from };
@@ -306,16 +305,15 @@ impl<'a> Pipeline<'a> {
             let spec = ReadSpec {
                 from,
                 partitions: Some(vec![partition]),
-                ..ReadSpec::whole(&self.desk.look.kafka, CLIENT, topic)
+                ..ReadSpec::whole(&look.kafka, CLIENT, topic)
             };
-            for entry in TopicReader::open(&spec).map_err(read_error)? {
-                let entry = entry.map_err(read_error)?;
-                if self.desk.look.is_stopped() || self.is_enough(before.is_none()) {
-                    break;
+            look.read(&spec, |entry| {
+                if self.is_enough(before.is_none()) {
+                    return Ok(ControlFlow::Break(()));
                 }
                 self.word(reader.name(), "replayed", &entry);
                 if !self.readable(&entry) {
-                    continue;
+                    return Ok(ControlFlow::Continue(()));
                 }
                 while let Some(fed) = coming.front().filter(|fed| fed.at <= entry.timestamp) {
                     reader.record(fed, &mut self.desk)?;
@@ -324,7 +322,8 @@ impl<'a> Pipeline<'a> {
                 if let Some(fed) = self.fed(entry, before.as_deref_mut(), reader) {
                     reader.record(&fed, &mut self.desk)?;
                 }
-            }
+                Ok(ControlFlow::Continue(()))
+            })?;
             coming.iter().try_for_each(|fed| reader.record(fed, &mut self.desk))?;
             reader.end(&mut self.desk)?;
         }

@@ -4,16 +4,14 @@ use super::{
     CLIENT,
     epochs::{Epochs, Told, Which, foldable, wanted},
 };
-use crate::{
-    commands::look::{Look, read_error},
-    render,
-};
+use crate::{commands::look::Look, render};
 use atio_schemas::{Timestamp, header, reference::ReferenceRow};
 use atio_stage::Tables;
-use atio_stream::read::{From, ReadSpec, TopicReader};
+use atio_stream::read::{From, ReadSpec};
 use atio_workflow::tables::{self, History, Place, Rows, Seen};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::ControlFlow,
     rc::Rc,
     sync::Arc,
 };
@@ -75,19 +73,15 @@ impl<'a> Past<'a> {
         let look = self.look;
         let spec = ReadSpec { from, ..ReadSpec::whole(&look.kafka, CLIENT, &self.topic) };
         let Some(places) = &mut self.places else { return Ok(()) };
-        for entry in TopicReader::open(&spec).map_err(read_error)? {
-            let entry = entry.map_err(read_error)?;
-            if look.is_stopped() || places.len() as u64 >= scope.limit {
-                break;
+        look.read(&spec, |entry| {
+            if places.len() as u64 >= scope.limit {
+                return Ok(ControlFlow::Break(()));
             }
-            if entry.headers.text(header::RUN).is_some_and(|run| run != header::LIVE) {
-                continue;
-            }
-            if let Some(event) = entry.headers.text(header::CE_ID) {
+            if let Some(event) = entry.headers.text(header::CE_ID).filter(|_| entry.headers.is_live()) {
                 places.entry(event.to_owned()).or_insert((entry.partition, entry.offset));
             }
-        }
-        Ok(())
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     /// The tables that this branch is to see with this event, which lies there and came at this time.
@@ -145,11 +139,7 @@ fn history(look: &Look, name: &str) -> anyhow::Result<History> {
     let topic = format!("{}reference.{name}", look.config.prefix);
     let old = foldable(look, &topic)?;
     let mut history = History::default();
-    for entry in TopicReader::open(&ReadSpec::whole(&look.kafka, CLIENT, &topic)).map_err(read_error)? {
-        let entry = entry.map_err(read_error)?;
-        if look.is_stopped() {
-            break;
-        }
+    look.read(&ReadSpec::whole(&look.kafka, CLIENT, &topic), |entry| {
         anyhow::ensure!(history.versions() < MAX_VERSIONS, "{topic} has more than {MAX_VERSIONS} records");
         let key = String::from_utf8_lossy(entry.key.as_deref().unwrap_or_default()).into_owned();
         let row = entry.value.as_deref().map(|value| look.decoder.decode::<ReferenceRow>(value)).transpose();
@@ -158,6 +148,7 @@ fn history(look: &Look, name: &str) -> anyhow::Result<History> {
             Ok(row) => history.add(&key, place, row.map(|row| row.columns), entry.timestamp < old),
             Err(error) => render::notice(&format!("{topic}, row {key}: {error}; it is left out")),
         }
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(history)
 }

@@ -115,13 +115,7 @@ impl Lane {
                 rejected.iter().for_each(|r| *counts.dead_lettered.entry(r.code).or_default() += 1);
             }
             Outcome::Legs { outputs: made, legs } => {
-                let (mut made, mut rejected, mut otherwise) = (made, vec![], Code::Filtered);
-                for leg in legs.into_vec() {
-                    made.extend(leg.outputs);
-                    rejected.extend(leg.rejected);
-                    otherwise = leg.otherwise;
-                }
-                self.end(None, Outcome::of(made, rejected, otherwise), counts, outputs);
+                self.end(None, Outcome::together(made, legs), counts, outputs);
             }
             Outcome::Hold { key, until } => {
                 counts.held += 1;

@@ -1,7 +1,7 @@
 //! Tables of a stage as they were: every row that their topics have, and views that go along with what is to be shown. Owns how a view gets there. Must
 //! not know: what a view makes of a row, which rows are to be shown.
 use crate::commands::{
-    look::{Look, read_error},
+    look::Look,
     replay::{
         CLIENT,
         epochs::{Noted, Told, Which, foldable, wanted},
@@ -9,9 +9,9 @@ use crate::commands::{
 };
 use atio_schemas::Timestamp;
 use atio_stage::{TableSpec, Tables};
-use atio_stream::read::{ReadSpec, TopicReader};
+use atio_stream::read::ReadSpec;
 use atio_workflow::tables::{Folded, Place, Seen};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 /// Of all rows of one table.
 const MAX_BYTES: usize = 512 << 20;
@@ -34,11 +34,7 @@ impl Log {
     fn read(look: &Look, topic: &str) -> anyhow::Result<Self> {
         let old = foldable(look, topic)?;
         let (mut log, mut bytes) = (Self::default(), 0);
-        for entry in TopicReader::open(&ReadSpec::whole(&look.kafka, CLIENT, topic)).map_err(read_error)? {
-            let entry = entry.map_err(read_error)?;
-            if look.is_stopped() {
-                break;
-            }
+        look.read(&ReadSpec::whole(&look.kafka, CLIENT, topic), |entry| {
             let key = entry.key.unwrap_or_default();
             bytes += key.len() + entry.value.as_ref().map_or(0, Vec::len) + size_of::<Row>();
             anyhow::ensure!(
@@ -55,7 +51,8 @@ impl Log {
                 log.folded.add(place);
             }
             log.rows.entry(entry.partition).or_default().push(Row { place, key, value: entry.value });
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(log)
     }
 }
