@@ -31,9 +31,9 @@ pub(crate) enum Verdict {
 
 /// Groups that branches of workflows have of their own: those in force, and how many there may be before `auto` means pooled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
-    pub(crate) groups: u64,
-    pub(crate) budget: u64,
+pub struct Room {
+    pub groups: u64,
+    pub budget: u64,
 }
 
 /// `now` is what is kept of the object; None = never defined.
@@ -158,17 +158,23 @@ fn run(command: &Command, object: &Object, check: &dyn Check) -> Result<Decision
     })
 }
 
-/// Where its branches run from now on. Nothing goes back into the pool; and routers write a topic only where it is known to be there, and where
-/// nothing of the workflow can still be on its way through the pool.
 fn placed(command: &Command, now: Option<&Object>, facts: Facts, room: Room) -> Placement {
     if command.kind != ObjectKind::Workflow {
         return Placement::Own;
     }
     let before = now.filter(|object| object.latest > 0);
-    let own_topic = command.own_topic == Some(true);
+    let before = before.map(|object| (object.placement, object.in_force));
+    place(before, command.own_topic == Some(true), facts, room)
+}
+
+/// Where the branches of a workflow run that is brought into force. Nothing goes back into the pool; and routers write a topic only where it is known
+/// to be there, and where nothing of the workflow can still be on its way through the pool. `before`: where it ran, and whether it is in force;
+/// `own_topic`: its own topic is there.
+#[must_use]
+pub fn place(before: Option<(Placement, bool)>, own_topic: bool, facts: Facts, room: Room) -> Placement {
     let fits = room.groups + u64::from(facts.branches) <= room.budget;
     let wants_own = facts.wanted == Wanted::Own || facts.wanted == Wanted::Auto && fits;
-    match before.map(|object| (object.placement, object.in_force)) {
+    match before {
         Some((Placement::Own, in_force)) if in_force || own_topic => Placement::Own,
         Some((Placement::Own | Placement::Promoted, _)) => Placement::Promoted,
         Some((Placement::Pooled, true)) if facts.wanted != Wanted::Own => Placement::Pooled,

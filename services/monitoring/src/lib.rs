@@ -24,6 +24,7 @@ pub mod watcher;
 pub mod written;
 
 pub use check::{BuiltIn, Check, Facts, Refused, Wanted};
+pub use decide::{Room, place};
 
 use atio_schemas::{Codec, command::ObjectKind};
 use atio_stage::{Input, Pace, Run, Stage, Start, StoreSpec};

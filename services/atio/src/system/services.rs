@@ -4,7 +4,7 @@ use crate::system::{System, branches, declared, fair};
 use atio_delivery::metrics::DeliveryMetrics;
 use atio_incidents::view::View;
 use atio_ingestion::{files, metrics::IngestionMetrics};
-use atio_monitoring::{Facts, Wanted, pointer_key};
+use atio_monitoring::{Facts, Room, Wanted, place, pointer_key};
 use atio_runtime::{Config, clock, http::axum::Router};
 use atio_schemas::{
     Code, Codec,
@@ -182,29 +182,25 @@ pub fn as_declared(
     placed: &BTreeMap<String, Placement>,
 ) -> BTreeMap<String, Stored> {
     let known = Known::of(declarations);
-    let facts = |workflow: &WorkflowText| {
-        compile(&workflow.name, &workflow.text, &known).map(|d| facts(&d)).unwrap_or_default()
+    let of = |workflow: &WorkflowText| {
+        compile(&workflow.name, &workflow.text, &known).map(|definition| facts(&definition))
     };
-    let placement = |name: &str| placed.get(name).copied();
-    let mut groups: u32 = 0;
-    for workflow in declarations.workflows.values() {
-        if placement(&workflow.name).is_some_and(Placement::has_lanes) {
-            groups = groups.saturating_add(facts(workflow).branches);
-        }
-    }
+    let all_facts =
+        declarations.workflows.iter().map(|(name, workflow)| (name, of(workflow).unwrap_or_default()));
+    let all_facts: BTreeMap<&String, Facts> = all_facts.collect();
+    let before = |name: &str| placed.get(name).copied();
+    let has_lanes = |name: &str| before(name).is_some_and(Placement::has_lanes);
+    let there =
+        all_facts.iter().filter(|(name, _)| has_lanes(name)).map(|(_, facts)| u64::from(facts.branches));
+    let mut room = Room { groups: there.sum(), budget: u64::from(config.workflows.own_branches) };
     let mut all = BTreeMap::new();
     for workflow in declarations.workflows.values() {
-        let Facts { branches, wanted } = facts(workflow);
-        let fits = groups.saturating_add(branches) <= config.workflows.own_branches;
-        let placement = match (placement(&workflow.name), wanted) {
-            (Some(Placement::Pooled), Wanted::Own) => Placement::Promoted,
-            (Some(placement), _) => placement,
-            (None, Wanted::Own) => Placement::Own,
-            (None, Wanted::Auto) if fits => Placement::Own,
-            (None, Wanted::Auto | Wanted::Pooled) => Placement::Pooled,
-        };
-        if placed.get(&workflow.name).is_none() && placement.has_lanes() {
-            groups = groups.saturating_add(branches);
+        let facts = all_facts.get(&workflow.name).copied().unwrap_or_default();
+        let before = before(&workflow.name);
+        // Whoever applies makes its topic first.
+        let placement = place(before.map(|placement| (placement, true)), true, facts, room);
+        if before.is_none() && placement.has_lanes() {
+            room.groups += u64::from(facts.branches);
         }
         let text = Stored {
             kind: ObjectKind::Workflow,
