@@ -1,17 +1,12 @@
 //! Two people apply the same workflow at the same time: one is in force, the other is refused, told and audited, and comes in with the next version.
 //! Monitoring is frozen meanwhile, so that both certainly saw the same version. On both brokers.
-use crate::support::{Broker, Child, Deadline, Fleet, On, topic, trial};
+use crate::support::{Broker, Child, Deadline, Fleet, On, both, topic};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 pub fn trials() -> Vec<Trial> {
-    [On::Embedded, On::Kafka]
-        .map(|on| {
-            let run = move || at_once(&Broker::start(on).bootstrap);
-            trial(&format!("pipeline::applies::at_once_{on}"), on.needs(), run)
-        })
-        .into()
+    both("pipeline::applies::at_once_", at_once).into()
 }
 
 fn workflow(label: &str) -> String {
@@ -43,7 +38,9 @@ fn apply(fleet: &Fleet, label: &str) -> Child {
     child
 }
 
-fn at_once(bootstrap: &str) -> Result<(), Failed> {
+fn at_once(on: On) -> Result<(), Failed> {
+    let broker = Broker::start(on);
+    let bootstrap = &broker.bootstrap;
     let declarations = vec![("workflows/ours.yaml", workflow("first"))];
     let fleet = Fleet::only(bootstrap, &declarations, &["monitoring", "routing"]);
     assert!(in_force(&fleet).contains("first"));

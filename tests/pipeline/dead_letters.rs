@@ -1,7 +1,7 @@
 //! Dead letters looked at, mended, replayed and dropped: what was wrong arrives once, what was right before does not arrive again, and the audit log
 //! has it all. And a replay that is killed: each letter is replayed and marked, or neither.
 use super::system::{System, declare};
-use crate::support::{Broker, Child, Deadline, On, Running, atio, http, root, topic, trial, unique};
+use crate::support::{Broker, Child, Deadline, On, Running, atio, both, http, root, topic, trial, unique};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{
     config::ClientConfig,
@@ -30,10 +30,7 @@ const SLOWLY: &str = "50";
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![trial("pipeline::dead_letters::mended_and_replayed", &[], mended)];
-    trials.extend([On::Embedded, On::Kafka].map(|on| {
-        let name = format!("pipeline::dead_letters::killed_while_replaying_{on}");
-        trial(&name, on.needs(), move || killed(on))
-    }));
+    trials.extend(both("pipeline::dead_letters::killed_while_replaying_", killed));
     trials
 }
 

@@ -1,6 +1,6 @@
 //! A flood of one source doesn't delay the alerts of another: it waits on its own raw topic, not on those that all sources share. Compared is what
 //! overtakes an alert with what was there before it, so that it does not matter how fast the machine is.
-use crate::support::{Broker, Deadline, Fleet, On, metrics, topic, trial};
+use crate::support::{Broker, Deadline, Fleet, On, both, metrics, topic, topic_sink};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -25,9 +25,7 @@ const SINK: &str = "fair-out";
 const SOURCES: [&str; 2] = ["flood", "critical"];
 
 pub fn trials() -> Vec<Trial> {
-    [On::Embedded, On::Kafka]
-        .map(|on| trial(&format!("pipeline::fairness::{on}"), on.needs(), move || flooded(on)))
-        .into()
+    both("pipeline::fairness::", flooded).into()
 }
 
 fn declarations() -> Vec<(String, String)> {
@@ -39,16 +37,12 @@ fn declarations() -> Vec<(String, String)> {
         });
         (format!("sources/{name}.yaml"), text.to_string())
     };
-    let sink = json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "out"}, "type": "kafka", "topic": SINK,
-        "format": "report", "clearance": "red",
-    });
     let workflow = json!({
         "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "all"}, "on": "detection",
         "match": {"kind": "threat"}, "branches": {"out": [{"deliver": "out"}]},
     });
     let mut all: Vec<_> = SOURCES.iter().map(|name| source(name)).collect();
-    all.push(("sinks/out.yaml".to_owned(), sink.to_string()));
+    all.push(("sinks/out.yaml".to_owned(), topic_sink("out", SINK)));
     all.push(("workflows/all.yaml".to_owned(), workflow.to_string()));
     all
 }

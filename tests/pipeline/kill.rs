@@ -1,6 +1,6 @@
 //! `kill -9` in the middle of a load: of each service, and of the embedded broker. Nothing lost, nothing twice, ledger balanced. What
 //! there is is counted from topics, by a client that knows nothing of ATIO.
-use crate::support::{Broker, Deadline, Fleet, On, brief, topic, trial};
+use crate::support::{Broker, Deadline, Fleet, On, brief, topic, topic_sink, trial};
 use atio_stream::{Kafka as Client, Ledger, admin::Admin};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{
@@ -29,17 +29,13 @@ fn declarations() -> Vec<(&'static str, String)> {
         "apiVersion": "atio/v1", "kind": "Source", "metadata": {"name": "eve"}, "format": "suricata",
         "from": {"topic": {"name": "kill-eve", "start": "beginning", "payload": "naked"}},
     });
-    let sink = json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "out"}, "type": "kafka", "topic": "kill-out",
-        "format": "report", "clearance": "red",
-    });
     let workflow = json!({
         "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "all"}, "on": "detection",
         "match": {"kind": "threat"}, "branches": {"out": [{"deliver": "out"}]},
     });
     vec![
         ("sources/eve.yaml", source.to_string()),
-        ("sinks/out.yaml", sink.to_string()),
+        ("sinks/out.yaml", topic_sink("out", "kill-out")),
         ("workflows/all.yaml", workflow.to_string()),
     ]
 }

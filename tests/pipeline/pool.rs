@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     soak::random::Random,
-    support::{Broker, Deadline, Fleet, On, brief, topic, trial},
+    support::{Broker, Deadline, Fleet, On, both, brief, topic, trial},
 };
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{Message, producer::BaseRecord};
@@ -24,10 +24,7 @@ const STEP: usize = 420;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![trial("pipeline::pool::told", &[], told)];
-    trials.extend(
-        [On::Embedded, On::Kafka]
-            .map(|on| trial(&format!("pipeline::pool::killed_{on}"), on.needs(), move || killed(on))),
-    );
+    trials.extend(both("pipeline::pool::killed_", killed));
     trials
 }
 

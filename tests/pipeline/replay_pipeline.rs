@@ -1,6 +1,6 @@
 //! The shipped pipeline run again: what came in gives what it gave, also after tables and workflows have changed, from each hop; what is declared otherwise
 //! shows as a difference at each hop that it reaches; and nothing leaves. On both brokers.
-use crate::support::{Broker, Deadline, Fleet, On, http, root, topic, trial};
+use crate::support::{Broker, Deadline, Fleet, On, both, http, root, topic, topic_sink};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::Message;
 use serde_json::{Value, json};
@@ -10,12 +10,7 @@ const SERVICES: [&str; 5] = ["monitoring", "ingestion", "normalization", "enrich
 const INVENTORY: &str = "id,addresses,hostnames,owner,criticality,exposure,policies\nshop-web-1,192.0.2.10,shop.example.com,web,high,internet,OWNER\n";
 
 pub fn trials() -> Vec<Trial> {
-    [On::Embedded, On::Kafka]
-        .map(|on| {
-            let run = move || again(&Broker::start(on).bootstrap);
-            trial(&format!("pipeline::replay_pipeline::{on}"), on.needs(), run)
-        })
-        .into()
+    both("pipeline::replay_pipeline::", again).into()
 }
 
 fn inventory(owner: &str) -> String {
@@ -40,14 +35,11 @@ struct World {
 
 impl World {
     fn start(bootstrap: &str) -> Self {
-        let sink = json!({
-            "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "out"}, "type": "kafka", "topic": "out", "format": "report", "clearance": "red",
-        });
         let table = json!({
             "apiVersion": "atio/v1", "kind": "Table", "metadata": {"name": "assets"}, "file": "assets.csv", "format": "csv", "key": "id", "refresh": "1s",
         });
         let declarations = vec![
-            ("sinks/out.yaml", sink.to_string()),
+            ("sinks/out.yaml", topic_sink("out", "out")),
             ("tables/assets.yaml", table.to_string()),
             ("tables/assets.csv", inventory("web-team")),
             ("workflows/tell.yaml", workflow("one")),
@@ -108,7 +100,9 @@ fn deliveries(last: &Value, kind: &str) -> u64 {
     legs.map(|leg| leg["deliveries"][kind].as_u64().expect("a count")).sum()
 }
 
-fn again(bootstrap: &str) -> Result<(), Failed> {
+fn again(on: On) -> Result<(), Failed> {
+    let broker = Broker::start(on);
+    let bootstrap = &broker.bootstrap;
     let mut world = World::start(bootstrap);
     world.alerts_until(&["web-team", "version-one"]);
     world.fleet.declare("tables/assets.csv", &inventory("shop-team"));

@@ -1,6 +1,6 @@
 //! A replay sees tables as they were: each event the rows that its branch saw then, by what the stage noted; by time where it noted nothing; as they
 //! are now where compaction may have taken what was there. On both brokers.
-use crate::support::{Author, Broker, Deadline, Fleet, On, topic, trial};
+use crate::support::{Author, Broker, Deadline, Fleet, On, both, topic, topic_sink};
 use atio_schemas::{Detection, detection::Kind};
 use atio_stream::{Kafka, admin::Admin};
 use atio_topics::plan::{Change, Plan};
@@ -9,12 +9,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
 pub fn trials() -> Vec<Trial> {
-    [On::Embedded, On::Kafka]
-        .map(|on| {
-            let run = move || as_they_were(&Broker::start(on).bootstrap);
-            trial(&format!("pipeline::replay_tables::{on}"), on.needs(), run)
-        })
-        .into()
+    both("pipeline::replay_tables::", as_they_were).into()
 }
 
 fn table(name: &str) -> String {
@@ -60,17 +55,15 @@ fn compactable(fleet: &Fleet, topic: &str) {
     assert!(done.iter().all(|d| d.result.is_ok()), "{done:?}");
 }
 
-fn as_they_were(bootstrap: &str) -> Result<(), Failed> {
-    let sink = json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "owned"}, "type": "kafka", "topic": "replay-owned", "format": "report",
-        "clearance": "red",
-    });
+fn as_they_were(on: On) -> Result<(), Failed> {
+    let broker = Broker::start(on);
+    let bootstrap = &broker.bootstrap;
     let declarations = vec![
         ("tables/owners.yaml", table("owners")),
         ("tables/sites.yaml", table("sites")),
         ("tables/owners.csv", "id,team\nhost:web-1,web-team\n".to_owned()),
         ("tables/sites.csv", "id,team\nhost:web-1,oslo\n".to_owned()),
-        ("sinks/owned.yaml", sink.to_string()),
+        ("sinks/owned.yaml", topic_sink("owned", "replay-owned")),
         ("workflows/tell.yaml", workflow(&["owners"])),
     ];
     let fleet = Fleet::only(bootstrap, &declarations, &["ingestion", "monitoring", "routing"]);

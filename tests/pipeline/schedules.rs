@@ -1,6 +1,6 @@
 //! A workflow that is due by itself, while the service whose timers it hangs on is killed: no due time twice, none left out but those that fell
 //! into an outage and are told as such; then the next version, a pause, and its end. What there is is read from topics.
-use crate::support::{Broker, Deadline, Fleet, On, brief, topic, trial, watch::stamp};
+use crate::support::{Broker, Deadline, Fleet, On, both, brief, topic, topic_sink, watch::stamp};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -11,12 +11,7 @@ const SECOND_MS: i64 = 3000;
 const KILLS: [(i64, i64); 4] = [(1990, 0), (20, 4500), (1000, 0), (1950, 2500)];
 
 pub fn trials() -> Vec<Trial> {
-    [On::Embedded, On::Kafka]
-        .map(|on| {
-            let run = move || scheduled(&Broker::start(on).bootstrap);
-            trial(&format!("pipeline::schedules::each_due_time_once.{on}"), on.needs(), run)
-        })
-        .into()
+    both("pipeline::schedules::each_due_time_once.", scheduled).into()
 }
 
 fn workflow(every_ms: i64) -> String {
@@ -28,11 +23,7 @@ fn workflow(every_ms: i64) -> String {
 }
 
 fn declarations() -> Vec<(&'static str, String)> {
-    let sink = json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "out"}, "type": "kafka", "topic": "schedule-out",
-        "format": "report", "clearance": "red",
-    });
-    vec![("sinks/out.yaml", sink.to_string()), ("workflows/clock.yaml", workflow(PERIOD_MS))]
+    vec![("sinks/out.yaml", topic_sink("out", "schedule-out")), ("workflows/clock.yaml", workflow(PERIOD_MS))]
 }
 
 /// What came to the workflow.
@@ -63,7 +54,9 @@ fn event(line: &str) -> Event {
     }
 }
 
-fn scheduled(bootstrap: &str) -> Result<(), Failed> {
+fn scheduled(on: On) -> Result<(), Failed> {
+    let broker = Broker::start(on);
+    let bootstrap = &broker.bootstrap;
     let mut fleet = Fleet::only(bootstrap, &declarations(), &["monitoring", "routing"]);
     fleet.runs("routing", "routing-schedule");
     let routed = fleet.topic("workflow.clock");

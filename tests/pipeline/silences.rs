@@ -1,6 +1,6 @@
 //! What came does not come any more, and is back, while routing is killed: each silence is told once, each return once; who was heard on several
 //! partitions is silent where all are quiet; and what lay unread while routing was away is no silence.
-use crate::support::{Author, Broker, Deadline, Fleet, On, brief, topic, trial, watch::stamp};
+use crate::support::{Author, Broker, Deadline, Fleet, On, both, brief, topic, topic_sink, watch::stamp};
 use atio_schemas::{Detection, Timestamp, detection::Kind};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -11,25 +11,16 @@ const AFTER_MS: i64 = 10_000;
 const NOTICED_MS: i64 = AFTER_MS + AFTER_MS / 8;
 
 pub fn trials() -> Vec<Trial> {
-    [On::Embedded, On::Kafka]
-        .map(|on| {
-            let run = move || silences(&Broker::start(on).bootstrap);
-            trial(&format!("pipeline::silences::told_once.{on}"), on.needs(), run)
-        })
-        .into()
+    both("pipeline::silences::told_once.", silences).into()
 }
 
 fn declarations() -> Vec<(&'static str, String)> {
-    let sink = json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "out"}, "type": "kafka", "topic": "silence-out",
-        "format": "report", "clearance": "red",
-    });
     let workflow = json!({
         "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "quiet"}, "on": "silence",
         "silence": {"after": format!("{}s", AFTER_MS / 1000), "key": "source"}, "match": {"kind": "threat"},
         "branches": {"out": [{"deliver": "out"}]},
     });
-    vec![("sinks/out.yaml", sink.to_string()), ("workflows/quiet.yaml", workflow.to_string())]
+    vec![("sinks/out.yaml", topic_sink("out", "silence-out")), ("workflows/quiet.yaml", workflow.to_string())]
 }
 
 struct Bed {
@@ -110,7 +101,9 @@ fn event(line: &str) -> Event {
     }
 }
 
-fn silences(bootstrap: &str) -> Result<(), Failed> {
+fn silences(on: On) -> Result<(), Failed> {
+    let broker = Broker::start(on);
+    let bootstrap = &broker.bootstrap;
     let fleet = Fleet::only(bootstrap, &declarations(), &["monitoring", "routing"]);
     ["routing-heard", "routing-silence"].iter().for_each(|stage| fleet.runs("routing", stage));
     let author = Author::open(bootstrap, &fleet.registry, &fleet.prefix, &["enriched"]);

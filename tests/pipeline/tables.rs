@@ -1,6 +1,6 @@
 //! Branches that look into tables, on a broker: rows come from a file of the user's, change while the branch runs, and a version that looks into a
 //! second table comes to a branch that runs already. Beside it, deliveries of elements and of a path for what fails.
-use crate::support::{Author, Broker, Deadline, Fleet, On, topic, trial};
+use crate::support::{Author, Broker, Deadline, Fleet, On, topic, topic_sink, trial};
 use atio_schemas::{Detection, detection::Kind};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::Message;
@@ -16,14 +16,6 @@ fn table(name: &str, refresh: &str) -> String {
     json!({
         "apiVersion": "atio/v1", "kind": "Table", "metadata": {"name": name}, "file": format!("{name}.csv"), "format": "csv", "key": "id",
         "refresh": refresh,
-    })
-    .to_string()
-}
-
-fn sink(name: &str) -> String {
-    json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": name}, "type": "kafka", "topic": format!("tables-{name}"), "format": "report",
-        "clearance": "red",
     })
     .to_string()
 }
@@ -71,8 +63,8 @@ fn looked_into(bootstrap: &str) -> Result<(), Failed> {
         ("tables/sites.yaml", table("sites", "1s")),
         ("tables/owners.csv", "id,team\nhost:web-1,web-team\n".to_owned()),
         ("tables/sites.csv", "id,city\nhost:web-1,oslo\n".to_owned()),
-        ("sinks/owned.yaml", sink("owned")),
-        ("sinks/each.yaml", sink("each")),
+        ("sinks/owned.yaml", topic_sink("owned", "tables-owned")),
+        ("sinks/each.yaml", topic_sink("each", "tables-each")),
         ("workflows/tables.yaml", workflow(false)),
     ];
     let fleet = Fleet::only(bootstrap, &declarations, &["ingestion", "monitoring", "routing"]);

@@ -1,6 +1,6 @@
 //! Receipts and incidents that trigger workflows, while the service that reads them is killed: each is told once, and of an incident only that its match
 //! begins to hold. What there is is counted from topics.
-use crate::support::{Author, Broker, Deadline, Fleet, On, brief, topic, trial};
+use crate::support::{Author, Broker, Deadline, Fleet, On, both, brief, topic, topic_sink};
 use atio_schemas::{Timestamp, delivery::ReceiptRecord, detection::Kind, incident::Incident};
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
@@ -13,19 +13,10 @@ const RECEIPTS: usize = 200;
 const INCIDENTS: usize = 60;
 
 pub fn trials() -> Vec<Trial> {
-    [On::Embedded, On::Kafka]
-        .map(|on| {
-            let run = move || killed(&Broker::start(on).bootstrap);
-            trial(&format!("pipeline::triggers::killed.{on}"), on.needs(), run)
-        })
-        .into()
+    both("pipeline::triggers::killed.", killed).into()
 }
 
 fn declarations() -> Vec<(&'static str, String)> {
-    let sink = json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "out"}, "type": "kafka", "topic": "triggers-out",
-        "format": "report", "clearance": "red",
-    });
     let workflow = |name: &str, on: &str, matches: serde_json::Value| {
         json!({
             "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": name}, "on": on, "match": matches,
@@ -34,7 +25,7 @@ fn declarations() -> Vec<(&'static str, String)> {
         .to_string()
     };
     vec![
-        ("sinks/out.yaml", sink.to_string()),
+        ("sinks/out.yaml", topic_sink("out", "triggers-out")),
         ("workflows/receipts.yaml", workflow("receipts", "receipt", json!({"outcome": "rejected"}))),
         ("workflows/incidents.yaml", workflow("incidents", "incident", json!({"importance": {"gte": 80}}))),
     ]
@@ -65,7 +56,9 @@ fn incident(n: usize, round: usize) -> (String, Incident) {
     (id, incident)
 }
 
-fn killed(bootstrap: &str) -> Result<(), Failed> {
+fn killed(on: On) -> Result<(), Failed> {
+    let broker = Broker::start(on);
+    let bootstrap = &broker.bootstrap;
     let mut fleet = Fleet::only(bootstrap, &declarations(), &["monitoring", "routing"]);
     ["routing-receipt", "routing-incident"].iter().for_each(|stage| fleet.runs("routing", stage));
     let author = Author::open(bootstrap, &fleet.registry, &fleet.prefix, &["receipts", "incidents"]);

@@ -4,7 +4,7 @@ use super::{
     look::{Group, Position},
     oracle::{self, Books, Evidence, Findings},
 };
-use crate::support::{Broker, Deadline, Fleet, On, topic, unique};
+use crate::support::{Broker, Deadline, Fleet, On, topic, topic_sink, unique};
 use serde_json::json;
 use std::time::Duration;
 
@@ -100,17 +100,13 @@ fn declarations(alerts: &str, sink: &str) -> Vec<(&'static str, String)> {
         "apiVersion": "atio/v1", "kind": "Source", "metadata": {"name": "eve"}, "format": "suricata",
         "from": {"topic": {"name": alerts, "start": "beginning", "payload": "naked"}},
     });
-    let out = json!({
-        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": "out"}, "type": "kafka", "topic": sink,
-        "format": "report", "clearance": "red",
-    });
     let workflow = json!({
         "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": "all"}, "on": "detection",
         "match": {"kind": "threat"}, "branches": {"out": [{"deliver": "out"}]},
     });
     vec![
         ("sources/eve.yaml", source.to_string()),
-        ("sinks/out.yaml", out.to_string()),
+        ("sinks/out.yaml", topic_sink("out", sink)),
         ("workflows/all.yaml", workflow.to_string()),
     ]
 }

@@ -1,6 +1,7 @@
 //! The two brokers that trials run on, each a process of its own, or three: stopped, frozen, killed, and started again under their addresses on
 //! their data.
-use super::{Child, Need, Running, atio, kafka, kafka::Kafka, port::Ports, root};
+use super::{Child, Need, Running, atio, kafka, kafka::Kafka, port::Ports, root, trial};
+use libtest_mimic::{Failed, Trial};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -48,6 +49,11 @@ impl On {
             }
         }
     }
+}
+
+/// A trial on each broker, called `<name><broker>`.
+pub fn both(name: &str, run: fn(On) -> Result<(), Failed>) -> [Trial; 2] {
+    [On::Embedded, On::Kafka].map(|on| trial(&format!("{name}{on}"), on.needs(), move || run(on)))
 }
 
 impl fmt::Display for On {

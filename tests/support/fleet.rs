@@ -6,6 +6,7 @@ use super::{
     unique,
 };
 use atio_stream::{Counts, Kafka, admin::Admin};
+use serde_json::json;
 use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
 
@@ -208,4 +209,12 @@ impl Fleet {
             running.stop(name);
         }
     }
+}
+
+/// The declaration of a sink that writes reports to a topic, whatever they are marked.
+pub fn topic_sink(name: &str, topic: &str) -> String {
+    json!({
+        "apiVersion": "atio/v1", "kind": "Sink", "metadata": {"name": name}, "type": "kafka", "topic": topic, "format": "report", "clearance": "red",
+    })
+    .to_string()
 }

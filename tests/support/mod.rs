@@ -17,8 +17,8 @@ pub mod topic;
 pub mod watch;
 
 pub use author::Author;
-pub use broker::{Broker, On};
-pub use fleet::Fleet;
+pub use broker::{Broker, On, both};
+pub use fleet::{Fleet, topic_sink};
 pub use need::{Need, trial};
 pub use process::{Child, Deadline};
 pub use program::{Running, atio, oracle};

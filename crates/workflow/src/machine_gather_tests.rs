@@ -1,11 +1,12 @@
 //! `gather`: what comes together, what goes on with it, what is forgotten; and the same of random events against a model that shares no code with it.
-use super::*;
+use super::{
+    state_steps::{SITE, World},
+    *,
+};
 use crate::rehearsal::{Rehearsal, Subject};
-use atio_stage::{Headers, Overlay, StageError, State, Tables, Tx};
+use atio_stage::{Headers, StageError};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-
-const SITE: Site<'static> = Site { version: 3, home_networks: &[] };
 
 fn event(id: &str, asset: &str, user: &str) -> Detection {
     Detection {
@@ -114,27 +115,9 @@ fn an_event_without_the_key_goes_on() {
     }
 }
 
-struct World {
-    definition: Definition,
-    state: State,
-}
-
 impl World {
-    fn new(steps: &str) -> Self {
-        Self { definition: definition(steps), state: State::default() }
-    }
-    fn tx<T>(&mut self, now: i64, run: impl FnOnce(&mut Tx<'_>, &Definition, &Branch) -> T) -> T {
-        let (mut overlay, tables) = (Overlay::default(), Tables::default());
-        let done = run(
-            &mut Tx::new(Timestamp(now * 1_000_000), &self.state, &mut overlay, &tables),
-            &self.definition,
-            &self.definition.branches[0],
-        );
-        self.state.merge(overlay);
-        done
-    }
     /// An event whose record has this time, read at another; where it is held, under its id.
-    fn event(&mut self, at: i64, now: i64, d: &Detection) -> End {
+    fn gather(&mut self, at: i64, now: i64, d: &Detection) -> End {
         self.tx(now, |tx, definition, branch| {
             let mut end = run(definition, branch, d, SITE, Timestamp(at * 1_000_000), tx).unwrap();
             if let Some(delay) = &end.delayed {
@@ -162,14 +145,14 @@ impl World {
 #[test]
 fn what_is_read_late_still_comes_together() {
     let mut world = World::new("[{gather: {key: asset, within: 10s}}, {deliver: siem}]");
-    let first = world.event(0, 1000, &event("e0", "a", "u")).delayed.unwrap();
+    let first = world.gather(0, 1000, &event("e0", "a", "u")).delayed.unwrap();
     assert_eq!(first.due, Timestamp(1_005_000_000));
-    assert_eq!(world.event(9, 1001, &event("e1", "a", "u")).dropped, Some(Code::Gathered));
+    assert_eq!(world.gather(9, 1001, &event("e1", "a", "u")).dropped, Some(Code::Gathered));
     let end = world.due(1005, "e0");
     assert_eq!(end.outputs.len(), 1);
     // Its window is still open by the record's time, and what was in it has gone on.
-    assert!(world.event(9, 1006, &event("e2", "a", "u")).delayed.is_some());
-    assert_eq!(world.event(18, 1007, &event("e3", "a", "u")).dropped, Some(Code::Gathered));
+    assert!(world.gather(9, 1006, &event("e2", "a", "u")).delayed.is_some());
+    assert_eq!(world.gather(18, 1007, &event("e3", "a", "u")).dropped, Some(Code::Gathered));
     world.due(1011, "e2");
     assert_eq!(world.kept(), ["totals", "window"], "nothing is left of what went on");
 }
@@ -179,14 +162,14 @@ fn what_can_not_be_held_gathers_nothing() {
     let mut world = World::new("[{gather: {key: asset, within: 10s}}, {deliver: siem}]");
     world.tx(0, |tx, _, _| crate::state::crowd(tx, 0, crate::state::HELD_MAX));
     for id in ["e0", "e1"] {
-        let end = world.event(0, 0, &event(id, "a", "u"));
+        let end = world.gather(0, 0, &event(id, "a", "u"));
         assert_eq!((end.rejected.len(), end.rejected[0].code, end.dropped), (1, Code::TooMany, None));
     }
     // Too large to be held: those behind it don't join what never goes on.
     let mut world = World::new("[{gather: {key: asset, within: 10s}}, {deliver: siem}]");
     let large = Detection { command_line: Some("x".repeat(9 << 20)), ..event("e0", "a", "u") };
-    assert_eq!(world.event(0, 0, &large).rejected[0].code, Code::TooLarge);
-    assert_eq!(world.event(1, 1, &event("e1", "a", "u")).rejected, []);
+    assert_eq!(world.gather(0, 0, &large).rejected[0].code, Code::TooLarge);
+    assert_eq!(world.gather(1, 1, &event("e1", "a", "u")).rejected, []);
     assert_eq!(world.due(11, "e1").outputs.len(), 1);
 }
 
@@ -200,9 +183,9 @@ fn lists_are_bounded() {
         users: (from..from + 600).map(|n| format!("u{n}")).collect(),
         ..event(id, "a", "u")
     };
-    assert_eq!(world.event(0, 0, &many("e0", 0)).dropped, Some(Code::Gathered));
-    assert_eq!(world.event(0, 0, &many("e1", 600)).dropped, Some(Code::Gathered));
-    let end = world.event(0, 0, &many("e2", 0));
+    assert_eq!(world.gather(0, 0, &many("e0", 0)).dropped, Some(Code::Gathered));
+    assert_eq!(world.gather(0, 0, &many("e1", 600)).dropped, Some(Code::Gathered));
+    let end = world.gather(0, 0, &many("e2", 0));
     let document: Value = serde_json::from_slice(&end.outputs[0].payload).unwrap();
     let text = document.to_string();
     assert!(text.contains("gather_truncated") && text.contains("\"1000\""), "{text}");

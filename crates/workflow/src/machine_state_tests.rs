@@ -3,19 +3,19 @@ use super::*;
 use crate::state::{self, Delayed};
 use atio_stage::{Overlay, State, Tables, Tx};
 
-const SITE: Site<'static> = Site { version: 3, home_networks: &[] };
+pub(super) const SITE: Site<'static> = Site { version: 3, home_networks: &[] };
 
 /// A branch and what it keeps; time is told in seconds.
-struct World {
+pub(super) struct World {
     definition: Definition,
-    state: State,
+    pub(super) state: State,
 }
 
 impl World {
-    fn new(steps: &str) -> Self {
+    pub(super) fn new(steps: &str) -> Self {
         Self { definition: definition(steps), state: State::default() }
     }
-    fn tx<T>(&mut self, now: i64, run: impl FnOnce(&mut Tx<'_>, &Definition, &Branch) -> T) -> T {
+    pub(super) fn tx<T>(&mut self, now: i64, run: impl FnOnce(&mut Tx<'_>, &Definition, &Branch) -> T) -> T {
         let (mut overlay, tables) = (Overlay::default(), Tables::default());
         let mut tx = Tx::new(Timestamp(now * 1_000_000), &self.state, &mut overlay, &tables);
         let done = run(&mut tx, &self.definition, &self.definition.branches[0]);
