@@ -28,12 +28,11 @@ const QUESTION: Duration = Duration::from_secs(2);
 const GROUPS_EVERY: Duration = Duration::from_secs(5);
 /// Branches at most; each costs a client while it is looked.
 const BRANCHES_MAX: usize = 16;
-/// A group that is behind is judged by these last seconds.
-const JUDGED: Duration = Duration::from_secs(3);
-/// A branch that does less a second is slow by itself: nobody waits for it.
-const BRANCH_MIN: f64 = 20.0;
-/// A group of the way that does nothing at all stands still, or is paused.
-const GROUP_MIN: f64 = 1.0;
+/// A branch that is behind is judged by these last seconds; one that does less a second is slow by itself, or paused: nobody waits for it.
+const BRANCH: Judge = Judge { seconds: 10.0, least: 20.0 };
+/// A group of the way that does nothing at all stands still. It may be about to come back, and what was let through meanwhile would be before
+/// everything else then.
+const GROUP: Judge = Judge { seconds: 30.0, least: 1.0 };
 /// The pace is the mean of about so many seconds; a higher one before is forgotten in about so many.
 const SMOOTH: f64 = 1.0;
 const FORGET: f64 = 3.0;
@@ -96,7 +95,7 @@ impl Downstream {
                     let looked = look_on(&inside, (&kafka, &client_id), &watched, &stop);
                     if let Err(error) = looked {
                         if !std::mem::replace(&mut told, true) {
-                            tracing::warn!(error_code = error.code(), %error, "what waits downstream is not known: nobody is held back");
+                            unknown(&error);
                         }
                         std::thread::park_timeout(AGAIN);
                     } else {
@@ -138,16 +137,33 @@ fn look_on(
 ) -> Result<(), AdminError> {
     let mut looking = Looking::open(kafka, client_id, watched)?;
     let mut wanted = Instant::now();
+    let mut told = false;
     while !stop() && wanted.elapsed() < CALM {
         if downstream.0.wanted.swap(false, SeqCst) {
             wanted = Instant::now();
             let committed = downstream.0.committed.load(SeqCst);
-            let look = Look { committed, ..looking.look()? };
-            *downstream.0.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+            match looking.look() {
+                Ok(look) => {
+                    let look = Look { committed, ..look };
+                    *downstream.0.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+                    told = false;
+                }
+                // Clients are kept: making them takes longest where answers are slow.
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        unknown(&error);
+                    }
+                    std::thread::park_timeout(AGAIN);
+                }
+            }
         }
         std::thread::park_timeout(APART);
     }
     Ok(())
+}
+
+fn unknown(error: &AdminError) {
+    tracing::warn!(error_code = error.code(), %error, "what waits downstream is not known: if it stays so, nobody is held back");
 }
 
 struct Group {
@@ -232,7 +248,7 @@ impl<'a> Looking<'a> {
         for (hop, branch) in wanted {
             if !self.groups.iter().any(|g| g.hop == hop) {
                 let asker = self.connection.asker(&hop.group)?;
-                let progress = Progress::new(if branch { BRANCH_MIN } else { GROUP_MIN });
+                let progress = Progress::new(if branch { BRANCH } else { GROUP });
                 self.groups.push(Group { hop, branch, asker, progress, committed: vec![] });
             }
         }
@@ -259,18 +275,26 @@ fn standing(committed: &[Committed], ends: &Offsets) -> (Option<i64>, u64) {
     (done, lag)
 }
 
+/// By what a group that is behind is judged.
+#[derive(Clone, Copy, Debug)]
+struct Judge {
+    seconds: f64,
+    /// Records a second.
+    least: f64,
+}
+
 /// Whether a group is waited for: not one that has never begun, stands still, is paused, or is slow by itself.
 #[derive(Debug)]
 struct Progress {
-    least: f64,
+    by: Judge,
     /// Since when it is judged, and how far it was.
     mark: Option<(f64, i64)>,
     slow: bool,
 }
 
 impl Progress {
-    const fn new(least: f64) -> Self {
-        Self { least, mark: None, slow: false }
+    const fn new(by: Judge) -> Self {
+        Self { by, mark: None, slow: false }
     }
 
     fn counts(&mut self, now: f64, done: Option<i64>, lag: u64) -> bool {
@@ -278,8 +302,8 @@ impl Progress {
         let (since, before) = *self.mark.get_or_insert((now, done));
         if lag == 0 {
             (self.mark, self.slow) = (Some((now, done)), false);
-        } else if now - since >= JUDGED.as_secs_f64() {
-            self.slow = ((done - before) as f64) < self.least * (now - since);
+        } else if now - since >= self.by.seconds {
+            self.slow = ((done - before) as f64) < self.by.least * (now - since);
             self.mark = Some((now, done));
         }
         !self.slow

@@ -13,7 +13,7 @@ fn branches_are_known_by_their_groups() {
 
 #[test]
 fn a_group_that_stands_still_is_not_waited_for_until_it_goes_on() {
-    let mut group = Progress::new(100.0);
+    let mut group = Progress::new(Judge { seconds: 3.0, least: 100.0 });
     assert!(!group.counts(0.0, None, 50), "it has never begun");
     assert!(group.counts(1.0, Some(10), 50) && group.counts(3.9, Some(10), 5000), "not judged yet");
     assert!(!group.counts(4.0, Some(10), 5000), "three seconds without anything");

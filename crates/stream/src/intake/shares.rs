@@ -20,7 +20,7 @@ const WINDOW_FIRST: f64 = 1000.0;
 /// Guarantees go by what gets through downstream, records a second, at least by the last; by the first until it is known.
 const PACE_FIRST: f64 = 1000.0;
 const PACE_MIN: f64 = 20.0;
-/// Below so many a second nobody looks, and nothing is held back.
+/// Below so many in a second, or in a turn that takes longer, nobody looks, and nothing is held back.
 const BUSY: u64 = 200;
 const SECOND: Millis = 1000;
 /// So long after it was busy it is looked on.
@@ -93,9 +93,7 @@ impl Window {
 
     /// `held`: somebody was passed over; what gets through slowly is no sign of calm then.
     fn count(&mut self, now: Millis, sent: u64, held: bool) {
-        if now >= self.second.0 + SECOND {
-            self.second = (now, sent);
-        }
+        // Before the next second is begun: a turn may take longer than one.
         if sent - self.second.1 >= BUSY {
             self.busy_last = now;
             self.busy.get_or_insert((now, self.second.1));
@@ -103,6 +101,9 @@ impl Window {
             self.busy_last = now;
         } else if self.busy.is_some() && now >= self.busy_last + BUSY_FOR {
             (self.busy, self.look) = (None, None);
+        }
+        if now >= self.second.0 + SECOND {
+            self.second = (now, sent);
         }
     }
 

@@ -31,6 +31,8 @@ struct World {
     /// Records a millisecond that get through downstream.
     pace: f64,
     looks: bool,
+    /// Milliseconds that a turn takes.
+    turn: u64,
     now: u64,
     most: f64,
 }
@@ -53,24 +55,24 @@ impl World {
             downstream: 0.0,
             pace,
             looks,
+            turn: 10,
             now: 0,
             most: 0.0,
         }
     }
 
-    /// Turns of ten milliseconds.
     fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end {
-            self.now += 10;
-            self.downstream = (self.downstream - self.pace * 10.0).max(0.0);
+            self.now += self.turn;
+            self.downstream = (self.downstream - self.pace * self.turn as f64).max(0.0);
             for (n, flow) in self.flows.iter_mut().enumerate() {
-                flow.backlog += flow.rate * 10.0;
+                flow.backlog += flow.rate * self.turn as f64;
                 if flow.backlog < 1.0 {
                     self.since[n] = self.now;
                 }
             }
-            let look = (self.looks && self.shares.is_busy() && self.now.is_multiple_of(150)).then(|| Look {
+            let look = (self.looks && self.shares.is_busy() && self.now % 150 < self.turn).then(|| Look {
                 waiting: self.downstream as u64,
                 largest: self.downstream as u64,
                 pace: self.pace * 1000.0,
@@ -173,6 +175,16 @@ fn a_slow_downstream_is_not_taken_for_calm() {
     let mut world = World::new(vec![flood("a", 1), flood("a", 1)], 0.1, true);
     world.run(60_000);
     assert!(world.most < 2200.0, "{} at most wait downstream", world.most);
+}
+
+/// As on a machine that has too much to do.
+#[test]
+fn turns_that_take_longer_than_a_second_are_not_taken_for_calm() {
+    let mut world = World::new(vec![flood("a", 1), flood("a", 1)], 0.2, true);
+    world.turn = 1500;
+    world.run(60_000);
+    assert!(world.shares.is_busy());
+    assert!(world.most < 2500.0, "{} at most wait downstream", world.most);
 }
 
 fn flow() -> impl Strategy<Value = Flow> {
