@@ -88,6 +88,40 @@ fn elements_are_texts_numbers_or_yes_and_no() {
     );
 }
 
+/// What stands behind it runs for each, and gives what an `each` gives.
+#[test]
+fn an_event_is_split() {
+    let of = with_cves(&["CVE-1", "CVE-0", "CVE-2", "CVE-1"]);
+    let rest = "{when: '.item != \"CVE-0\"'}, {set: {cves: '[.item]'}}, {deliver: siem}";
+    let end = run_on(&format!("[{{deliver: stix}}, {{split: .cves}}, {rest}]"), &of);
+    let sinks: Vec<&str> = end.outputs.iter().map(|o| o.sink.as_str()).collect();
+    assert_eq!(sinks, ["stix", "siem", "siem"]);
+    assert_eq!((&end.rejected, end.dropped), (&vec![], None));
+    let each = run_on(&format!("[{{deliver: stix}}, {{each: .cves, do: [{rest}]}}]"), &of);
+    assert_eq!(keys(&end, "siem"), keys(&each, "siem"));
+    assert!(
+        columns(&end, 1).to_string().contains("CVE-1") && !columns(&end, 1).to_string().contains("CVE-2")
+    );
+    assert_eq!(run_on("[{split: .cves}, {deliver: siem}]", &with_cves(&[])).dropped, Some(Code::When));
+    // A part that fails is a dead letter, the others go on.
+    let fails = "[{split: .cves}, {set: {labels: 'if .item == \"CVE-2\" { [] } else { [.process] }'}}, {deliver: siem}]";
+    let end = run_on(fails, &with_cves(&["CVE-1", "CVE-2"]));
+    assert_eq!((end.outputs.len(), end.rejected.len()), (1, 1));
+}
+
+/// Also where the `split` or what stands behind it comes out of a fragment.
+#[test]
+fn a_fragment_splits_the_rest_of_its_branch() {
+    let text = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\non: detection\nmatch: {kind: threat}\nfragments: {parts: [{split: .cves}, {set: {cves: '[.item]'}}]}\nbranches: {b: [{call: parts}, {deliver: siem}]}\n";
+    let written = crate::spec::read("w.yaml", text).unwrap();
+    let names = |steps: &[crate::spec::Step]| steps.iter().map(|s| s.name.text.clone()).collect::<Vec<_>>();
+    let steps = &written.branches[0].steps;
+    assert_eq!(
+        (names(steps), names(&steps[0].each)),
+        (vec!["split".into()], vec!["set".into(), "deliver".into()])
+    );
+}
+
 /// `labels` takes no unknown element: the step fails.
 const FAILS: &str = "{set: {host: '\"changed\"', labels: '[downcase(.process)]'}";
 

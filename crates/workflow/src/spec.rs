@@ -37,7 +37,7 @@ const LATER_FIELDS: &[&str] = &["secrets", "every", "timers"];
 pub const MAX_BRANCHES: usize = 64;
 pub(crate) use answers::ENDS;
 use fragments::Fragments;
-pub use steps::MAX_STEPS;
+pub use steps::{MAX_STEPS, SPLIT};
 pub(crate) use testing::{MAX_GIVEN, MAX_TESTS};
 
 /// A definition as it is written.

@@ -72,6 +72,7 @@ fn the_documented_workflow_passes_its_tests() {
         called,
         handed_on,
         elements,
+        split,
         failing,
         counting,
         together,
@@ -84,7 +85,7 @@ fn the_documented_workflow_passes_its_tests() {
         test,
     ] = examples(&text)[..]
     else {
-        panic!("twenty examples")
+        panic!("twenty-one examples")
     };
     let passes = |name: &str, text: &str| {
         let definition = compile("docs", text, &known()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
@@ -116,6 +117,7 @@ fn the_documented_workflow_passes_its_tests() {
     assert!(calls.branches.iter().all(|b| b.steps.len() == 3));
     assert_eq!(passes("handed on", &format!("{head}  b:\n{handed_on}")).branches[0].calls.len(), 1);
     passes("elements", &format!("{head}  b:\n{elements}    - deliver: siem\n"));
+    passes("split", &format!("{head}  b:\n{split}"));
     passes("failing", &format!("{head}  b:\n{failing}"));
     let head_alone = "apiVersion: atio/v1\nkind: Workflow\nmetadata: {name: w}\n";
     assert!(!passes("together", &format!("{head_alone}{together}")).partition.is_default());

@@ -247,7 +247,7 @@ pub struct Flow {
     pub step: i32,
     /// Steps are read that work on a copy of the event: within what.
     pub aside: Option<&'static str>,
-    pub in_each: bool,
+    pub in_each: Option<&'static str>,
     /// Sinks of paths that exclude the rest of the branch: it may deliver to them as well.
     pub otherwise: BTreeSet<String>,
 }
@@ -408,7 +408,9 @@ fn acts(step: &spec::Step) -> bool {
 fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bool) {
     let Some(last) = written.last() else { return };
     // Of an `each` this is told where it is read.
-    if EFFECTS.contains(&last.name.text.as_str()) || last.name.text == "each" && acts(last) {
+    if EFFECTS.contains(&last.name.text.as_str())
+        || matches!(last.name.text.as_str(), "each" | spec::SPLIT) && acts(last)
+    {
         return;
     }
     if last.name.text == "if" && acts(last) {

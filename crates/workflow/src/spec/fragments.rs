@@ -42,7 +42,9 @@ impl Fragments {
     pub(super) fn put(&mut self, written: Vec<Step>, problems: &mut Vec<Problem>) -> Vec<Step> {
         self.calls = 0;
         let mut room = MAX_STEPS + 1;
-        self.expand(written, &mut vec![], &mut room, problems)
+        let mut all = self.expand(written, &mut vec![], &mut room, problems);
+        steps::split(&mut all);
+        all
     }
 
     fn expand(

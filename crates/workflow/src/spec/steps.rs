@@ -8,6 +8,8 @@ use atio_topics::Problem;
 pub const MAX_STEPS: usize = 128;
 /// Stands beside a step: the path that is taken where it fails.
 const ON_ERROR: &str = "on_error";
+/// What stands behind it in the branch is within it.
+pub const SPLIT: &str = "split";
 /// Would stand beside a step.
 const LATER: &[&str] = &["retry", "timeout", "time_limit"];
 
@@ -100,6 +102,16 @@ fn choice(entries: &[(Key, Node)], problems: &mut Vec<Problem>) -> Option<Step> 
     };
     let otherwise = field(entries, "else").map(|node| steps(node, problems)).unwrap_or_default();
     Some(Step { then: steps(then, problems), otherwise, ..Step::new(head) })
+}
+
+/// What stands behind a `split` in a branch is what its parts do.
+pub(super) fn split(steps: &mut Vec<Step>) {
+    let Some(at) = steps.iter().position(|step| step.name.text == SPLIT) else { return };
+    let behind = steps.split_off(at + 1);
+    if let Some(step) = steps.last_mut() {
+        step.each = behind;
+        split(&mut step.each);
+    }
 }
 
 /// `each` with `do` beside it.

@@ -1,5 +1,5 @@
-//! `each: '<list>'` with `do` beside it: steps that run once for each element of a list, each time on a copy of the event. Owns which elements there
-//! are, and what becomes of those that fail. Must not know: what the steps do.
+//! `each: '<list>'` with `do` beside it, and `split: '<list>'`: steps that run once for each element of a list, each time on a copy of the event. Owns which
+//! elements there are, and what becomes of those that fail. Must not know: what the steps do.
 use super::{Flow, Step, when::expression};
 use crate::{
     check::{self, Check},
@@ -21,14 +21,35 @@ const MAX_BYTES: usize = 64 << 20;
 
 #[derive(Debug)]
 struct Each {
+    name: &'static str,
     list: Expression,
     steps: Vec<Box<dyn Step>>,
 }
 
 pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
-    let list = expression(&step.body, "`each`", Purpose::Items, check);
-    if check.flow.in_each {
-        let message = "`each` within an `each` is not supported yet";
+    elements(step, ("each", "do"), check)
+}
+
+/// The event goes on as many: what stands behind it in the branch is what each of them does.
+pub(super) fn read_split(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn Step>> {
+    if step.each.is_empty() && check.flow.in_each.is_none() {
+        let message = "in the branch itself nothing stands behind `split`";
+        let help = "`- each: '<list>'` with `do: […]` does what is to be done for each element, and the branch goes on behind it";
+        check.problem(&step.name.place, message, Some(help.to_owned()));
+        return None;
+    }
+    elements(step, ("split", "split"), check)
+}
+
+/// `within`: where the steps for each element stand.
+fn elements(
+    step: &spec::Step,
+    (name, within): (&'static str, &str),
+    check: &mut Check<'_>,
+) -> Option<Box<dyn Step>> {
+    let list = expression(&step.body, &format!("`{name}`"), Purpose::Items, check);
+    if let Some(outer) = check.flow.in_each {
+        let message = format!("`{name}` within `{outer}` is not supported yet");
         let help = "one list of all: `each: 'flatten([.cves, .techniques])'`, or a second branch".to_owned();
         let problem = Problem::new(&step.name.place, message).help(Some(help));
         check.problems.push(Problem { code: Code::NotYetSupported, ..problem });
@@ -37,13 +58,13 @@ pub(super) fn read(step: &spec::Step, check: &mut Check<'_>) -> Option<Box<dyn S
     let element = list.as_ref().and_then(Expression::element).unwrap_or(ScalarType::Text);
     let inner = check::Flow {
         scope: Scope { item: Some(element), ..check.flow.scope.clone() },
-        in_each: true,
-        aside: Some("each"),
+        in_each: Some(name),
+        aside: Some(name),
         ..check.flow.clone()
     };
     let before = std::mem::replace(&mut check.flow, inner);
-    let steps = check::aside(("do", &step.each), before, true, check);
-    Some(Box::new(Each { list: list?, steps }))
+    let steps = check::aside((within, &step.each), before, true, check);
+    Some(Box::new(Each { name, list: list?, steps }))
 }
 
 /// The JSON Schema of the whole item.
@@ -57,9 +78,16 @@ pub(super) fn schema() -> serde_json::Value {
     })
 }
 
+pub(super) fn split_schema() -> serde_json::Value {
+    json!({
+        "$ref": "#/definitions/expression",
+        "description": "The event goes on once for each element of a list, as `.item`; the steps behind it run for each",
+    })
+}
+
 impl Step for Each {
     fn name(&self) -> &'static str {
-        "each"
+        self.name
     }
     fn run(&self, event: &mut Event<'_>) -> Flow {
         let items = match self.list.items(event.seen()) {

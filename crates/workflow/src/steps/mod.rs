@@ -119,11 +119,12 @@ static STEPS: &[Kind] = &[
     Kind { name: "remove", read: Read::One(objects::read_remove), schema: objects::schema },
     Kind { name: "sanitize", read: Read::One(sanitize::read), schema: sanitize::schema },
     Kind { name: "set", read: Read::One(set::read), schema: set::schema },
+    Kind { name: "split", read: Read::One(each::read_split), schema: each::split_schema },
     Kind { name: "when", read: Read::One(when::read), schema: when::schema },
 ];
 
 /// Steps of the language that this version does not know yet.
-const LATER: &[&str] = &["parallel", "retry", "split", "wait"];
+const LATER: &[&str] = &["parallel", "retry", "wait"];
 
 /// Every step's name, and whether it is refused for now.
 pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
@@ -184,7 +185,8 @@ pub(crate) fn read(step: &spec::Step, check: &mut Check<'_>) -> Vec<Box<dyn Step
 fn held_aside(step: &spec::Step, within: &str) -> Problem {
     let name = &step.name.text;
     let message = format!("`{name}` within `{within}` is not supported yet");
-    let help = format!("`{name}` in the branch itself, or a second branch");
+    let place = if within == spec::SPLIT { "before the `split`" } else { "in the branch itself" };
+    let help = format!("`{name}` {place}, or a second branch");
     let problem = Problem::new(&step.name.place, message).help(Some(help));
     Problem { code: Code::NotYetSupported, ..problem }
 }
@@ -200,11 +202,6 @@ fn stranger(step: &spec::Step) -> Problem {
         let help = "beside it, without a `- ` of its own: `- if: …`, and under the `if` `then: […]` and `else: […]`; `- each: …` and `do: […]`; `- convert: …` and `on_error: […]`";
         let message = format!("`{}` stands in the item of {of}", step.name.text);
         return Problem::new(&step.name.place, message).help(Some(help.to_owned()));
-    }
-    if step.name.text == "split" {
-        let problem = Problem::new(&step.name.place, "`split` is not supported yet");
-        let help = "`- each: '<list>'` with `do: […]`: steps for each element, on a copy of the event";
-        return Problem { code: Code::NotYetSupported, ..problem.help(Some(help.to_owned())) };
     }
     let names: Vec<&str> = STEPS.iter().map(|k| k.name).collect();
     unknown(&step.name, &names, LATER, "step")
