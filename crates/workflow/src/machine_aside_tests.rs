@@ -1,5 +1,6 @@
 //! Branches with `each` and `on_error`: steps that work on a copy of the event.
 use super::*;
+use crate::steps::Called;
 use std::collections::BTreeSet;
 
 fn columns(end: &End, at: usize) -> Value {
@@ -107,6 +108,21 @@ fn an_event_is_split() {
     let fails = "[{split: .cves}, {set: {labels: 'if .item == \"CVE-2\" { [] } else { [.process] }'}}, {deliver: siem}]";
     let end = run_on(fails, &with_cves(&["CVE-1", "CVE-2"]));
     assert_eq!((end.outputs.len(), end.rejected.len()), (1, 1));
+}
+
+/// So a part may wait, be held and come together with others: in the workflow that it is handed to.
+#[test]
+fn each_part_is_a_call_of_its_own() {
+    let calls = |cves: &[&str]| {
+        let end =
+            run_on("[{split: .cves}, {set: {cves: '[.item]'}}, {call: {workflow: other}}]", &with_cves(cves));
+        let of = |call: &Called| (call.detection.cves.clone(), call.detection.event_id.clone());
+        end.calls.iter().map(of).collect::<BTreeSet<_>>()
+    };
+    let (two, three) = (calls(&["CVE-1", "CVE-2"]), calls(&["CVE-3", "CVE-2", "CVE-1"]));
+    let ids: BTreeSet<&String> = three.iter().map(|(_, id)| id).collect();
+    assert_eq!((two.len(), three.len(), ids.len()), (2, 3, 3));
+    assert!(two.is_subset(&three), "the same part is the same call, in whatever order");
 }
 
 /// Also where the `split` or what stands behind it comes out of a fragment.

@@ -119,7 +119,10 @@ pub(super) fn before_waits(step: &spec::Step, check: &mut Check<'_>) -> Option<(
     }
     let kind = &step.name.text;
     let message = format!("`{kind}` behind an `await` is not supported yet");
-    let problem = Problem::new(&step.name.place, message).help(Some(format!("`{kind}` before the `await`")));
+    let help = format!(
+        "`{kind}` before the `await`, or in a workflow that is called there: `- call: {{workflow: <name>}}`"
+    );
+    let problem = Problem::new(&step.name.place, message).help(Some(help));
     check.problems.push(Problem { code: Code::NotYetSupported, ..problem });
     None
 }

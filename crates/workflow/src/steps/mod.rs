@@ -186,7 +186,9 @@ fn held_aside(step: &spec::Step, within: &str) -> Problem {
     let name = &step.name.text;
     let message = format!("`{name}` within `{within}` is not supported yet");
     let place = if within == spec::SPLIT { "before the `split`" } else { "in the branch itself" };
-    let help = format!("`{name}` {place}, or a second branch");
+    let help = format!(
+        "`{name}` {place}, or in a workflow that is called there: `- call: {{workflow: <name>}}`, or a second branch"
+    );
     let problem = Problem::new(&step.name.place, message).help(Some(help));
     Problem { code: Code::NotYetSupported, ..problem }
 }
