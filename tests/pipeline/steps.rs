@@ -1,6 +1,6 @@
 //! Branches that count and hold, while the service that runs them is killed: what is delayed goes on once, what is counted stays counted, what is
-//! gathered is in exactly one of those that go on. The steps come with a second version, to branches that run already; and a workflow counts over all
-//! assets. What is delivered is counted from topics.
+//! gathered is in exactly one of those that go on. The steps come with a second version, to branches that run already; a workflow counts over all
+//! assets; and one splits its events and hands the parts to another, which holds them. What is delivered is counted from topics.
 use crate::support::{Author, Broker, Deadline, Fleet, On, brief, topic, trial};
 use atio_schemas::{Detection, detection::Kind};
 use atio_stream::Counts;
@@ -17,6 +17,8 @@ const ROUNDS: usize = 3;
 const LIMIT: usize = 4;
 /// Over all assets there are so many rules.
 const RULES: usize = 7;
+/// An event comes to so many parts.
+const PARTS: usize = 3;
 /// Long enough that a round is held when the service is killed, and due when it is there again or soon after.
 const DELAY: &str = "6s";
 /// Some of a round are gathered before it is killed, some after.
@@ -58,6 +60,25 @@ fn across() -> String {
     .to_string()
 }
 
+/// Each event goes on as its parts, in a workflow of their own.
+fn parts() -> [(&'static str, String); 2] {
+    let workflow = |name: &str, on: &str, branches: Value| {
+        json!({
+            "apiVersion": "atio/v1", "kind": "Workflow", "metadata": {"name": name}, "on": on, "match": {"kind": "threat"},
+            "branches": branches,
+        })
+        .to_string()
+    };
+    let whole = json!([{"split": ".cves"}, {"set": {"cves": "[.item]"}}, {"call": {"workflow": "part"}}]);
+    [
+        ("workflows/whole.yaml", workflow("whole", "detection", json!({"out": whole}))),
+        (
+            "workflows/part.yaml",
+            workflow("part", "manual", json!({"parts": [{"delay": "2s"}, {"deliver": "parts"}]})),
+        ),
+    ]
+}
+
 fn declarations() -> Vec<(&'static str, String)> {
     let sink = |name: &str, format: &str| {
         json!({
@@ -66,15 +87,18 @@ fn declarations() -> Vec<(&'static str, String)> {
         })
         .to_string()
     };
-    vec![
+    let mut all = vec![
         ("sinks/late.yaml", sink("late", "report")),
         ("sinks/once.yaml", sink("once", "report")),
         ("sinks/few.yaml", sink("few", "report")),
         ("sinks/many.yaml", sink("many", "ecs")),
         ("sinks/rules.yaml", sink("rules", "report")),
+        ("sinks/parts.yaml", sink("parts", "report")),
         ("workflows/across.yaml", across()),
         ("workflows/steps.yaml", workflow(json!([]), json!([]), json!([]), json!([]))),
-    ]
+    ];
+    all.extend(parts());
+    all
 }
 
 fn event(n: usize) -> (String, Detection) {
@@ -82,6 +106,7 @@ fn event(n: usize) -> (String, Detection) {
     let mut detection = Detection::new(format!("event-{n}"), Kind::Threat, "default", "trial");
     detection.asset = Some(asset.clone());
     detection.rule.id = Some(format!("1:{}", n % RULES));
+    detection.cves = (0..PARTS).map(|part| format!("CVE-2026-{}", 1000 + n * PARTS + part)).collect();
     (asset, detection)
 }
 
@@ -91,7 +116,9 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
     let mut fleet = Fleet::only(bootstrap, &declarations(), &["monitoring", "routing"]);
     let author = Author::open(bootstrap, &fleet.registry, &fleet.prefix, &["enriched"]);
     let stage = |branch: &str| format!("routing.steps.{branch}");
-    fleet.runs("routing", "routing.across.rules");
+    for stage in ["routing.across.rules", "routing.whole.out", "routing.part.parts"] {
+        fleet.runs("routing", stage);
+    }
     BRANCHES.iter().for_each(|b| fleet.runs("routing", &stage(b)));
     let delivered =
         |fleet: &Fleet, sink: &str| topic::count(bootstrap, &fleet.topic(&format!("delivery.{sink}")));
@@ -139,7 +166,8 @@ fn killed(bootstrap: &str) -> Result<(), Failed> {
     let total = 1 + ROUNDS * ROUND;
     let done = Deadline::after(90).every(Duration::from_millis(200), || {
         let held = |branch: &str| fleet.ledger("routing", &stage(branch)).held;
-        (delivered(&fleet, "late") >= total && held("late") == 0 && held("many") == 0).then_some(())
+        let all = delivered(&fleet, "late") >= total && delivered(&fleet, "parts") >= total * PARTS;
+        (all && held("late") == 0 && held("many") == 0).then_some(())
     });
     let mut wrong: Vec<String> =
         done.is_none().then(|| "not everything that was held went on".to_owned()).into_iter().collect();
@@ -172,11 +200,12 @@ fn committed(fleet: &Fleet, workflow: &str, branch: &str) -> Counts {
 fn judge(fleet: &Fleet, bootstrap: &str, total: usize) -> Vec<String> {
     let mut wrong = vec![];
     // One event came before there was anything to count.
-    for (workflow, branch, expected) in [
-        ("steps", "late", total),
-        ("steps", "once", 1 + ASSETS),
-        ("steps", "few", 1 + LIMIT * ASSETS),
-        ("across", "rules", RULES),
+    for (workflow, branch, read, expected) in [
+        ("steps", "late", total, total),
+        ("steps", "once", total, 1 + ASSETS),
+        ("steps", "few", total, 1 + LIMIT * ASSETS),
+        ("across", "rules", total, RULES),
+        ("part", "parts", total * PARTS, total * PARTS),
     ] {
         let topic = fleet.topic(&format!("delivery.{branch}"));
         let by_key = topic::by_header(bootstrap, &topic, "atio_idempotency_key");
@@ -188,7 +217,7 @@ fn judge(fleet: &Fleet, bootstrap: &str, total: usize) -> Vec<String> {
             ));
         }
         let counts = committed(fleet, workflow, branch);
-        let (read, emitted) = (total as u64, expected as u64);
+        let (read, emitted) = (read as u64, expected as u64);
         let ends =
             (counts.read, counts.emitted, counts.dropped_total(), counts.dead_lettered_total(), counts.held);
         if ends != (read, emitted, read - emitted, 0, 0) {
