@@ -3,6 +3,7 @@ mod applies;
 mod crowd;
 mod dead_letters;
 mod fairness;
+mod in_effect;
 mod incidents;
 mod kill;
 mod metrics;
@@ -32,6 +33,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(kill::trials());
     trials.extend(dead_letters::trials());
     trials.extend(fairness::trials());
+    trials.extend(in_effect::trials());
     trials.extend(incidents::trials());
     trials.extend(crowd::trials());
     trials.extend(applies::trials());

@@ -74,6 +74,14 @@ impl Fleet {
         Running::start(service, &mut command)
     }
 
+    /// Another instance of a service; whoever starts it ends it.
+    pub fn beside(&self, service: &str, ordinal: u32) -> Running {
+        let name = format!("{service}-{ordinal}");
+        let mut command = self.command(&name);
+        command.args(["run", service, "--http", "127.0.0.1:0", "--ordinal", &ordinal.to_string()]);
+        Running::start(&name, &mut command)
+    }
+
     /// Runs a client command to its end; its stdout.
     pub fn client(&self, args: &[&str]) -> Vec<String> {
         let ended = self.ask(args);

@@ -23,8 +23,10 @@ use std::{
     time::Duration,
 };
 
-/// Tables advance at most so often.
+/// Tables advance at most so often: each advance is a copy of what others see, and is noted.
 const EVERY: Millis = 1000;
+/// While nothing comes it is looked so often, so that a single change, of a workflow say, does not wait for a whole `EVERY`.
+const LOOK: Millis = 100;
 /// Rows that one advance applies at most; the rest comes with the next.
 const ROWS_AT_ONCE: usize = 20_000;
 /// A lane that finds another one loading looks again after this.
@@ -146,10 +148,13 @@ impl Source {
             return Ok(());
         }
         let Some(reader) = try_lock(&self.reader).filter(|_| is_due()) else { return Ok(()) };
-        self.due.store(self.clock.now() + EVERY, Ordering::Relaxed);
+        self.due.store(self.clock.now() + LOOK, Ordering::Relaxed);
         let Some(reader) = &*reader else { return Ok(()) };
         match reader.poll(Duration::ZERO)? {
-            Some(first) => self.take(reader, first, seen, ensure),
+            Some(first) => {
+                self.due.store(self.clock.now() + EVERY, Ordering::Relaxed);
+                self.take(reader, first, seen, ensure)
+            }
             None => Ok(()),
         }
     }
