@@ -38,7 +38,10 @@ pub(super) const FETCH_BYTES: &str = "65536";
 /// Records that wait for the driver: the work of some 20 ms. With four times as much a lane was no faster.
 pub(super) const QUEUE_KIB: &str = "512";
 /// The same where each partition has a queue of its own; one answer still goes above.
-const SPLIT_QUEUE_KIB: &str = "128";
+const SPLIT_QUEUE_KIB: &str = "256";
+/// There is one fetch at a time, and it leaves out whose queue is full: where all are full that have records, it waits for those that have none, so
+/// long, and nothing comes meanwhile. One shared queue that is full leaves out all, and no fetch waits.
+const SPLIT_FETCH_WAIT_MS: &str = "50";
 
 /// What the group told, in its order; each is to be acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +152,7 @@ impl LaneConsumer {
         config
             .set("fetch.queue.backoff.ms", "5")
             // A fetch ends when something comes; without that, this often for nothing.
-            .set("fetch.wait.max.ms", FETCH_WAIT_MS)
+            .set("fetch.wait.max.ms", if spec.split { SPLIT_FETCH_WAIT_MS } else { FETCH_WAIT_MS })
             .set("fetch.min.bytes", "1")
             .set("topic.metadata.refresh.interval.ms", METADATA_MS)
             // As compressed: in memory a partition's answer can be thirty times that, which was most of a service's memory. A larger batch
