@@ -102,14 +102,15 @@ impl World<'_> {
         let first = self.events.len();
         let apply = self.fleet.begin(&["apply"]);
         let deadline = Deadline::after(120);
-        let all = |world: &World<'_>| world.last.iter().all(|last| *last == version);
-        while !all(self) {
+        let defined = loop {
+            if let Some(defined) = self.defined.filter(|_| self.last.iter().all(|last| *last == version)) {
+                break defined;
+            }
             assert!(deadline.left().is_some(), "version {version} is in effect for all: {:?}", self.last);
             self.go_on()?;
-        }
+        };
         let ended = apply.finish(deadline);
         assert!(ended.status.success(), "{}", ended.told());
-        let defined = self.defined.ok_or("the definition was read before it was in effect")?;
         let before = self.events.iter().skip(first).filter(|(_, under)| *under == Some(version - 1));
         Ok(before.map(|(sent, _)| sent.saturating_duration_since(defined)).max().unwrap_or_default())
     }
