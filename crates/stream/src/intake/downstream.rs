@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks.
+/// Between two looks, where the lane does not want one sooner.
 const APART: Duration = Duration::from_millis(100);
 /// Who is not asked looks so often whether he is to end.
 const NOTICE: Duration = Duration::from_millis(200);
@@ -89,21 +89,30 @@ impl Downstream {
         let inside = downstream.clone();
         let (kafka, client_id) = (kafka.clone(), client_id.to_owned());
         let run = move || {
-            let mut told = false;
+            let mut looking = None;
+            let (mut wanted, mut told) = (Instant::now(), false);
             while !stop() {
-                if inside.0.wanted.load(SeqCst) {
-                    let looked = look_on(&inside, (&kafka, &client_id), &watched, &stop);
-                    if let Err(error) = looked {
-                        if !std::mem::replace(&mut told, true) {
-                            unknown(&error);
+                if inside.0.wanted.swap(false, SeqCst) {
+                    wanted = Instant::now();
+                    let committed = inside.0.committed.load(SeqCst);
+                    match look(&mut looking, (&kafka, &client_id), &watched) {
+                        Ok(look) => {
+                            let look = Look { committed, ..look };
+                            *inside.0.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+                            told = false;
                         }
-                        std::thread::park_timeout(AGAIN);
-                    } else {
-                        told = false;
+                        // Clients are kept: making them takes longest where answers are slow.
+                        Err(error) => {
+                            if !std::mem::replace(&mut told, true) {
+                                tracing::warn!(error_code = error.code(), %error, "what waits downstream is not known: if it stays so, nobody is held back");
+                            }
+                            std::thread::park_timeout(AGAIN);
+                        }
                     }
-                } else {
-                    std::thread::park_timeout(NOTICE);
+                } else if wanted.elapsed() >= CALM {
+                    looking = None;
                 }
+                std::thread::park_timeout(if looking.is_some() { APART } else { NOTICE });
             }
         };
         let thread = std::thread::Builder::new().name("downstream".to_owned()).spawn(run)?;
@@ -128,42 +137,16 @@ impl Downstream {
     }
 }
 
-/// Until nobody has wanted it for a while.
-fn look_on(
-    downstream: &Downstream,
+/// With the clients of the last time, where there are some.
+fn look<'w>(
+    looking: &mut Option<Looking<'w>>,
     (kafka, client_id): (&Kafka, &str),
-    watched: &Watched,
-    stop: &dyn Fn() -> bool,
-) -> Result<(), AdminError> {
-    let mut looking = Looking::open(kafka, client_id, watched)?;
-    let mut wanted = Instant::now();
-    let mut told = false;
-    while !stop() && wanted.elapsed() < CALM {
-        if downstream.0.wanted.swap(false, SeqCst) {
-            wanted = Instant::now();
-            let committed = downstream.0.committed.load(SeqCst);
-            match looking.look() {
-                Ok(look) => {
-                    let look = Look { committed, ..look };
-                    *downstream.0.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
-                    told = false;
-                }
-                // Clients are kept: making them takes longest where answers are slow.
-                Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        unknown(&error);
-                    }
-                    std::thread::park_timeout(AGAIN);
-                }
-            }
-        }
-        std::thread::park_timeout(APART);
+    watched: &'w Watched,
+) -> Result<Look, AdminError> {
+    match looking {
+        Some(known) => known.look(),
+        None => looking.insert(Looking::open(kafka, client_id, watched)?).look(),
     }
-    Ok(())
-}
-
-fn unknown(error: &AdminError) {
-    tracing::warn!(error_code = error.code(), %error, "what waits downstream is not known: if it stays so, nobody is held back");
 }
 
 struct Group {
