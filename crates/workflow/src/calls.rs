@@ -4,7 +4,7 @@ use crate::{
     Definition, Definitions, End, Trigger,
     machine::Called,
     outputs,
-    routed::{To, Unwritten, place},
+    routed::{To, Unwritten},
     suggest,
     yaml::Key,
 };
@@ -80,8 +80,7 @@ fn called(to: To<'_>, from: &Headers, end: &mut End) -> Result<Vec<Output>, Unwr
     for Called { workflow, detection } in std::mem::take(&mut end.calls) {
         match callee(&workflow, &detection, depth, to.definitions) {
             Ok(Some(version)) => {
-                let key = Some(place(&detection).as_bytes().to_vec());
-                outputs.extend(to.routed(&from, (key, None), detection, &[(&workflow, version)])?);
+                outputs.extend(to.event(&from, detection, &[(&workflow, version)])?);
             }
             Ok(None) => _ = end.dropped.get_or_insert(Code::NoMatch),
             Err(reject) => end.rejected.push(reject),

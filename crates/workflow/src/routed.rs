@@ -47,13 +47,23 @@ impl Unwritten {
     }
 }
 
-/// What an event is keyed by where nothing else is said.
-#[must_use]
-pub fn place(detection: &Detection) -> &str {
-    detection.asset.as_ref().or(detection.incident_id.as_ref()).unwrap_or(&detection.event_id)
-}
-
 impl To<'_> {
+    /// As [`Self::routed`], of an event that no record has brought: keyed by its asset, else its incident, else itself.
+    ///
+    /// # Errors
+    /// [`Unwritten`].
+    pub fn event(
+        self,
+        from: &Headers,
+        detection: Detection,
+        found: &[(&str, i64)],
+    ) -> Result<Vec<Output>, Unwritten> {
+        let place =
+            detection.asset.as_ref().or(detection.incident_id.as_ref()).unwrap_or(&detection.event_id);
+        let key = Some(place.as_bytes().to_vec());
+        self.routed(from, (key, None), detection, found)
+    }
+
     /// A record for each workflow with a topic of its own, under the key that it brings its events together by, else this one; and what all others
     /// share, out of which the pool takes it. With the detection's datum, where that is written already. `from`: headers of the record that it came
     /// with.

@@ -407,10 +407,8 @@ fn acts(step: &spec::Step) -> bool {
 /// A branch ends with a delivery or a word to its incident, and nothing stands behind it; so does each way of an `if` that ends it.
 fn ending(written: &[spec::Step], name: &Key, check: &mut Check<'_>, unsound: bool) {
     let Some(last) = written.last() else { return };
-    // Of an `each` this is told where it is read.
-    if EFFECTS.contains(&last.name.text.as_str())
-        || matches!(last.name.text.as_str(), "each" | spec::SPLIT) && acts(last)
-    {
+    // Of what runs for each element this is told where it is read.
+    if EFFECTS.contains(&last.name.text.as_str()) || !last.each.is_empty() && acts(last) {
         return;
     }
     if last.name.text == "if" && acts(last) {

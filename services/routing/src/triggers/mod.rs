@@ -25,7 +25,6 @@ use atio_stix::{graph, ids};
 use atio_workflow::{
     Definition, End, Site, To, Trigger,
     rehearsal::{Rehearsal, Subject},
-    routed::place,
 };
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -293,8 +292,7 @@ fn routed_to(
     detection: Detection,
     found: &[(&str, i64)],
 ) -> Result<Vec<Output>, Outcome> {
-    let key = Some(place(&detection).as_bytes().to_vec());
-    to.routed(from, (key, None), detection, found).map_err(router::refused)
+    to.event(from, detection, found).map_err(router::refused)
 }
 
 /// How bad it is, 0 to 100, in all columns that say so, and why.
