@@ -3,9 +3,9 @@
 use crate::support::{Broker, Deadline, Fleet, On, both, metrics, topic, topic_sink};
 use libtest_mimic::{Failed, Trial};
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Message, Offset,
     config::ClientConfig,
-    consumer::{BaseConsumer, Consumer},
+    consumer::BaseConsumer,
     error::KafkaError,
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
@@ -131,16 +131,6 @@ fn watch(
     Ok((arrived.into_values().collect(), FLOOD + flood))
 }
 
-fn at_the_sink(bootstrap: &str) -> Result<BaseConsumer, KafkaError> {
-    let consumer = topic::reader(bootstrap, "fair-sink", "read_committed");
-    let mut from = TopicPartitionList::new();
-    for partition in topic::partitions(&consumer, SINK) {
-        from.add_partition_offset(SINK, partition, Offset::Beginning)?;
-    }
-    consumer.assign(&from)?;
-    Ok(consumer)
-}
-
 /// Seconds in which a source waited for others.
 fn held_back(fleet: &Fleet, source: &str) -> f64 {
     let label = format!("source=\"{source}\"");
@@ -159,7 +149,7 @@ fn flooded(on: On) -> Result<(), Failed> {
     let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (&**name, text.clone())).collect();
     let fleet = Fleet::start(bootstrap, &files);
     fleet.runs("routing", "routing.all.out");
-    let consumer = at_the_sink(bootstrap)?;
+    let consumer = topic::follow(bootstrap, "fair-sink", &[(SINK, Offset::Beginning)])?;
     let producer = producer(bootstrap);
     (0..FLOOD).for_each(|n| put(&producer, "flood", n));
     producer.flush(Duration::from_secs(60))?;

@@ -3,11 +3,7 @@
 use crate::support::{Author, Broker, Deadline, Fleet, On, both, metrics, topic, topic_sink};
 use atio_schemas::{Detection, detection::Kind};
 use libtest_mimic::{Failed, Trial};
-use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-};
+use rdkafka::{Message, Offset, consumer::BaseConsumer, error::KafkaError};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -41,19 +37,6 @@ fn event(n: usize) -> (String, Detection) {
 fn number(text: &str, word: &str) -> Option<usize> {
     let (_, rest) = text.split_once(&format!("{word} <"))?;
     rest.split_once('>')?.0.parse().ok()
-}
-
-/// Reads definitions from now on, and all that is delivered.
-fn outside(fleet: &Fleet, out: &str) -> Result<BaseConsumer, KafkaError> {
-    let consumer = topic::reader(&fleet.kafka, "in-effect", "read_committed");
-    let mut from = TopicPartitionList::new();
-    for (name, offset) in [(fleet.topic("workflows"), Offset::End), (out.to_owned(), Offset::Beginning)] {
-        for partition in topic::partitions(&consumer, &name) {
-            from.add_partition_offset(&name, partition, offset)?;
-        }
-    }
-    consumer.assign(&from)?;
-    Ok(consumer)
 }
 
 struct World<'f> {
@@ -128,10 +111,13 @@ fn everywhere(on: On) -> Result<(), Failed> {
     let fleet = Fleet::only(&broker.bootstrap, &files, &["monitoring", "routing", "delivery"]);
     let second = fleet.beside("routing", 1);
     let reads = || metrics::ledgers(&second.said("http")).remove(STAGE).unwrap_or_default().read;
+    // Definitions from now on, and all that is delivered.
+    let topics = [(&*fleet.topic("workflows"), Offset::End), (&*out, Offset::Beginning)];
+    let consumer = topic::follow(&fleet.kafka, "in-effect", &topics)?;
     let mut world = World {
         fleet: &fleet,
         author: Author::open(&broker.bootstrap, &fleet.registry, &fleet.prefix, &["enriched"]),
-        consumer: outside(&fleet, &out)?,
+        consumer,
         out,
         events: vec![],
         last: [0; ASSETS],

@@ -68,18 +68,20 @@ impl Fleet {
         command
     }
 
-    fn run(&self, service: &'static str) -> Running {
-        let mut command = self.command(service);
-        command.args(["run", service, "--http", "127.0.0.1:0", "--ordinal", "0"]);
-        Running::start(service, &mut command)
+    fn run(&self, service: &str) -> Running {
+        self.instance(service, service, 0)
+    }
+
+    /// `name`: of its data directory.
+    fn instance(&self, name: &str, service: &str, ordinal: u32) -> Running {
+        let mut command = self.command(name);
+        command.args(["run", service, "--http", "127.0.0.1:0", "--ordinal", &ordinal.to_string()]);
+        Running::start(name, &mut command)
     }
 
     /// Another instance of a service; whoever starts it ends it.
     pub fn beside(&self, service: &str, ordinal: u32) -> Running {
-        let name = format!("{service}-{ordinal}");
-        let mut command = self.command(&name);
-        command.args(["run", service, "--http", "127.0.0.1:0", "--ordinal", &ordinal.to_string()]);
-        Running::start(&name, &mut command)
+        self.instance(&format!("{service}-{ordinal}"), service, ordinal)
     }
 
     /// Runs a client command to its end; its stdout.

@@ -131,6 +131,19 @@ pub fn end(consumer: &BaseConsumer, topic: &str, partition: i32, seconds: u64) -
     span(consumer, topic, partition, seconds).map(|(_, end)| end)
 }
 
+/// Reads all partitions of these topics, each from there on; of what is committed.
+pub fn follow(bootstrap: &str, group: &str, topics: &[(&str, Offset)]) -> Result<BaseConsumer, KafkaError> {
+    let consumer = reader(bootstrap, group, "read_committed");
+    let mut from = TopicPartitionList::new();
+    for (topic, offset) in topics {
+        for partition in partitions(&consumer, topic) {
+            from.add_partition_offset(topic, partition, *offset)?;
+        }
+    }
+    consumer.assign(&from)?;
+    Ok(consumer)
+}
+
 pub fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
     let all = consumer.fetch_metadata(Some(topic), CALL).expect("metadata");
     all.topics().iter().flat_map(|t| t.partitions()).map(|p| p.id()).collect()
